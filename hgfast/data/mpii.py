@@ -1,0 +1,100 @@
+"""MPII annotations in the JSON form that MMPose and HRNet use (``mpii_train.json``, ``mpii_val.json``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hgfast.data.person import AnnotationError, Person, number_array, read_json
+
+_PIXELS_PER_SCALE = 200.0  # `scale` is the person's height in units of 200 px
+_CENTER_SHIFT = 15.0  # the annotated centre sits high on the body: all readers move it down by 15 * scale
+
+
+def load_mpii(
+    annotations: str | Path,
+    images: str | Path,
+    pixel_origin: int = 0,
+    head_boxes: str | Path | None = None,
+) -> list[Person]:
+    """Persons of an MPII JSON file, in file order.
+
+    The box follows MMPose: ``center_y += 15 * scale`` (unless the centre is unknown, x = -1), ``center -= 1``, side
+    ``200 * scale``.
+
+    Args:
+        annotations: list of objects with ``image``, ``center``, ``scale``, ``joints``, ``joints_vis``, and perhaps
+            ``head_size`` (pixels).
+        images: folder that the names in ``image`` are relative to.
+        pixel_origin: number of the first pixel in the coordinates that are returned. The file counts from 1. 0 takes
+            1 off, which is what a network's input needs. 1 leaves the joints as they are, which is what MMPose 1.x
+            trains with: its networks predict one pixel too far right (or left, for mirrored pictures) and down.
+        head_boxes: ``mpii_gt_val.mat`` (needs scipy) with ``headboxes_src``, in the order of the file; head sizes are
+            0.6 times the diagonals. Without it and without ``head_size``: 0.75 * |upper neck - head top|, which is the
+            same length; 0 where one of the two is not labelled.
+
+    Raises:
+        FileNotFoundError: no such annotation file.
+        AnnotationError: broken JSON, or a field missing or malformed (the message names file, entry and field).
+        ValueError: ``pixel_origin`` is neither 0 nor 1.
+    """
+    if pixel_origin not in (0, 1):
+        raise ValueError(f"pixel_origin: expected 0 or 1, got {pixel_origin!r}")
+    entries = read_json(annotations)
+    if not isinstance(entries, list):
+        raise AnnotationError(f"{annotations}: expected a list of persons, got {type(entries).__name__}")
+    diagonals = None if head_boxes is None else _head_sizes(Path(head_boxes), len(entries))
+    return [
+        _person(entry, f"{annotations}: entry {i}", i, Path(images), pixel_origin, None if diagonals is None else
+                float(diagonals[i]))
+        for i, entry in enumerate(entries)
+    ]  # fmt: skip
+
+
+def _person(entry: Any, where: str, number: int, images: Path, origin: int, head_size: float | None) -> Person:
+    center = number_array(entry, "center", (2,), where)
+    scale = float(number_array(entry, "scale", (), where))
+    joints = number_array(entry, "joints", (16, 2), where)
+    visible = number_array(entry, "joints_vis", (16,), where)
+    if not isinstance(entry.get("image"), str):
+        raise AnnotationError(f"{where}: field 'image' is missing or not a string")
+    if scale <= 0:
+        raise AnnotationError(f"{where}: field 'scale': expected a positive number, got {scale}")
+    if center[0] != -1:
+        center[1] += np.float32(_CENTER_SHIFT * scale)
+    side = np.float32(_PIXELS_PER_SCALE * scale)
+    if head_size is None:
+        known = "head_size" in entry
+        head_size = float(number_array(entry, "head_size", (), where)) if known else _neck_to_top(joints, visible)
+    return Person(
+        image=images / entry["image"],
+        center=center - np.float32(1),
+        size=np.array([side, side], np.float32),
+        keypoints=joints - np.float32(1 - origin),
+        visible=visible,
+        head_size=head_size,
+        area=float(side) ** 2 * 0.53,  # MMPose's share of the box that a body covers
+        ident=(number, number),
+    )
+
+
+def _neck_to_top(joints: np.ndarray, visible: np.ndarray) -> float:
+    return 0.75 * float(np.linalg.norm(joints[8] - joints[9])) if visible[8] > 0 and visible[9] > 0 else 0.0
+
+
+def _head_sizes(path: Path, count: int) -> np.ndarray:
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise ImportError("head_boxes: reading a .mat file needs scipy (pip install 'hgfast[train]')") from None
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: head box file not found")
+    content = loadmat(str(path))
+    if "headboxes_src" not in content:
+        raise AnnotationError(f"{path}: field 'headboxes_src' is missing")
+    boxes = content["headboxes_src"]  # (2 corners, 2 coordinates, persons)
+    if boxes.shape != (2, 2, count):
+        raise AnnotationError(f"{path}: field 'headboxes_src': expected shape (2, 2, {count}), got {boxes.shape}")
+    return 0.6 * np.linalg.norm(boxes[1].astype(np.float64) - boxes[0], axis=0)

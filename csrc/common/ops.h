@@ -1,0 +1,35 @@
+// The table of all operations. One line here is one op in every room: problem struct, CPU kernel, CUDA kernel, binding.
+// Each backend defines `void <op>(const <Problem>&, Exec)`; csrc/cpu/runtime/dispatch.cpp expands the table once more
+// to choose the instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "common/upsample_add.h"
+
+namespace hgfast {
+
+// Where a call runs: the CUDA stream handle, or on the CPU the number of threads.
+using Exec = std::intptr_t;
+
+}  // namespace hgfast
+
+#define HGFAST_FOR_EACH_OP(X)  \
+  X(upsample_add, UpsampleAdd) \
+  X(upsample_add_backward, UpsampleAddBackward)
+
+// Ops that only one backend has.
+#define HGFAST_FOR_EACH_CPU_ONLY_OP(X)
+#define HGFAST_FOR_EACH_CUDA_ONLY_OP(X)
+
+#define HGFAST_DECLARE_OP(name, Problem) void name(const Problem&, Exec);
+
+namespace hgfast::cpu {
+HGFAST_FOR_EACH_OP(HGFAST_DECLARE_OP)
+HGFAST_FOR_EACH_CPU_ONLY_OP(HGFAST_DECLARE_OP)
+}  // namespace hgfast::cpu
+
+namespace hgfast::cuda {
+HGFAST_FOR_EACH_OP(HGFAST_DECLARE_OP)
+HGFAST_FOR_EACH_CUDA_ONLY_OP(HGFAST_DECLARE_OP)
+}  // namespace hgfast::cuda

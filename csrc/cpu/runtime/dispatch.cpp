@@ -1,0 +1,39 @@
+// hgfast::cpu::<op> for every op of the table: calls the variant for this processor's instruction set.
+#include "common/ops.h"
+#include "cpu/runtime/isa.h"
+
+#define HGFAST_DECLARE_VARIANTS(name, Problem) \
+  namespace hgfast::cpu::baseline {            \
+  void name(const Problem&, Exec);             \
+  }                                            \
+  namespace hgfast::cpu::avx2 {                \
+  void name(const Problem&, Exec);             \
+  }                                            \
+  namespace hgfast::cpu::avx512 {              \
+  void name(const Problem&, Exec);             \
+  }
+
+HGFAST_FOR_EACH_OP(HGFAST_DECLARE_VARIANTS)
+HGFAST_FOR_EACH_CPU_ONLY_OP(HGFAST_DECLARE_VARIANTS)
+
+#ifdef HGFAST_X86_VARIANTS
+#define HGFAST_DEFINE_DISPATCH(name, Problem)    \
+  void name(const Problem& problem, Exec exec) { \
+    switch (current_isa()) {                     \
+      case Isa::kAvx512:                         \
+        return avx512::name(problem, exec);      \
+      case Isa::kAvx2:                           \
+        return avx2::name(problem, exec);        \
+      case Isa::kBaseline:                       \
+        return baseline::name(problem, exec);    \
+    }                                            \
+  }
+#else
+#define HGFAST_DEFINE_DISPATCH(name, Problem) \
+  void name(const Problem& problem, Exec exec) { baseline::name(problem, exec); }
+#endif
+
+namespace hgfast::cpu {
+HGFAST_FOR_EACH_OP(HGFAST_DEFINE_DISPATCH)
+HGFAST_FOR_EACH_CPU_ONLY_OP(HGFAST_DEFINE_DISPATCH)
+}  // namespace hgfast::cpu

@@ -1,0 +1,23 @@
+// What hgfast._cpu says of itself.
+#include "bindings/bindings.h"
+#include "cpu/runtime/isa.h"
+#include "cpu/runtime/openmp.h"
+
+namespace hgfast::cpu {
+
+void bind_backend_info(py::module_& m) {
+  m.def("backend_info", [] {
+    py::dict info;
+    info["isa"] = isa_name(current_isa());
+#ifdef HGFAST_X86_VARIANTS
+    info["compiled_isas"] = py::make_tuple("baseline", "avx2", "avx512");
+#else
+    info["compiled_isas"] = py::make_tuple("baseline");
+#endif
+    info["compiler"] = __VERSION__;
+    info["openmp"] = loaded_openmp().path;
+    return info;
+  });
+}
+
+}  // namespace hgfast::cpu

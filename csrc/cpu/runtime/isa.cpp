@@ -1,0 +1,42 @@
+#include "cpu/runtime/isa.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+namespace hgfast::cpu {
+namespace {
+
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
+
+Isa best_of_processor() {
+#ifdef HGFAST_X86_VARIANTS
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return avx512 ? Isa::kAvx512 : avx2 ? Isa::kAvx2 : Isa::kBaseline;
+#else
+  return Isa::kBaseline;
+#endif
+}
+
+Isa choose() {
+  const Isa best = best_of_processor();
+  const char* wanted = std::getenv("HGFAST_CPU_ISA");
+  if (wanted == nullptr) return best;
+  for (int i = 0; i <= static_cast<int>(best); ++i)
+    if (std::strcmp(wanted, kNames[i]) == 0) return static_cast<Isa>(i);
+  return best;
+}
+
+}  // namespace
+
+Isa current_isa() {
+  static const Isa isa = choose();
+  return isa;
+}
+
+const char* isa_name(Isa isa) { return kNames[static_cast<int>(isa)]; }
+
+}  // namespace hgfast::cpu

@@ -1,0 +1,12 @@
+// Which of the compiled instruction-set variants runs on this processor.
+#pragma once
+
+namespace hgfast::cpu {
+
+enum class Isa { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
+
+// The best variant that was compiled and that the processor has; HGFAST_CPU_ISA=baseline|avx2|avx512 lowers it.
+Isa current_isa();
+const char* isa_name(Isa isa);
+
+}  // namespace hgfast::cpu

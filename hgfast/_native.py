@@ -1,0 +1,110 @@
+"""Loads the compiled kernels and says what they are: the only file that knows the extension modules.
+
+Kernels take addresses, sizes and an `Exec` value, never tensors; `ptr`, `inout` and `out` give the address of a tensor
+that a kernel reads, changes, or only writes. (The three are told apart for the host emulator, which replaces them to
+hand kernels guarded copies.)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+DTYPE_CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}  # csrc/common/dtype.h: DType
+NHWC, NCHW = 0, 1  # csrc/common/dtype.h: Layout
+
+
+def _load(name: str) -> tuple[ModuleType | None, str]:
+    try:
+        module = __import__(f"hgfast.{name}", fromlist=[name])
+    except ImportError as error:
+        return None, str(error)
+    return module, ""
+
+
+def _build_record() -> dict[str, Any]:
+    path = Path(__file__).with_name("_build.json")
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+_cpu, _cpu_error = _load("_cpu")
+if _cpu is None:
+    raise ImportError(
+        "hgfast's compiled kernels are missing. Install the package (`pip install .`) or build them in place "
+        f"(`python setup.py build_ext --inplace`). Python says: {_cpu_error}"
+    )
+_cuda, _cuda_error = _load("_cuda")
+_libraries: dict[str, ModuleType | None] = {"cpu": _cpu, "cuda": _cuda}
+
+
+def library(device_type: str) -> ModuleType | None:
+    """The module with the kernels for "cpu" or "cuda" tensors; None where there is none."""
+    return _libraries.get(device_type)
+
+
+def cuda_missing_reason() -> str:
+    """Why there are no CUDA kernels, in one line; empty if there are."""
+    if _cuda is not None:
+        return ""
+    record = _build_record()
+    return record.get("cuda_reason") or _cuda_error
+
+
+def ptr(tensor: torch.Tensor | None) -> int:
+    """Address of a tensor that a kernel reads; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def inout(tensor: torch.Tensor | None) -> int:
+    """Address of a tensor that a kernel reads and writes; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def out(tensor: torch.Tensor | None) -> int:
+    """Address of a tensor that a kernel writes without reading; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def exec_handle(tensor: torch.Tensor) -> int:
+    """The Exec value for kernels on this tensor's device: the current CUDA stream, or torch's CPU thread count."""
+    if tensor.is_cuda:
+        return torch._C._cuda_getCurrentRawStream(tensor.get_device())
+    return torch.get_num_threads()
+
+
+def layout_of(tensor: torch.Tensor) -> int | None:
+    """NHWC if the (N, C, H, W) tensor is dense in channels_last order, NCHW if contiguous, None if neither.
+
+    A tensor that is both (C = 1 or H = W = 1) counts as NHWC.
+    """
+    if tensor.is_contiguous(memory_format=torch.channels_last):
+        return NHWC
+    return NCHW if tensor.is_contiguous() else None
+
+
+def build_info() -> dict[str, Any]:
+    """What was built and what of it this machine can run.
+
+    Returns:
+        dict with "version", "torch", "cpu" (instruction set in use and compiled ones, compiler, OpenMP runtime), "cuda"
+        (compiled or not, architectures, nvcc, devices, driver state or the reason why it is missing), and "ops": for
+        each op the devices that have a kernel.
+    """
+    from hgfast import __version__
+    from hgfast.ops._registry import OPS
+
+    assert _cpu is not None
+    cuda: dict[str, Any] = {"compiled": _cuda is not None}
+    if _cuda is not None:
+        cuda.update(_cuda.backend_info())
+    else:
+        cuda["reason"] = cuda_missing_reason()
+    ops = {
+        name: [device for device, lib in _libraries.items() if lib is not None and hasattr(lib, op.native)]
+        for name, op in sorted(OPS.items())
+    }
+    return {"version": __version__, "torch": torch.__version__, "cpu": _cpu.backend_info(), "cuda": cuda, "ops": ops}

@@ -1,0 +1,120 @@
+"""Turns one Python function into a torch operator for every device.
+
+`define` registers `torch.ops.hgfast.<name>`. `kernel(lib, *args)` allocates the outputs and calls the native function
+of `lib`, the module of the tensors' device: the same code serves CPU and CUDA. Where there is no library, or `supports`
+names a reason why the kernel does not take these arguments, `reference(*args)` gives the same result with torch's own
+operators; `explain` tells which way a call goes. Gradients are registered with `register_autograd`, their backward
+being ops of the same kind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hgfast import _native
+
+log = logging.getLogger("hgfast")
+LIBRARY = torch.library.Library("hgfast", "DEF")
+
+
+@dataclass(frozen=True)
+class Op:
+    """One registered operator: its schema and the functions behind it (see `define`)."""
+
+    name: str
+    kernel: Callable[..., Any]
+    reference: Callable[..., Any]
+    supports: Callable[..., str | None]
+    native: str
+
+    def fallback_reason(self, device_type: str, args: Sequence[Any]) -> str | None:
+        """Why a call with these arguments does not reach the kernel; None if it does."""
+        library = _native.library(device_type)
+        if library is None:
+            return f"no {device_type} kernels: {_native.cuda_missing_reason() or 'unsupported device'}"
+        return self.supports(*args)
+
+    def run(self, device_type: str, args: Sequence[Any]) -> Any:
+        """Kernel or reference."""
+        reason = self.fallback_reason(device_type, args)
+        if reason is None:
+            return self.kernel(_native.library(device_type), *args)
+        log.debug("%s: reference expression used: %s", self.name, reason)
+        return self.reference(*args)
+
+
+OPS: dict[str, Op] = {}
+
+
+def _first_tensor(args: Sequence[Any]) -> torch.Tensor:
+    for arg in args:
+        if isinstance(arg, torch.Tensor):
+            return arg
+        if isinstance(arg, (list, tuple)) and arg and isinstance(arg[0], torch.Tensor):
+            return arg[0]
+    raise TypeError("an hgfast op needs at least one tensor argument")
+
+
+def _cuda_impl(op: Op) -> Callable[..., Any]:
+    def impl(*args: Any) -> Any:
+        device = _first_tensor(args).get_device()
+        if device == torch.cuda.current_device():
+            return op.run("cuda", args)
+        with torch.cuda.device(device):
+            return op.run("cuda", args)
+
+    return impl
+
+
+def define(
+    schema: str,
+    *,
+    kernel: Callable[..., Any],
+    reference: Callable[..., Any],
+    fake: Callable[..., Any],
+    supports: Callable[..., str | None] = lambda *args: None,
+    setup_context: Callable[..., None] | None = None,
+    backward: Callable[..., Any] | None = None,
+    native: str | None = None,
+) -> Any:
+    """Register an operator.
+
+    Args:
+        schema: torch schema, e.g. "upsample_add(Tensor skip, Tensor low) -> Tensor".
+        kernel: kernel(lib, *args) -> outputs; args as the schema orders them, already checked by the public function.
+        reference: the same result from torch operators.
+        fake: shapes, dtypes and memory formats of the outputs without data (`torch.library.register_fake`).
+        supports: supports(*args) -> None, or the reason why `kernel` does not take these arguments.
+        setup_context, backward: as `torch.library.register_autograd` wants them.
+        native: name of the function in the extension module, where it is not the op's.
+
+    Returns:
+        The operator's default overload, to be called with positional arguments.
+    """
+    name = schema.split("(", 1)[0]
+    op = OPS[name] = Op(name, kernel, reference, supports, native or name)
+    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    LIBRARY.impl(name, lambda *args: op.run("cpu", args), "CPU")
+    LIBRARY.impl(name, _cuda_impl(op), "CUDA")
+    torch.library.register_fake(f"hgfast::{name}", fake, lib=LIBRARY)
+    if backward is not None:
+        torch.library.register_autograd(f"hgfast::{name}", backward, setup_context=setup_context, lib=LIBRARY)
+    return getattr(torch.ops.hgfast, name).default
+
+
+def explain(name: str, *args: Any) -> str:
+    """Which way a call of `torch.ops.hgfast.<name>(*args)` goes: "kernel: cpu", or "reference: <why>".
+
+    Raises:
+        KeyError: no op of that name.
+    """
+    if name not in OPS:
+        raise KeyError(f"explain: no hgfast op {name!r}; there are {', '.join(sorted(OPS))}")
+    device_type = _first_tensor(args).device.type
+    reason = OPS[name].fallback_reason(device_type, args)
+    return f"kernel: {device_type}" if reason is None else f"reference: {reason}"

@@ -1,0 +1,208 @@
+"""upsample_add: the hourglass merge `skip + nearest2x(low)` in one pass, and its gradient."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from hgfast import _native, reference
+from hgfast._native import DTYPE_CODES, exec_handle, layout_of
+from hgfast.ops import _checks
+from hgfast.ops._registry import define
+
+
+def upsample_add(skip: torch.Tensor, low: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:
+    """skip plus low, brought to skip's size by nearest-neighbour interpolation (the merge of an hourglass).
+
+    The kernels take low at half of skip's size, rounded up; any other size gives what
+    `skip + F.interpolate(low, size=skip.shape[-2:])` gives, by that expression.
+
+    Args:
+        skip: (N, C, H, W), float32, float16, bfloat16 or float64; channels_last is the fast layout.
+        low: (N, C, h, w), of skip's dtype and device; h, w > 0 (usually ceil(H/2), ceil(W/2)).
+        out: where to write; skip itself is allowed, and the fast way on a CPU, where a fresh output costs more than the
+            sum. Differentiable for out = skip (an in-place operation, with torch's rules for those); any other `out`
+            takes no gradient.
+
+    Returns:
+        (N, C, H, W) in skip's memory format; `out` if given. The gradient of skip is the incoming gradient itself.
+
+    Raises:
+        TypeError: an argument is no floating-point tensor, or their dtypes differ.
+        ValueError: ranks, sizes or devices do not fit, or a gradient is asked for through a foreign `out`.
+    """
+    _check(skip, low)
+    if out is None:
+        return _upsample_add(skip, low)
+    if out is not skip:
+        _check_out(skip, low, out)
+        _upsample_add_out(skip.detach(), low.detach(), out)
+        return out
+    if torch.compiler.is_compiling():
+        return skip.copy_(_upsample_add(skip, low))
+    if torch.is_grad_enabled() and (skip.requires_grad or low.requires_grad):
+        return _InPlace.apply(skip, low)
+    _upsample_add_out(skip, low, skip)
+    return skip
+
+
+def _check(skip: torch.Tensor, low: torch.Tensor) -> None:
+    _checks.tensor("upsample_add", "skip", skip, ndim=4)
+    _checks.tensor("upsample_add", "low", low, ndim=4)
+    _checks.same_kind("upsample_add", ("skip", skip), ("low", low))
+    if low.shape[:2] != skip.shape[:2]:
+        expected = tuple(skip.shape[:2])
+        raise ValueError(f"upsample_add: low must start with skip's N, C = {expected}, got shape {tuple(low.shape)}")
+    if skip.numel() and not low.numel():
+        raise ValueError(f"upsample_add: low must not be empty, got shape {tuple(low.shape)}")
+
+
+def _check_out(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
+    _checks.tensor("upsample_add", "out", out)
+    _checks.same_kind("upsample_add", ("skip", skip), ("out", out))
+    _checks.shape("upsample_add", "out", out, skip.shape, "that of skip")
+    if torch.is_grad_enabled() and (skip.requires_grad or low.requires_grad or out.requires_grad):
+        raise ValueError("upsample_add: out must be skip itself, or absent, where a gradient is asked for")
+
+
+def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = None) -> str | None:
+    h, w = skip.shape[-2:]
+    if tuple(low.shape[-2:]) != ((h + 1) // 2, (w + 1) // 2):
+        return f"low of size {tuple(low.shape[-2:])} is not half of {(h, w)}, rounded up"
+    if skip.is_cuda and skip.dtype == torch.float64:
+        return "float64 has no CUDA kernel"
+    if out is not None and (layout_of(out) is None or out.stride() != skip.stride()):
+        return "out is not dense in skip's memory format"
+    return None
+
+
+def _dense(skip: torch.Tensor, low: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Both tensors dense in one layout: skip's if it has one, else channels_last."""
+    layout = layout_of(skip)
+    if layout is None:
+        skip, layout = skip.contiguous(memory_format=torch.channels_last), _native.NHWC
+    memory_format = torch.channels_last if layout == _native.NHWC else torch.contiguous_format
+    return skip, low.contiguous(memory_format=memory_format), layout
+
+
+def _call(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor, layout: int) -> None:
+    n, c, h, w = skip.shape
+    in_place = out.data_ptr() == skip.data_ptr()
+    target = _native.inout(out) if in_place else _native.out(out)
+    source = target if in_place else _native.ptr(skip)
+    code = DTYPE_CODES[skip.dtype]
+    lib.upsample_add(source, _native.ptr(low), target, code, layout, n, h, w, c, exec_handle(skip))
+
+
+def _kernel(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+    skip, low, layout = _dense(skip, low)
+    out = torch.empty_like(skip)
+    if skip.numel():
+        _call(lib, skip, low, out, layout)
+    return out
+
+
+def _kernel_out(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
+    skip, low, layout = _dense(skip, low)
+    if skip.numel():
+        _call(lib, skip, low, out, layout)
+
+
+def _reference_out(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
+    out.copy_(reference.upsample_add(skip, low))
+
+
+def _fake(skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+    if skip.is_contiguous(memory_format=torch.channels_last) or not skip.is_contiguous():
+        return torch.empty_like(skip, memory_format=torch.channels_last)
+    return torch.empty_like(skip)
+
+
+def _setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:
+    ctx.low_size = tuple(inputs[1].shape[-2:])
+
+
+def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    return grad, _upsample_add_backward(grad, *ctx.low_size) if ctx.needs_input_grad[1] else None
+
+
+class _InPlace(torch.autograd.Function):
+    """The in-place form with a gradient; register_autograd has no way to say that an input is changed."""
+
+    @staticmethod
+    def forward(ctx: Any, skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+        ctx.low_size = tuple(low.shape[-2:])
+        ctx.mark_dirty(skip)
+        _upsample_add_out(skip, low, skip)
+        return skip
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return _backward(ctx, grad)
+
+
+def _supports_backward(grad: torch.Tensor, low_h: int, low_w: int) -> str | None:
+    h, w = grad.shape[-2:]
+    if (low_h, low_w) != ((h + 1) // 2, (w + 1) // 2):
+        return f"low of size {(low_h, low_w)} is not half of {(h, w)}, rounded up"
+    return "float64 has no CUDA kernel" if grad.is_cuda and grad.dtype == torch.float64 else None
+
+
+def _kernel_backward(lib: ModuleType, grad: torch.Tensor, low_h: int, low_w: int) -> torch.Tensor:
+    n, c, h, w = grad.shape
+    layout = layout_of(grad)
+    if layout is None:
+        grad, layout = grad.contiguous(memory_format=torch.channels_last), _native.NHWC
+    memory_format = torch.channels_last if layout == _native.NHWC else torch.contiguous_format
+    grad_low = torch.empty((n, c, low_h, low_w), dtype=grad.dtype, device=grad.device, memory_format=memory_format)
+    if grad_low.numel():
+        code = DTYPE_CODES[grad.dtype]
+        lib.upsample_add_backward(_native.ptr(grad), _native.out(grad_low), code, layout, n, h, w, c, exec_handle(grad))
+    return grad_low
+
+
+def _fake_backward(grad: torch.Tensor, low_h: int, low_w: int) -> torch.Tensor:
+    nhwc = grad.is_contiguous(memory_format=torch.channels_last) or not grad.is_contiguous()
+    memory_format = torch.channels_last if nhwc else torch.contiguous_format
+    return torch.empty(
+        (*grad.shape[:2], low_h, low_w), dtype=grad.dtype, device=grad.device, memory_format=memory_format
+    )
+
+
+def _setup_double_backward(ctx: Any, inputs: tuple[torch.Tensor, int, int], output: torch.Tensor) -> None:
+    ctx.size = tuple(inputs[0].shape[-2:])
+
+
+def _double_backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    return F.interpolate(grad, size=ctx.size, mode="nearest"), None, None
+
+
+_upsample_add_backward = define(
+    "upsample_add_backward(Tensor grad, SymInt low_h, SymInt low_w) -> Tensor",
+    kernel=_kernel_backward,
+    reference=reference.upsample_add_backward,
+    fake=_fake_backward,
+    supports=_supports_backward,
+    setup_context=_setup_double_backward,
+    backward=_double_backward,
+)
+_upsample_add = define(
+    "upsample_add(Tensor skip, Tensor low) -> Tensor",
+    kernel=_kernel,
+    reference=reference.upsample_add,
+    fake=_fake,
+    supports=_supports,
+    setup_context=_setup_context,
+    backward=_backward,
+)
+_upsample_add_out = define(
+    "upsample_add_out(Tensor skip, Tensor low, Tensor(a!) out) -> ()",
+    kernel=_kernel_out,
+    reference=_reference_out,
+    fake=lambda skip, low, out: None,
+    supports=_supports,
+    native="upsample_add",
+)

@@ -55,4 +55,6 @@ def test_compose_flip_and_inverse():
     np.testing.assert_allclose(
         affine.apply_affine(both, points), affine.apply_affine(matrix, affine.apply_affine(flip, points)), atol=1e-9
     )
-    np.testing.assert_allclose(affine.apply_affine(affine.invert(both), affine.apply_affine(both, points)), points, atol=1e-9)
+    np.testing.assert_allclose(
+        affine.apply_affine(affine.invert(both), affine.apply_affine(both, points)), points, atol=1e-9
+    )

@@ -1,0 +1,58 @@
+"""Devices for the tests.
+
+A test that asks for the `device` fixture runs once for each device of `--device` (default: cpu, and cuda where there is
+a GPU). The fixture's value goes into `.to(device)`. "emulator" runs the CUDA kernels' sources on the CPU
+(tests/emulator): its tensors are CPU tensors whose ops are routed to the emulated kernels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+DEVICES = ("cpu", "cuda", "emulator")
+DEFAULT_MPII_ROOT = Path(__file__).parents[1].parent / "shared" / "data" / "mpii"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default=None, help=f"comma-separated list of {', '.join(DEVICES)}")
+
+
+def chosen_devices(config: pytest.Config) -> list[str]:
+    wish = config.getoption("--device")
+    if wish is None:
+        return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    devices = wish.split(",")
+    unknown = [device for device in devices if device not in DEVICES]
+    if unknown:
+        raise pytest.UsageError(f"--device must be made of {', '.join(DEVICES)}; got {', '.join(unknown)}")
+    return devices
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "device" in metafunc.fixturenames:
+        metafunc.parametrize("device", chosen_devices(metafunc.config), indirect=True)
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "emulator":
+        from tests.emulator import emulated_cuda
+
+        with emulated_cuda():
+            yield "cpu"
+    else:
+        yield request.param
+
+
+@pytest.fixture
+def mpii_root() -> Path:
+    """Folder with the five real MPII pictures; the test is skipped where they are not."""
+    root = Path(os.environ.get("HGFAST_MPII_ROOT", DEFAULT_MPII_ROOT))
+    if not (root / "test_mpii.json").exists():
+        pytest.skip(f"no MPII pictures in {root} (set HGFAST_MPII_ROOT)")
+    return root

@@ -1,0 +1,37 @@
+"""The one table of allowed errors, and the measures behind it.
+
+float32 results are held against the float64 reference: ||out - ref|| / ||ref|| <= TOLERANCES[op]. Half types may have
+at most HALF_FACTOR times the error of the same expression in PyTorch with the same dtype.
+"""
+
+from __future__ import annotations
+
+import torch
+
+TOLERANCES = {
+    "default": 1e-5,
+    "upsample_add": 1e-7,
+    "upsample_add_backward": 2e-7,
+}
+HALF_FACTOR = 2.0
+HALF_TYPES = (torch.float16, torch.bfloat16)
+
+
+def relative_error(out: torch.Tensor, reference: torch.Tensor) -> float:
+    """||out - reference|| / ||reference|| in float64; 0 for equal (or empty) tensors, inf where out is NaN."""
+    assert out.shape == reference.shape, f"shape {tuple(out.shape)} instead of {tuple(reference.shape)}"
+    difference = (out.double().cpu() - reference.double().cpu()).norm().item()
+    if difference != difference:
+        return float("inf")
+    return difference / max(reference.double().norm().item(), 1e-30) if difference else 0.0
+
+
+def assert_close(op: str, out: torch.Tensor, reference64: torch.Tensor, same_dtype: torch.Tensor | None = None) -> None:
+    """out against the float64 reference by the table; half types also need PyTorch's result of the same dtype."""
+    error = relative_error(out, reference64)
+    if out.dtype in HALF_TYPES:
+        assert same_dtype is not None and same_dtype.dtype == out.dtype, "half types are compared with PyTorch's result"
+        bound = HALF_FACTOR * relative_error(same_dtype, reference64)
+    else:
+        bound = TOLERANCES.get(op, TOLERANCES["default"]) if out.dtype == torch.float32 else 1e-12
+    assert error <= bound, f"{op}: relative error {error:.3g} > {bound:.3g} ({out.dtype}, shape {tuple(out.shape)})"

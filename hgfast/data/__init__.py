@@ -1,0 +1,30 @@
+"""Data sets, keypoint tables, crops and augmentation."""
+
+from hgfast.data.augment import Augmentation, Change
+from hgfast.data.dataset import EpochSampler, PoseDataset, make_loader
+from hgfast.data.images import crop, network_input, person_matrix, read_image
+from hgfast.data.keypoints import COCO, FACE, HAND, KEYPOINT_SETS, MPII, KeypointSet, keypoint_set
+from hgfast.data.mpii import load_mpii
+from hgfast.data.person import AnnotationError, Person
+
+__all__ = [
+    "COCO",
+    "FACE",
+    "HAND",
+    "KEYPOINT_SETS",
+    "MPII",
+    "AnnotationError",
+    "Augmentation",
+    "Change",
+    "EpochSampler",
+    "KeypointSet",
+    "Person",
+    "PoseDataset",
+    "crop",
+    "keypoint_set",
+    "load_mpii",
+    "make_loader",
+    "network_input",
+    "person_matrix",
+    "read_image",
+]

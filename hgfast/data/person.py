@@ -59,7 +59,7 @@ def number_array(entry: Any, field: str, shape: tuple[int, ...], where: str) -> 
     """``entry[field]`` as a finite float32 array; raises AnnotationError that names ``where`` and the field."""
     if not isinstance(entry, dict):
         raise AnnotationError(f"{where}: expected an object, got {type(entry).__name__}")
-    if field not in entry:
+    if entry.get(field) is None:
         raise AnnotationError(f"{where}: field {field!r} is missing")
     try:
         array = np.asarray(entry[field], dtype=np.float32)

@@ -1,0 +1,82 @@
+"""Random changes of the training crops, with MMPose's distributions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hgfast.data.keypoints import KeypointSet
+
+_SPREAD = 0.540  # standard deviation of the normal distribution, before it is cut off at -1 and 1
+
+
+@dataclass(frozen=True)
+class Change:
+    """One drawn change: mirror, resize the box, turn (degrees), move the box (fractions of its size)."""
+
+    flip: bool = False
+    scale: float = 1.0
+    rotation: float = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may happen to a training crop; the defaults are those of MMPose's MPII hourglass recipe.
+
+    Attributes:
+        flip_prob: probability of mirroring.
+        scale: the box is resized by ``1 + scale * t``, t from a normal distribution cut off at -1 and 1.
+        rotation: degrees; the crop is turned by ``rotation * t`` ...
+        rotate_prob: ... with this probability.
+        shift_prob: probability of moving the box by ``shift * t`` of its size, for each axis.
+        shift: see ``shift_prob``.
+        half_body_prob: probability of showing only the upper or the lower half of a person.
+    """
+
+    flip_prob: float = 0.5
+    scale: float = 0.5
+    rotation: float = 80.0
+    rotate_prob: float = 0.6
+    shift_prob: float = 0.0
+    shift: float = 0.16
+    half_body_prob: float = 0.0
+
+    def draw(self, rng: np.random.Generator) -> Change:
+        """One random change. The number of values drawn does not depend on the settings."""
+        moved = rng.random(4) < (self.flip_prob, self.rotate_prob, self.shift_prob, self.shift_prob)
+        scale, rotation, *shift = (_truncated_normal(rng) for _ in range(4))
+        return Change(
+            flip=bool(moved[0]),
+            scale=1 + self.scale * scale,
+            rotation=self.rotation * rotation if moved[1] else 0.0,
+            shift=tuple(self.shift * t if move else 0.0 for t, move in zip(shift, moved[2:], strict=True)),
+        )
+
+
+def _truncated_normal(rng: np.random.Generator) -> float:
+    while True:
+        t = float(rng.normal(0.0, _SPREAD))
+        if abs(t) <= 1:
+            return t
+
+
+def half_body(
+    keypoints: np.ndarray, visible: np.ndarray, table: KeypointSet, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Centre and size of a box around the upper or the lower half of a person (MMPose's RandomHalfBody).
+
+    Returns None when fewer than 9 joints are labelled, or neither half has enough of them (2 above, 3 below). The
+    upper half is taken with probability 0.7 where both would do. The box is 1.5 times as large as the joints' extent.
+    """
+    labelled = np.flatnonzero(visible > 0)
+    upper = [k for k in labelled if k in table.upper]
+    lower = [k for k in labelled if k not in table.upper]
+    prefer_upper = rng.random() < 0.7
+    enough_upper, enough_lower = len(upper) >= 2, len(lower) >= 3
+    if len(labelled) < 9 or not (enough_upper or enough_lower):
+        return None
+    chosen = upper if enough_upper and (prefer_upper or not enough_lower) else lower
+    points = keypoints[chosen]
+    return points.mean(axis=0), (points.max(axis=0) - points.min(axis=0)) * np.float32(1.5)

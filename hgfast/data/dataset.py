@@ -1,0 +1,163 @@
+"""Persons as samples of a data set, and the loaders that batch them reproducibly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from hgfast.codecs.affine import apply_affine
+from hgfast.data.augment import Augmentation, Change, half_body
+from hgfast.data.cache import ImageCache
+from hgfast.data.images import crop, person_matrix, reduction
+from hgfast.data.keypoints import KeypointSet
+from hgfast.data.person import Person
+
+Key = tuple[int, int]  # (epoch, person number)
+
+
+class PoseDataset(Dataset[dict[str, Any]]):
+    """Crops of persons with their keypoints.
+
+    What a sample looks like depends only on the seed, the epoch and the person's number: not on how many samples came
+    before, nor on the number of loader processes. So training can stop and go on anywhere with the same data.
+
+    Args:
+        persons: what to show.
+        table: the keypoints of these persons.
+        input_size: (width, height) of the crops.
+        padding: how much larger than the person's box a crop is.
+        augment: random changes; None for evaluation.
+        seed: of the random changes.
+        udp: see :func:`hgfast.data.images.person_matrix`.
+        fast_decode: decode large JPEG files at a fraction of their size where the crop has fewer pixels anyway.
+        cache_mb: keep up to this many MiB of decoded pictures (per loader process).
+    """
+
+    def __init__(
+        self,
+        persons: Sequence[Person],
+        table: KeypointSet,
+        input_size: tuple[int, int],
+        padding: float = 1.25,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+        udp: bool = False,
+        fast_decode: bool = False,
+        cache_mb: int = 0,
+    ) -> None:
+        for person in persons:
+            if person.keypoints.shape != (table.count, 2):
+                raise ValueError(
+                    f"persons: expected {table.count} keypoints ({table.name}), got shape {person.keypoints.shape}"
+                )
+        self.persons = list(persons)
+        self.table = table
+        self.input_size = input_size
+        self.padding = padding
+        self.augment = augment
+        self.seed = seed
+        self.udp = udp
+        self.fast_decode = fast_decode
+        self._images = ImageCache(cache_mb)
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    def __getitem__(self, key: int | Key) -> dict[str, Any]:
+        """Sample of ``(epoch, number)``, or of ``number`` in epoch 0; see :meth:`sample` for its fields.
+
+        Raises:
+            FileNotFoundError, ValueError: the picture is missing or broken.
+        """
+        epoch, number = key if isinstance(key, tuple) else (0, key)
+        person = self.persons[number]
+        center, size = person.center, person.size * np.float32(self.padding)
+        change = Change()
+        if self.augment is not None:
+            rng = np.random.default_rng([self.seed, epoch, number])
+            if rng.random() < self.augment.half_body_prob:
+                center, size = half_body(person.keypoints, person.visible, self.table, rng) or (center, size)
+            change = self.augment.draw(rng)
+        return self.sample(number, center, size, change)
+
+    def sample(self, number: int, center: np.ndarray, size: np.ndarray, change: Change) -> dict[str, Any]:
+        """A crop of person ``number`` with a given change.
+
+        Args:
+            number: index into ``persons``.
+            center: (2,) centre of the box.
+            size: (2,) its size, padding included.
+            change: mirroring, scale, rotation, shift.
+
+        Returns:
+            ``image`` uint8 (H, W, 3) blue-green-red; ``keypoints`` float32 (K, 2) in pixels of the crop; ``visible``
+            float32 (K,); ``inverse`` float32 (2, 3), from crop to picture; ``number``.
+        """
+        person = self.persons[number]
+        center = center + np.asarray(change.shift, np.float32) * size
+        size = size * change.scale
+        reduce = reduction(float(size.max()), max(self.input_size)) if self.fast_decode else 1
+        image = self._images.read(person.image, reduce)
+        matrix = person_matrix(center, size, self.input_size, change.rotation, change.flip, self.udp)
+        keypoints, visible = apply_affine(matrix, person.keypoints), person.visible
+        if change.flip:
+            order = list(self.table.flip_indices)
+            keypoints, visible = keypoints[order], visible[order]
+        return {
+            "image": crop(image, matrix, self.input_size, reduce),
+            "keypoints": keypoints.astype(np.float32),
+            "visible": visible.astype(np.float32),
+            "inverse": cv2.invertAffineTransform(matrix).astype(np.float32),
+            "number": number,
+        }
+
+
+class EpochSampler(Sampler[list[Key]]):
+    """Batches of ``(epoch, number)`` in an order that depends only on the seed and the epoch.
+
+    Args:
+        count: number of samples.
+        batch_size: samples a batch; the last batch of an epoch may be smaller.
+        shuffle: a new random order every epoch.
+        seed: of that order.
+
+    Attributes:
+        epoch: set before iterating.
+        start: number of batches of the epoch to leave out (they were done before training stopped).
+    """
+
+    def __init__(self, count: int, batch_size: int, shuffle: bool = False, seed: int = 0) -> None:
+        self.count, self.batch_size, self.shuffle, self.seed = count, batch_size, shuffle, seed
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size) - self.start
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.arange(self.count)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        for first in range(self.start * self.batch_size, self.count, self.batch_size):
+            yield [(self.epoch, int(number)) for number in order[first : first + self.batch_size]]
+
+
+def make_loader(dataset: PoseDataset, sampler: EpochSampler, workers: int = 0) -> DataLoader[dict[str, torch.Tensor]]:
+    """Loader of batches: the fields of a sample stacked as tensors."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_one_thread_each,
+    )
+
+
+def _one_thread_each(_worker: int) -> None:
+    cv2.setNumThreads(0)

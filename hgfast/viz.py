@@ -62,7 +62,7 @@ def draw_people(
 
 def _draw_person(canvas: np.ndarray, points: np.ndarray, visible: np.ndarray, table: KeypointSet) -> None:
     extent = float(np.ptp(points[visible], axis=0).max())
-    width = max(1, round(extent * (0.016 if table.count < 40 else 0.006)))
+    width = int(np.clip(round(extent * (0.016 if table.count < 40 else 0.006)), 1, canvas.shape[1] / 20 + 1))
     limbs = [(a, b) for a, b in table.skeleton if visible[a] and visible[b]]
     overlay = canvas.copy()
     for a, b in limbs:  # a dark rim first, so that limbs stand out from any background

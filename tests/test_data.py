@@ -27,7 +27,6 @@ from hgfast.data.augment import half_body
 from hgfast.data.cache import ImageCache
 from hgfast.data.images import reduction
 from hgfast.data.synthetic import SIZE, draw_sample, write_set
-from tests.pictures import MPII_ROOT, needs_pictures
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +132,8 @@ def test_head_boxes_from_matlab_file(tmp_path):
         load_mpii(path, tmp_path, head_boxes=tmp_path / "gt.mat")
 
 
-@needs_pictures
-def test_crops_equal_mmpose(golden):
-    persons = load_mpii(MPII_ROOT / "test_mpii.json", MPII_ROOT, pixel_origin=1)
+def test_crops_equal_mmpose(golden, mpii_root):
+    persons = load_mpii(mpii_root / "test_mpii.json", mpii_root, pixel_origin=1)
     dataset = PoseDataset(persons, MPII, (256, 256))
     for i, person in enumerate(persons):
         sample = dataset[i]
@@ -154,9 +152,8 @@ def test_crops_equal_mmpose(golden):
         np.testing.assert_allclose(given[0].mean((1, 2)), golden["inputs_mean"][i], atol=5e-3)
 
 
-@needs_pictures
-def test_augmented_crops_equal_mmpose(golden):
-    persons = load_mpii(MPII_ROOT / "test_mpii.json", MPII_ROOT, pixel_origin=1)
+def test_augmented_crops_equal_mmpose(golden, mpii_root):
+    persons = load_mpii(mpii_root / "test_mpii.json", mpii_root, pixel_origin=1)
     dataset = PoseDataset(persons, MPII, (256, 256))
     for i, (number, flip, factor, rotation) in enumerate(golden["aug_param"]):
         person, change = persons[int(number)], Change(bool(flip), float(factor), float(rotation))

@@ -8,14 +8,19 @@ a GPU). The fixture's value goes into `.to(device)`. "emulator" runs the CUDA ke
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+ROOT = Path(__file__).parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))  # last: `tests` is found here, hgfast where it is installed
+
 DEVICES = ("cpu", "cuda", "emulator")
-DEFAULT_MPII_ROOT = Path(__file__).parents[1].parent / "shared" / "data" / "mpii"
+DEFAULT_MPII_ROOT = ROOT.parent / "shared" / "data" / "mpii"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,8 +7,9 @@
 
 namespace hgfast {
 
+// static: the CPU kernels are compiled once per instruction set, and the linker must not merge these copies.
 template <class... Parts>
-[[noreturn]] inline void fail_value(const Parts&... parts) {
+[[noreturn]] static void fail_value(const Parts&... parts) {
   std::ostringstream message;
   (message << ... << parts);
   throw std::invalid_argument(message.str());

@@ -1,0 +1,137 @@
+"""The build: what setup.py decides, what it writes for ninja, what an sdist holds, that nothing stale is shipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="needs a checkout")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the build reads, and a ninja that only makes the files it is told to make."""
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("csrc", "hgfast"):
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__", "_build.json")
+        )
+    ninja = tmp_path / "bin" / "ninja"
+    ninja.parent.mkdir()
+    ninja.write_text(f"""#!{sys.executable}
+import pathlib, re, sys
+text = (pathlib.Path(sys.argv[sys.argv.index("-C") + 1]) / "build.ninja").read_text()
+for target in re.findall(r"^default (.*)$", text, re.M):
+    pathlib.Path(target).write_text("built")
+""")
+    ninja.chmod(0o755)
+    return tmp_path
+
+
+def run_setup(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    keep = {
+        key: value for key, value in os.environ.items() if key not in ("HGFAST_CUDA", "HGFAST_CUDA_ARCHS", "CUDA_HOME")
+    }
+    command = [sys.executable, "setup.py", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env={**keep, "PATH": path, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def fake_nvcc(folder: Path) -> str:
+    """CUDA_HOME of an nvcc that knows its version and its toolkit's place."""
+    nvcc = folder / "toolkit" / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text(
+        '#!/bin/sh\ncase "$1" in --version) echo "Cuda compilation tools, release 13.0, V13.0.88";;'
+        f' --dryrun) echo "#$ TOP={folder / "toolkit"}" >&2;; esac\n'
+    )
+    nvcc.chmod(0o755)
+    return str(folder / "toolkit")
+
+
+def built(folder: Path) -> list[str]:
+    return sorted(path.name.split(".")[0] for path in (folder / "hgfast").glob("_c*.so"))
+
+
+def test_without_cuda_says_why_and_leaves_no_stale_module(checkout: Path) -> None:
+    with_cuda = run_setup(checkout, "build_ext", "--inplace", CUDA_HOME=fake_nvcc(checkout))
+    assert with_cuda.returncode == 0, with_cuda.stderr
+    assert "building with CUDA 13.0.88 for 80;90a" in with_cuda.stdout
+    assert built(checkout) == ["_cpu", "_cuda"]
+    assert '"cuda": true' in (checkout / "hgfast" / "_build.json").read_text()
+
+    without = run_setup(checkout, "build_ext", "--inplace", HGFAST_CUDA="0")
+    assert without.returncode == 0, without.stderr
+    assert "building WITHOUT CUDA: HGFAST_CUDA=0 was set" in without.stdout
+    assert built(checkout) == ["_cpu"]
+    assert "HGFAST_CUDA=0 was set" in (checkout / "hgfast" / "_build.json").read_text()
+    assert not list((checkout / "build").rglob("_cuda*.so"))
+
+
+def test_ninja_file(checkout: Path) -> None:
+    assert (
+        run_setup(checkout, "build_ext", CUDA_HOME=fake_nvcc(checkout), HGFAST_CUDA_ARCHS="80;86;90a").returncode == 0
+    )
+    text = next((checkout / "build").rglob("build.ninja")).read_text()
+    for arch in (
+        "compute_80,code=sm_80",
+        "compute_86,code=sm_86",
+        "compute_90a,code=sm_90a",
+        "compute_80,code=compute_80",
+    ):
+        assert text.count(f"-gencode=arch={arch}") == 1
+    assert "-shared -cudart=static" in text and "-DNDEBUG" in text and "depfile" in text
+    kernels = [path for path in (ROOT / "csrc" / "cuda").glob("*.cu")]
+    assert all(f"{path.name}.o: nvcc" in text for path in kernels)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"HGFAST_CUDA": "yes"}, "HGFAST_CUDA must be 0 or 1, got 'yes'"),
+        ({"HGFAST_CUDA_ARCHS": "hopper"}, "HGFAST_CUDA_ARCHS must look like '80;90a', got 'hopper'"),
+    ],
+)
+def test_bad_settings(checkout: Path, environment: dict[str, str], message: str) -> None:
+    result = run_setup(checkout, "build_ext", **{"CUDA_HOME": fake_nvcc(checkout), **environment})
+    assert result.returncode != 0 and message in result.stderr
+
+
+def test_cuda_required_but_missing(checkout: Path) -> None:
+    result = run_setup(checkout, "build_ext", HGFAST_CUDA="1", PATH=str(checkout / "bin"))
+    assert result.returncode != 0 and "HGFAST_CUDA=1, but no nvcc was found" in result.stderr
+
+
+def test_sdist_holds_the_sources(checkout: Path) -> None:
+    result = run_setup(checkout, "sdist", HGFAST_CUDA="0")
+    assert result.returncode == 0, result.stderr
+    with tarfile.open(next((checkout / "dist").glob("*.tar.gz"))) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*") if path.is_file()}
+    assert sources <= names and {"setup.py", "LICENSE", "pyproject.toml"} <= names
+    assert not [name for name in names if name.endswith((".so", ".o"))]
+
+
+def test_kernels_of_one_instruction_set_share_no_code_with_another() -> None:
+    """A function that the linker merges (a template of std, say) could end up with AVX-512 in the baseline's path.
+
+    So every weak symbol of a variant's kernels has to be in the variant's own namespace.
+    """
+    objects = [path for path in (ROOT / "build").rglob("*.avx512.o")] if (ROOT / "build").exists() else []
+    if not objects or shutil.which("nm") is None:
+        pytest.skip("no objects of an in-place build here")
+    listing = subprocess.run(["nm", "-C", *map(str, objects)], capture_output=True, text=True, check=True).stdout
+    weak = [line.split(" ", 2)[-1] for line in listing.splitlines() if " W " in line or " V " in line]
+    foreign = [name for name in weak if "hgfast::cpu::avx512" not in name and "DW.ref" not in name]
+    assert not foreign, f"merged across instruction sets: {foreign[:5]}"

@@ -3,7 +3,7 @@
 Environment:
     HGFAST_CUDA=0|1         leave CUDA out | require it (default: build it if an nvcc is found)
     HGFAST_CUDA_ARCHS       e.g. "80;90a" (default: SASS for 8.x and Hopper, PTX of compute_80 for newer cards)
-    CUDA_HOME, CXX, MAX_JOBS as usual
+    CUDA_HOME, CXX, CXXFLAGS, LDFLAGS, MAX_JOBS as usual
 """
 
 from __future__ import annotations
@@ -128,10 +128,10 @@ class NinjaFile:
 
         self.out_dir = out_dir
         self.lines: list[str] = []
-        cxx = os.environ.get("CXX", "c++")
+        cxx, extra = os.environ.get("CXX", "c++"), os.environ.get("CXXFLAGS", "")
         includes = f"-I{CSRC} -I{pybind11.get_include()} -I{sysconfig.get_path('include')}"
-        self.add_rule("cxx", f"{cxx} -MMD -MF $out.d {CXX_FLAGS} {includes} $flags -c $in -o $out")
-        self.add_rule("link", f"{cxx} -shared $in -o $out -ldl -lpthread")
+        self.add_rule("cxx", f"{cxx} -MMD -MF $out.d {CXX_FLAGS} {includes} $flags {extra} -c $in -o $out")
+        self.add_rule("link", f"{cxx} -shared $in -o $out -ldl -lpthread {os.environ.get('LDFLAGS', '')}")
 
     def add_rule(self, name: str, command: str) -> None:
         """A rule with a dependency file where the command writes one."""

@@ -1,8 +1,8 @@
 """The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
 
-`python -m tests.sanitized [pytest arguments]` builds a copy of the package with both sanitizers in a temporary folder and
-runs the tests of the ops there (default: OP_TESTS). Needs a checkout, g++ with its sanitizer libraries, and the test
-dependencies.
+`python -m tests.sanitized [pytest arguments]` builds a copy of the package with both sanitizers in a temporary folder
+and runs the tests of the ops there (default: OP_TESTS). Needs a checkout, g++ with its sanitizer libraries, and the test
+dependencies. `--capture=sys`: pytest's default would swallow the report of a process that aborts.
 """
 
 from __future__ import annotations
@@ -45,7 +45,16 @@ def run_tests(folder: Path, arguments: list[str]) -> int:
         "ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0:use_sigaltstack=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *(arguments or OP_TESTS)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "--capture=sys",
+        *(arguments or OP_TESTS),
+    ]
     return subprocess.call(command, cwd=folder, env=environment)
 
 

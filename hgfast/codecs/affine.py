@@ -5,9 +5,8 @@ Matrices are (2, 3) float64 and act on column vectors (x, y, 1). Sizes are (widt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def box_center_size(boxes: np.ndarray, padding: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +23,7 @@ def fix_aspect_ratio(size: np.ndarray, aspect: float) -> np.ndarray:
 
 
 def warp_matrix(
-    center: Sequence[float], size: Sequence[float], rotation: float, out: tuple[int, int], keep_aspect: bool = True
+    center: ArrayLike, size: ArrayLike, rotation: float, out: tuple[int, int], keep_aspect: bool = True
 ) -> np.ndarray:
     """Picture to network input: turn by ``rotation`` degrees about ``center``, then scale ``size`` to ``out``.
 
@@ -32,18 +31,18 @@ def warp_matrix(
     the width, ``out[0] / size[0]``; without, each axis has its own. MMPose gets the matrix from three points rounded
     to float32; this is the exact one.
     """
-    scale = (out[0] / size[0], out[0] / size[0] if keep_aspect else out[1] / size[1])
+    width, height = np.asarray(size, np.float64)
+    scale = (out[0] / width, out[0] / width if keep_aspect else out[1] / height)
     return _similarity(center, rotation, scale, (out[0] / 2, out[1] / 2), sense=1)
 
 
-def udp_warp_matrix(
-    center: Sequence[float], size: Sequence[float], rotation: float, out: tuple[int, int]
-) -> np.ndarray:
+def udp_warp_matrix(center: ArrayLike, size: ArrayLike, rotation: float, out: tuple[int, int]) -> np.ndarray:
     """The unbiased map of UDP (Huang et al., CVPR 2020): scale ``(out - 1) / size`` per axis, centre to ``(out-1)/2``.
 
     Its rotation has the opposite sense to :func:`warp_matrix`, as in MMPose.
     """
-    scale = ((out[0] - 1) / size[0], (out[1] - 1) / size[1])
+    width, height = np.asarray(size, np.float64)
+    scale = ((out[0] - 1) / width, (out[1] - 1) / height)
     return _similarity(center, rotation, scale, ((out[0] - 1) / 2, (out[1] - 1) / 2), sense=-1)
 
 
@@ -69,7 +68,7 @@ def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _similarity(
-    center: Sequence[float], rotation: float, scale: tuple[float, float], target: tuple[float, float], sense: int
+    center: ArrayLike, rotation: float, scale: tuple[float, float], target: tuple[float, float], sense: int
 ) -> np.ndarray:
     angle = np.deg2rad(float(rotation))
     cos, sin = np.cos(angle), sense * np.sin(angle)

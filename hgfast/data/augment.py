@@ -46,12 +46,12 @@ class Augmentation:
     def draw(self, rng: np.random.Generator) -> Change:
         """One random change. The number of values drawn does not depend on the settings."""
         moved = rng.random(4) < (self.flip_prob, self.rotate_prob, self.shift_prob, self.shift_prob)
-        scale, rotation, *shift = (_truncated_normal(rng) for _ in range(4))
+        scale, rotation, shift_x, shift_y = (_truncated_normal(rng) for _ in range(4))
         return Change(
             flip=bool(moved[0]),
             scale=1 + self.scale * scale,
             rotation=self.rotation * rotation if moved[1] else 0.0,
-            shift=tuple(self.shift * t if move else 0.0 for t, move in zip(shift, moved[2:], strict=True)),
+            shift=(self.shift * shift_x if moved[2] else 0.0, self.shift * shift_y if moved[3] else 0.0),
         )
 
 

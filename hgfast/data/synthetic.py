@@ -32,8 +32,8 @@ def draw_sample(seed: int, number: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     if rng.random() < 0.35:
         _obstacle(image, figure.joints[rng.integers(16)], height, rng)
     image = np.clip(image + rng.normal(0, rng.uniform(0, 9), image.shape), 0, 255).astype(np.uint8)
-    labelled = ((figure.joints >= 0) & (figure.joints <= np.array(SIZE) - 1)).all(axis=1)
-    return image, figure.joints, labelled
+    inside = (figure.joints >= 0) & (figure.joints <= np.array(SIZE) - 1)
+    return image, figure.joints, np.all(inside, axis=1)
 
 
 def write_set(

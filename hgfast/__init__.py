@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from hgfast import ops
+from hgfast import models, nn, ops
 from hgfast._native import build_info
 
-__all__ = ["__version__", "build_info", "ops"]
+__all__ = ["__version__", "build_info", "models", "nn", "ops"]

@@ -1,0 +1,56 @@
+"""What both model families share: the table of implementations and the check of the input."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hgfast.nn.blocks import FUSED
+from hgfast.reference.blocks import REFERENCE, BlockSet
+
+__all__ = ["IMPLEMENTATIONS", "block_set", "check_images"]
+
+IMPLEMENTATIONS: dict[str, BlockSet] = {"fused": FUSED, "reference": REFERENCE}
+
+
+def block_set(implementation: str) -> BlockSet:
+    """Return the block classes of an implementation, "fused" or "reference".
+
+    Raises:
+        ValueError: For any other name.
+    """
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"implementation must be one of {sorted(IMPLEMENTATIONS)}, got {implementation!r}")
+    return IMPLEMENTATIONS[implementation]
+
+
+def check_images(images: Tensor, unit: int, slack: int) -> None:
+    """Raise unless ``images`` is (N, 3, H, W), floating point, of a size that the network can take.
+
+    Args:
+        images: What the caller passed.
+        unit: Sizes must be a multiple of this, ...
+        slack: ... or smaller than a multiple by at most this.
+
+    Raises:
+        TypeError: If images is not a tensor of floating point numbers.
+        ValueError: If the shape does not fit.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a torch.Tensor (N, 3, H, W), got {type(images).__name__}")
+    if not images.is_floating_point():
+        raise TypeError(f"images must be floating point, already normalised, got {images.dtype}")
+    if images.dim() != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")
+    height, width = images.shape[2:]
+    if any(size == 0 or -size % unit > slack for size in (height, width)):
+        less = f", or up to {slack} less than one" if slack else ""
+        raise ValueError(
+            f"images: height and width must each be a multiple of {unit}{less} "
+            f"({unit}, {2 * unit}, {3 * unit}, ...), got height {height}, width {width}"
+        )
+
+
+def to_layout(images: Tensor, memory_format: torch.memory_format | None) -> Tensor:
+    """Bring images (N, 3, H, W) to a memory format, once, at the entrance; None leaves them as they come."""
+    return images if memory_format is None else images.contiguous(memory_format=memory_format)

@@ -1,0 +1,153 @@
+"""Hourglass-52/104 in the form of MMPose: HourglassNet with a CPMHead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hgfast.models.common import block_set, check_images, to_layout
+from hgfast.reference.blocks import BlockSet
+from hgfast.reference.hourglass import HourglassModule, residual_layer
+
+__all__ = ["HourglassBackbone", "HourglassPose"]
+
+
+class HourglassBackbone(nn.Module):
+    """Stem of stride 4, then ``num_stacks`` hourglasses (MMPose's ``HourglassNet``, same keys).
+
+    Between two hourglasses the input of the first and its feature are projected, added, rectified and passed through
+    a BasicBlock; predictions are not fed back. With one stack ``inters.0`` exists, as in the peer, but never runs: it
+    is kept for loading and saving and takes no gradient.
+
+    Args: see :class:`HourglassPose`; ``blocks`` are the block classes to build of.
+    """
+
+    def __init__(
+        self,
+        num_stacks: int,
+        downsample_times: int,
+        stage_channels: Sequence[int],
+        stage_blocks: Sequence[int],
+        feat_channel: int,
+        stem_channels: Sequence[int],
+        blocks: BlockSet,
+    ) -> None:
+        super().__init__()
+        mid, width = stem_channels
+        merges = range(num_stacks - 1)
+        self.stem = nn.Sequential(blocks.conv(3, mid, 7, 2), residual_layer(blocks, 1, mid, width, stride=2))
+        self.hourglass_modules = nn.ModuleList(
+            HourglassModule(downsample_times, stage_channels, stage_blocks, blocks) for _ in range(num_stacks)
+        )
+        self.inters = residual_layer(blocks, num_stacks - 1, width, width)
+        self.inters.requires_grad_(num_stacks > 1)
+        self.conv1x1s = nn.ModuleList(blocks.conv(width, width, 1, relu=False) for _ in merges)
+        self.out_convs = nn.ModuleList(blocks.conv(width, feat_channel, 3) for _ in range(num_stacks))
+        self.remap_convs = nn.ModuleList(blocks.conv(feat_channel, width, 1, relu=False) for _ in merges)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Map images (N, 3, H, W) to one feature map (N, feat_channel, ceil(H/4), ceil(W/4)) per stack."""
+        x = self.stem(x)
+        features: list[Tensor] = []
+        for i, (hourglass, out_conv) in enumerate(zip(self.hourglass_modules, self.out_convs, strict=True)):
+            features.append(out_conv(hourglass(x)))
+            if i < len(self.conv1x1s):
+                x = self.inters[i](F.relu(self.conv1x1s[i](x) + self.remap_convs[i](features[i])))
+        return features
+
+
+class HeatmapHead(nn.Module):
+    """One 1x1 convolution with bias per stack, no activation (MMPose's ``CPMHead``, same keys)."""
+
+    def __init__(self, num_stacks: int, feat_channel: int, num_keypoints: int) -> None:
+        super().__init__()
+        self.multi_final_layers = nn.ModuleList(nn.Conv2d(feat_channel, num_keypoints, 1) for _ in range(num_stacks))
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Map each feature map (N, feat_channel, h, w) to heat-maps (N, num_keypoints, h, w)."""
+        return [layer(feature) for layer, feature in zip(self.multi_final_layers, features, strict=True)]
+
+
+class HourglassPose(nn.Module):
+    """Stacked hourglass with BasicBlocks: MMPose's hourglass52 (one stack) and hourglass104 (two).
+
+    State-dict keys are MMPose 1.x's, ``backbone.*`` and ``head.multi_final_layers.<stack>.*``, including the weights
+    of ``backbone.inters.0`` that do not run with one stack (not trained here; under DDP they break MMPose).
+    Convolutions start normal with standard deviation 0.001, BatchNorm as the identity, as the peer has it.
+
+    Args:
+        num_keypoints: Heat-maps per stack, K.
+        num_stacks: Hourglasses in a row.
+        downsample_times: Depth of each hourglass, d.
+        stage_channels: Width of each level of an hourglass, at least d + 1 numbers.
+        stage_blocks: Blocks per branch of each level, as many.
+        feat_channel: Width of the features that the head reads.
+        stem_channels: Width after the stem's first convolution and after its block; the latter is stage_channels[0].
+        implementation: "fused" works in channels_last on hgfast's kernels; "reference" is plain PyTorch and leaves
+            the layout of images and weights as it comes.
+
+    Raises:
+        ValueError: If the numbers do not fit together.
+    """
+
+    stride = 4
+
+    def __init__(
+        self,
+        num_keypoints: int = 16,
+        num_stacks: int = 1,
+        downsample_times: int = 5,
+        stage_channels: Sequence[int] = (256, 256, 384, 384, 384, 512),
+        stage_blocks: Sequence[int] = (2, 2, 2, 2, 2, 4),
+        feat_channel: int = 256,
+        stem_channels: Sequence[int] = (128, 256),
+        implementation: str = "fused",
+    ) -> None:
+        super().__init__()
+        if num_stacks < 1:
+            raise ValueError(f"num_stacks must be at least 1, got {num_stacks}")
+        if len(stem_channels) != 2 or stem_channels[1] != stage_channels[0]:
+            raise ValueError(
+                "stem_channels must be two numbers, the second equal to stage_channels[0]; "
+                f"got {tuple(stem_channels)} and stage_channels {tuple(stage_channels)}"
+            )
+        blocks = block_set(implementation)
+        self.downsample_times = downsample_times
+        self.memory_format = blocks.memory_format
+        self.backbone = HourglassBackbone(
+            num_stacks, downsample_times, stage_channels, stage_blocks, feat_channel, stem_channels, blocks
+        )
+        self.head = HeatmapHead(num_stacks, feat_channel, num_keypoints)
+        self.reset_parameters()
+        if self.memory_format is not None:
+            self.to(memory_format=self.memory_format)
+
+    def reset_parameters(self) -> None:
+        """Draw new weights as MMPose does: convolutions normal(0, 0.001) with bias 0, BatchNorm 1 and 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.001)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Predict heat-maps.
+
+        Args:
+            images: (N, 3, H, W), floating point, normalised as the model was trained (MMPose: RGB minus
+                (123.675, 116.28, 103.53), over (58.395, 57.12, 57.375)). ceil(H/4) and ceil(W/4) must be multiples of
+                2**downsample_times: 128, 256, 384, ... or up to 3 less, for depth 5. Any layout.
+
+        Returns:
+            One tensor (N, K, ceil(H/4), ceil(W/4)) per stack; ``torch.stack(result, 1)`` gives (N, S, K, h, w).
+
+        Raises:
+            TypeError: If images is not a floating point tensor.
+            ValueError: If its shape is not accepted.
+        """
+        check_images(images, unit=self.stride << self.downsample_times, slack=self.stride - 1)
+        return self.head(self.backbone(to_layout(images, self.memory_format)))

@@ -1,0 +1,231 @@
+"""Both model families against golden runs of MMPose and princeton-vl: outputs, losses, gradients, statistics, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hgfast import models
+from hgfast.reference.losses import keypoint_mse, stack_mse
+from tests.recipe import apply_recipe, recipe_state_dict
+
+DATA = Path(__file__).parent / "data"
+NOISE = 20.0  # allowed error, in units of the peer's own float32 error
+
+
+def reduced(num_stacks: int, channels: tuple[int, ...], counts: tuple[int, ...]) -> Callable[..., nn.Module]:
+    def make(implementation: str) -> nn.Module:
+        return models.HourglassPose(16, num_stacks, 4, channels, counts, 16, (8, 16), implementation)
+
+    return make
+
+
+def princeton(implementation: str) -> nn.Module:
+    return models.StackedHourglass(2, 16, implementation=implementation)
+
+
+MAKERS = {
+    "mmpose_hg_reduced_1stack": reduced(1, (16, 16, 8, 12, 24), (1, 2, 2, 2, 4)),
+    "mmpose_hg_reduced_2stack": reduced(2, (16, 8, 8, 12, 12), (1, 1, 2, 1, 2)),
+    "princeton_posenet_2stack": princeton,
+}
+
+
+@dataclass
+class Golden:
+    """One file of vectors, its arrays brought to the layout of hgfast."""
+
+    name: str
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def is_princeton(self) -> bool:
+        return self.name.startswith("princeton")
+
+    @property
+    def seed(self) -> int:
+        return int(self.arrays["seed"][0])
+
+    def images(self, key: str) -> Tensor:
+        array = torch.from_numpy(self.arrays[key])
+        return array.permute(0, 3, 1, 2) if self.is_princeton else array
+
+    def heatmaps(self, prefix: str) -> Tensor:
+        """Stored heat-maps, (N, S, K, h, w)."""
+        if self.is_princeton:
+            return torch.from_numpy(self.arrays[f"{prefix}_out"])
+        stacks = range(len(self.arrays["train_loss_per_stack"]))
+        return torch.stack([torch.from_numpy(self.arrays[f"{prefix}_hm{s}"]) for s in stacks], 1)
+
+    def tensors(self, group: str) -> dict[str, Tensor]:
+        """All tensors stored as ``<group>/<name>``."""
+        return {
+            key.removeprefix(f"{group}/"): torch.from_numpy(value)
+            for key, value in self.arrays.items()
+            if key.startswith(f"{group}/")
+        }
+
+    def loss(self, heatmaps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The trained loss and its stored parts: per stack, or per sample and stack."""
+        target = torch.from_numpy(self.arrays["train_target"]).to(heatmaps[0])
+        if self.is_princeton:
+            parts = stack_mse(torch.stack(heatmaps, 1), target)
+            return parts.mean(), parts
+        weight = torch.from_numpy(self.arrays["train_target_weight"]).to(target)
+        parts = torch.stack([keypoint_mse(heatmap, target, weight) for heatmap in heatmaps])
+        return parts.sum(), parts
+
+
+@pytest.fixture(scope="module", params=sorted(MAKERS))
+def golden(request: pytest.FixtureRequest) -> Golden:
+    with np.load(DATA / f"{request.param}.npz") as arrays:
+        return Golden(request.param, dict(arrays))
+
+
+@pytest.fixture(params=["reference", "fused"])
+def implementation(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions of float32 by float32 on a GPU too, not by TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@dataclass
+class Step:
+    """A training step of one model: what went in and what came out."""
+
+    model: nn.Module
+    images_grad: Tensor
+    heatmaps: Tensor
+    loss: float
+    parts: Tensor
+
+
+def train_step(golden: Golden, implementation: str, dtype: torch.dtype, device: str) -> Step:
+    model = apply_recipe(MAKERS[golden.name](implementation), golden.seed).to(device, dtype).train()
+    images = golden.images("train_x").to(device, dtype).requires_grad_()
+    heatmaps = model(images)
+    loss, parts = golden.loss(heatmaps)
+    loss.backward()
+    maps = torch.stack(heatmaps, 1).detach()
+    return Step(model.cpu(), images.grad.cpu(), maps.cpu(), loss.item(), parts.detach().cpu())
+
+
+def assert_within(actual: Tensor, expected: Tensor, floor: float, what: str) -> None:
+    error = float((actual - expected).abs().max())
+    assert error <= NOISE * floor, f"{what}: error {error:.3g}, allowed {NOISE} x {floor:.3g}"
+
+
+def assert_as_close(actual: Tensor, stored: Tensor, exact: Tensor, what: str) -> None:
+    """Float32 and float64 results against the stored float32 run, whose own error is the floor.
+
+    It is large, some percent, where BatchNorm sees few samples; the float64 tests are the sharp ones.
+    """
+    floor = float((stored - exact).abs().max())
+    assert floor < 0.1 * float(exact.abs().max()), f"{what}: the float64 result is {floor:.3g} away from the peer"
+    assert_within(actual, exact, floor, what)
+
+
+def test_recipe_gives_the_stored_weights(golden: Golden) -> None:
+    state = recipe_state_dict(MAKERS[golden.name]("reference"), golden.seed)
+    sums = {name: (v.double().sum(), v.double().abs().sum()) for name, v in state.items() if v.is_floating_point()}
+    assert list(sums) == list(golden.arrays["wnames"])
+    np.testing.assert_allclose(np.array(list(sums.values())), golden.arrays["wsum_f64"], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("prefix", ["eval0", "eval1"])
+def test_eval_outputs(golden: Golden, implementation: str, device: str, prefix: str) -> None:
+    model = apply_recipe(MAKERS[golden.name](implementation), golden.seed).to(device).eval()
+    with torch.no_grad():
+        heatmaps = model(golden.images(f"{prefix}_x").to(device))
+    expected = golden.heatmaps(prefix)
+    assert len(heatmaps) == expected.shape[1]
+    for s, heatmap in enumerate(heatmaps):
+        floor = float(golden.arrays[f"{prefix}_f64diff"][s])
+        assert_within(heatmap.cpu(), expected[:, s], floor, f"{prefix} stack {s}")
+
+
+def test_backbone_features(golden: Golden, implementation: str, device: str) -> None:
+    stored = [key for key in golden.arrays if key.startswith("eval0_feat")]
+    if golden.is_princeton:
+        assert not stored
+        return
+    model = apply_recipe(MAKERS[golden.name](implementation), golden.seed).to(device).eval()
+    with torch.no_grad():
+        features = model.backbone(golden.images("eval0_x").to(device))
+    for feature, key in zip(features, sorted(stored), strict=True):
+        expected = torch.from_numpy(golden.arrays[key])
+        torch.testing.assert_close(feature[:1].cpu(), expected, rtol=2e-5, atol=2e-5 * float(expected.abs().max()))
+
+
+def test_training_outputs_and_loss(golden: Golden, implementation: str, device: str) -> None:
+    step, exact = (train_step(golden, implementation, dtype, device) for dtype in (torch.float32, torch.float64))
+    assert_as_close(step.heatmaps, golden.heatmaps("train"), exact.heatmaps, "heat-maps")
+    mean, parts = ("train_loss_mean", "train_loss") if golden.is_princeton else ("train_loss", "train_loss_per_stack")
+    rtol = 2e-3 if golden.is_princeton else 1e-5  # the peer's own float32 losses are up to 8e-4 and 2e-7 off
+    for result in (step, exact):
+        assert result.loss == pytest.approx(float(golden.arrays[mean][0]), rel=rtol)
+        torch.testing.assert_close(result.parts.float(), torch.from_numpy(golden.arrays[parts]), rtol=rtol, atol=0)
+
+
+def test_stored_gradients(golden: Golden, implementation: str, device: str) -> None:
+    step, exact = (train_step(golden, implementation, dtype, device) for dtype in (torch.float32, torch.float64))
+    floors = dict(zip(golden.arrays["train_param_names"], golden.arrays["train_grad_summary"][:, 3], strict=True))
+    parameters = dict(step.model.named_parameters())
+    stored = golden.tensors("train_grad")
+    assert stored
+    for name, expected in stored.items():
+        assert_within(parameters[name].grad, expected, float(floors[name]), name)
+    assert_as_close(step.images_grad, golden.images("train_xgrad"), exact.images_grad, "gradient to the images")
+
+
+def test_gradients_in_float64(golden: Golden, implementation: str, device: str) -> None:
+    """Sum, absolute sum and maximum of every gradient; without rounding noise, so to the precision of the file."""
+    step = train_step(golden, implementation, torch.float64, device)
+    names = list(golden.arrays["train_param_names"])
+    assert [name for name, _ in step.model.named_parameters()] == names
+    for (name, p), row in zip(step.model.named_parameters(), golden.arrays["train_grad_summary"], strict=True):
+        if not row.any():
+            assert not p.requires_grad and p.grad is None, f"{name} takes no part"
+            continue
+        actual = np.array([p.grad.sum(), p.grad.abs().sum(), p.grad.abs().max()])
+        np.testing.assert_allclose(actual, row[:3], rtol=2e-5, atol=2e-6 * row[1], err_msg=name)
+
+
+def test_running_statistics(golden: Golden, implementation: str, device: str) -> None:
+    step = train_step(golden, implementation, torch.float32, device)
+    state = step.model.state_dict()
+    stored = golden.tensors("train_after")
+    assert set(stored) == {name for name in state if name.endswith(("running_mean", "running_var"))}
+    for name, expected in stored.items():
+        torch.testing.assert_close(state[name], expected, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    ran = {name.rpartition(".")[0] for name, p in step.model.named_parameters() if p.grad is not None}
+    for name, value in state.items():
+        if name.endswith("num_batches_tracked"):
+            assert int(value) == (name.rpartition(".")[0] in ran), name
+
+
+def test_hourglass52_at_full_width(implementation: str, device: str) -> None:
+    with np.load(DATA / "mmpose_hg52_full.npz") as arrays:
+        golden = dict(arrays)
+    seed = int(golden["seed"][0])
+    model = models.build("hourglass52", implementation=implementation)
+    state = recipe_state_dict(model, seed)
+    sums = {name: (v.double().sum(), v.double().abs().sum()) for name, v in state.items() if v.is_floating_point()}
+    assert list(sums) == list(golden["wnames"])
+    np.testing.assert_allclose(np.array(list(sums.values())), golden["wsum_f64"], rtol=1e-9, atol=1e-9)
+    model.load_state_dict(state)
+    images = np.random.RandomState(seed + 100).standard_normal(golden["x0_shape"]).astype(np.float32)
+    np.testing.assert_array_equal(images.ravel()[:8], golden["x0_first8"])
+    with torch.no_grad():
+        (heatmaps,) = model.to(device).eval()(torch.from_numpy(images).to(device))
+    assert_within(heatmaps.cpu(), torch.from_numpy(golden["hm0_0"]), float(golden["hm0_0_f64diff"][0]), "heat-maps")

@@ -1,0 +1,56 @@
+// One fused convolution of an inference plan: the problem that the CPU and CUDA kernels, and the emulator, share.
+//
+//   v  = conv(x, weight) + extra + bias            extra: a 1x1 (strided) convolution of extra_x, as further K of the
+//   GEMM v += residual                                  (residual != null) v  = max(v, 0) (relu) y  = v or, with
+//   upsample_to: y = upsample_to + nearest2x(v): v of pixel (i, j)
+//                                                  goes to the four pixels (2i..2i+1, 2j..2j+1) that exist in y
+//   y2 = max(scale2 * y + shift2, 0)               (y2 != null) BatchNorm-ReLU of the next pre-activation block
+//
+// Layout: every activation is NHWC and dense; padding is (kernel - 1) / 2. Convolution weights come packed by the
+// backend's own `conv_pack` from float32 OIHW; bias, scale2 and shift2 are float32 whatever the dtype.
+// y may be the very buffer of residual (without upsample_to) or of upsample_to: each element is read before it is
+// written.
+#pragma once
+
+#include <cstdint>
+
+#include "common/dtype.h"
+
+namespace hgfast {
+
+struct ConvShape {
+  int64_t n = 0, h = 0, w = 0, c = 0;  // input
+  int64_t p = 0, q = 0, k = 0;         // convolution result: p = (h - 1) / stride + 1, q likewise
+  int64_t kernel = 1, stride = 1;      // kernel: 1, 3 or 7
+  int64_t out_h = 0, out_w = 0;        // size of y: (p, q), or upsample_to's: p = ceil(out_h / 2), q = ceil(out_w / 2)
+  int64_t extra_h = 0, extra_w = 0;    // size of extra_x: p = (extra_h - 1) / extra_stride + 1
+  int64_t extra_c = 0, extra_stride = 1;  // extra_c = 0: no extra input
+  DType dtype = DType::kFloat32;          // of x, residual, upsample_to, extra_x, y, y2
+  int64_t algorithm = 0;                  // 0: chosen by the backend; else one of its own numbers
+};
+
+struct ConvProblem {
+  ConvShape shape;
+  const void* x = nullptr;            // (n, h, w, c)
+  const void* weight = nullptr;       // packed, kernel and extra weights together
+  const float* bias = nullptr;        // (k) or null
+  const void* residual = nullptr;     // (n, p, q, k) or null
+  const void* upsample_to = nullptr;  // (n, out_h, out_w, k) or null
+  const void* extra_x = nullptr;      // (n, extra_h, extra_w, extra_c) or null
+  void* y = nullptr;                  // (n, out_h, out_w, k)
+  const float* scale2 = nullptr;      // (k), with y2
+  const float* shift2 = nullptr;      // (k), with y2
+  void* y2 = nullptr;                 // (n, out_h, out_w, k) or null
+  int64_t relu = 0;
+  void* workspace = nullptr;  // conv_workspace_bytes(shape), 64-byte aligned
+  int64_t workspace_bytes = 0;
+};
+
+struct ConvPackProblem {
+  ConvShape shape;                // n, h, w matter only through the algorithm chosen
+  const float* weight = nullptr;  // (k, c, kernel, kernel), BatchNorm folded
+  const float* extra = nullptr;   // (k, extra_c) or null
+  void* packed = nullptr;         // conv_packed_bytes(shape), 64-byte aligned
+};
+
+}  // namespace hgfast

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hgfast.nn.blocks import FUSED
 from hgfast.reference.blocks import REFERENCE, BlockSet
 
-__all__ = ["IMPLEMENTATIONS", "block_set", "check_images"]
+__all__ = ["IMPLEMENTATIONS", "block_set", "check_images", "images_to_layout", "weights_to_layout"]
 
 IMPLEMENTATIONS: dict[str, BlockSet] = {"fused": FUSED, "reference": REFERENCE}
 
@@ -51,6 +51,12 @@ def check_images(images: Tensor, unit: int, slack: int) -> None:
         )
 
 
-def to_layout(images: Tensor, memory_format: torch.memory_format | None) -> Tensor:
+def images_to_layout(images: Tensor, memory_format: torch.memory_format | None) -> Tensor:
     """Bring images (N, 3, H, W) to a memory format, once, at the entrance; None leaves them as they come."""
     return images if memory_format is None else images.contiguous(memory_format=memory_format)
+
+
+def weights_to_layout(model: nn.Module, memory_format: torch.memory_format | None) -> None:
+    """Bring the weights of convolutions to a memory format; None leaves them as they are."""
+    if memory_format is not None:
+        model.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stub lacks this form

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hgfast.models.common import block_set, check_images, to_layout
+from hgfast.models.common import block_set, check_images, images_to_layout, weights_to_layout
 from hgfast.reference.blocks import BlockSet
 from hgfast.reference.hourglass import HourglassModule, residual_layer
 
@@ -121,8 +121,7 @@ class HourglassPose(nn.Module):
         )
         self.head = HeatmapHead(num_stacks, feat_channel, num_keypoints)
         self.reset_parameters()
-        if self.memory_format is not None:
-            self.to(memory_format=self.memory_format)
+        weights_to_layout(self, self.memory_format)
 
     def reset_parameters(self) -> None:
         """Draw new weights as MMPose does: convolutions normal(0, 0.001) with bias 0, BatchNorm 1 and 0."""
@@ -150,4 +149,4 @@ class HourglassPose(nn.Module):
             ValueError: If its shape is not accepted.
         """
         check_images(images, unit=self.stride << self.downsample_times, slack=self.stride - 1)
-        return self.head(self.backbone(to_layout(images, self.memory_format)))
+        return self.head(self.backbone(images_to_layout(images, self.memory_format)))

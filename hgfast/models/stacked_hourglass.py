@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from hgfast.models.common import block_set, check_images, to_layout
+from hgfast.models.common import block_set, check_images, images_to_layout, weights_to_layout
 from hgfast.reference.blocks import BlockSet
 from hgfast.reference.hourglass import NewellHourglass
 
@@ -83,8 +83,7 @@ class StackedHourglass(nn.Module):
         )
         self.merge_features = nn.ModuleList(Merge(channels, channels, blocks) for _ in merges)
         self.merge_preds = nn.ModuleList(Merge(num_keypoints, channels, blocks) for _ in merges)
-        if self.memory_format is not None:
-            self.to(memory_format=self.memory_format)
+        weights_to_layout(self, self.memory_format)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Predict heat-maps.
@@ -101,7 +100,7 @@ class StackedHourglass(nn.Module):
             ValueError: If its shape is not accepted.
         """
         check_images(images, unit=self.stride << self.depth, slack=0)
-        x = self.pre(to_layout(images, self.memory_format))
+        x = self.pre(images_to_layout(images, self.memory_format))
         heatmaps: list[Tensor] = []
         for i, (hourglass, head, out) in enumerate(zip(self.hgs, self.features, self.outs, strict=True)):
             feature = head(hourglass(x))

@@ -11,17 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import hgfast
-from hgfast import models
 from hgfast.checkpoint import CheckpointError
 from tests.recipe import apply_recipe
+from tests.small_models import small_model
 
 
-def small(family: str, seed: int = 0, num_keypoints: int = 5, num_stacks: int = 2) -> nn.Module:
-    if family == "mmpose":
-        model = models.HourglassPose(num_keypoints, num_stacks, 2, (8, 6, 10), (1, 2, 1), 12, (4, 8))
-    else:
-        model = models.StackedHourglass(num_stacks, 12, num_keypoints, stem_channels=(6, 8))
-    return apply_recipe(model, seed)
+def small(family: str, seed: int = 0, **arguments: Any) -> nn.Module:
+    return apply_recipe(small_model(family, **arguments), seed)
 
 
 def renamed(model: nn.Module, prefix: str = "", head: str = "head.") -> dict[str, Tensor]:

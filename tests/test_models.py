@@ -13,15 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hgfast import models, reference
 from hgfast import nn as hgnn
+from tests.small_models import FAMILIES, small_model
 
 KEYS = Path(__file__).parent / "data" / "keys_hourglass52.txt"
 IMPLEMENTATIONS = ["reference", "fused"]
-
-
-def small(family: str, implementation: str = "fused") -> nn.Module:
-    if family == "mmpose":
-        return models.HourglassPose(5, 2, 2, (8, 6, 10), (1, 2, 1), 12, (4, 8), implementation)
-    return models.StackedHourglass(2, 12, 5, increase=4, stem_channels=(6, 8), implementation=implementation)
 
 
 def count(model: nn.Module, trained: bool = False) -> int:
@@ -79,20 +74,20 @@ def test_multiplications(name: str, size: int, macs: float) -> None:
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("size", [(13, 16), (16, 14), (32, 16), (61, 48)])
 def test_mmpose_sizes(size: tuple[int, int], implementation: str) -> None:
-    heatmaps = small("mmpose", implementation).eval()(torch.rand(2, 3, *size))
+    heatmaps = small_model("mmpose", implementation).eval()(torch.rand(2, 3, *size))
     assert [tuple(h.shape) for h in heatmaps] == [(2, 5, -(-size[0] // 4), -(-size[1] // 4))] * 2
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_princeton_sizes(implementation: str) -> None:
-    heatmaps = small("princeton", implementation).eval()(torch.rand(1, 3, 64, 128))
+    heatmaps = small_model("princeton", implementation).eval()(torch.rand(1, 3, 64, 128))
     assert torch.stack(heatmaps, 1).shape == (1, 2, 5, 16, 32)
 
 
 @pytest.mark.parametrize("size", [(12, 16), (17, 16), (16, 24), (0, 16)])
 def test_mmpose_wrong_sizes(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=rf"multiple of 16, or up to 3 less .*got height {size[0]}, width {size[1]}"):
-        small("mmpose")(torch.rand(1, 3, *size))
+        small_model("mmpose")(torch.rand(1, 3, *size))
 
 
 def test_hourglass52_refuses_coco_size() -> None:
@@ -105,10 +100,10 @@ def test_hourglass52_refuses_coco_size() -> None:
 @pytest.mark.parametrize("size", [(64, 96), (63, 64), (0, 64)])
 def test_princeton_wrong_sizes(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=rf"multiple of 64 .*got height {size[0]}, width {size[1]}"):
-        small("princeton")(torch.rand(1, 3, *size))
+        small_model("princeton")(torch.rand(1, 3, *size))
 
 
-@pytest.mark.parametrize("family", ["mmpose", "princeton"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
@@ -120,14 +115,14 @@ def test_princeton_wrong_sizes(size: tuple[int, int]) -> None:
 )
 def test_wrong_images(family: str, images: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        small(family)(images)
+        small_model(family)(images)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: models.build("hourglass53"), "name must be one of .*'hg1'.* got 'hourglass53'"),
-        (lambda: small("mmpose", "fast"), "implementation must be one of .* got 'fast'"),
+        (lambda: small_model("mmpose", "fast"), "implementation must be one of .* got 'fast'"),
         (lambda: models.HourglassPose(num_stacks=0), "num_stacks must be at least 1, got 0"),
         (lambda: models.StackedHourglass(num_stacks=0), "num_stacks must be at least 1, got 0"),
         (lambda: models.HourglassPose(stem_channels=(64, 128)), "stem_channels must be two numbers"),
@@ -141,10 +136,10 @@ def test_wrong_construction(make: object, message: str) -> None:
         make()
 
 
-@pytest.mark.parametrize("family", ["mmpose", "princeton"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_implementations_share_weights_and_results(family: str) -> None:
     torch.manual_seed(0)
-    fused, plain = small(family, "fused"), small(family, "reference")
+    fused, plain = (small_model(family, name, increase=4) for name in ("fused", "reference"))
     assert list(fused.state_dict()) == list(plain.state_dict())
     for p in fused.parameters():
         nn.init.normal_(p, std=0.2)
@@ -155,9 +150,9 @@ def test_implementations_share_weights_and_results(family: str) -> None:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
 
 
-@pytest.mark.parametrize("family", ["mmpose", "princeton"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_input_layout_does_not_matter(family: str) -> None:
-    model = small(family).eval()
+    model = small_model(family).eval()
     images = torch.rand(2, 3, 64, 64)
     views = [images.contiguous(memory_format=torch.channels_last), torch.rand(2, 3, 64, 128)[..., ::2].copy_(images)]
     with torch.no_grad():
@@ -167,9 +162,9 @@ def test_input_layout_does_not_matter(family: str) -> None:
                 assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("family", ["mmpose", "princeton"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_fused_runs_channels_last(family: str) -> None:
-    model = small(family)
+    model = small_model(family)
     seen = []
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -180,9 +175,9 @@ def test_fused_runs_channels_last(family: str) -> None:
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("family", ["mmpose", "princeton"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_deepcopy_and_pickle(family: str, implementation: str) -> None:
-    model = small(family, implementation).eval()
+    model = small_model(family, implementation).eval()
     images = torch.rand(1, 3, 64, 64)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert all(torch.equal(a, b) for a, b in zip(twin(images), model(images), strict=True))
@@ -192,7 +187,7 @@ def test_deepcopy_and_pickle(family: str, implementation: str) -> None:
 
 
 def test_mmpose_initialisation() -> None:
-    model = small("mmpose")
+    model = small_model("mmpose")
     weights = torch.cat([m.weight.detach().flatten() for m in model.modules() if isinstance(m, nn.Conv2d)])
     assert float(weights.mean()) == pytest.approx(0, abs=5e-5) and float(weights.std()) == pytest.approx(
         0.001, rel=0.05
@@ -206,9 +201,9 @@ def test_mmpose_initialisation() -> None:
 def test_only_weights_that_run_are_trained() -> None:
     """What the peers make but never run is frozen; all the rest gets a gradient."""
     for model in (
-        small("mmpose"),
-        small("princeton"),
-        models.HourglassPose(5, 1, 2, (8, 6, 10), (1, 2, 1), 12, (4, 8)),
+        small_model("mmpose"),
+        small_model("princeton"),
+        small_model("mmpose", num_stacks=1),
     ):
         sum(h.square().sum() for h in model(torch.rand(2, 3, 64, 128))).backward()
         for name, p in model.named_parameters():

@@ -240,8 +240,9 @@ def extra_build_requirements() -> list[str]:
 
 NVCC, NO_CUDA_REASON = choose_cuda()
 
-setup(
-    ext_modules=[Extension(f"hgfast.{name}", []) for name in (["_cpu", "_cuda"] if NVCC else ["_cpu"])],
-    cmdclass={"build_ext": BuildExt},
-    setup_requires=extra_build_requirements(),
-)
+if __name__ == "__main__":  # tests import this file to find the compiler as the build does
+    setup(
+        ext_modules=[Extension(f"hgfast.{name}", []) for name in (["_cpu", "_cuda"] if NVCC else ["_cpu"])],
+        cmdclass={"build_ext": BuildExt},
+        setup_requires=extra_build_requirements(),
+    )

@@ -69,6 +69,11 @@ def out(tensor: torch.Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
+def on_cuda(tensor: torch.Tensor) -> bool:
+    """Whether this tensor's kernel is a CUDA kernel; what an op's `supports` asks (the emulator says yes)."""
+    return tensor.is_cuda
+
+
 def exec_handle(tensor: torch.Tensor) -> int:
     """The Exec value for kernels on this tensor's device: the current CUDA stream, or torch's CPU thread count."""
     if tensor.is_cuda:

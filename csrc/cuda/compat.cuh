@@ -10,7 +10,7 @@
 #include "common/ops.h"
 
 #ifdef HGFAST_EMULATOR
-#include "emulator.hpp"  // HG_SHARED, HG_DYN_SMEM, launch
+#include "emulator/emulator.h"  // CUDA's types and functions, HG_SHARED, HG_DYN_SMEM, launch
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>

@@ -72,7 +72,7 @@ def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = 
     h, w = skip.shape[-2:]
     if tuple(low.shape[-2:]) != ((h + 1) // 2, (w + 1) // 2):
         return f"low of size {tuple(low.shape[-2:])} is not half of {(h, w)}, rounded up"
-    if skip.is_cuda and skip.dtype == torch.float64:
+    if _native.on_cuda(skip) and skip.dtype == torch.float64 and skip.numel():
         return "float64 has no CUDA kernel"
     if out is not None and (layout_of(out) is None or out.stride() != skip.stride()):
         return "out is not dense in skip's memory format"
@@ -148,7 +148,7 @@ def _supports_backward(grad: torch.Tensor, low_h: int, low_w: int) -> str | None
     h, w = grad.shape[-2:]
     if (low_h, low_w) != ((h + 1) // 2, (w + 1) // 2):
         return f"low of size {(low_h, low_w)} is not half of {(h, w)}, rounded up"
-    return "float64 has no CUDA kernel" if grad.is_cuda and grad.dtype == torch.float64 else None
+    return "float64 has no CUDA kernel" if _native.on_cuda(grad) and grad.dtype == torch.float64 else None
 
 
 def _kernel_backward(lib: ModuleType, grad: torch.Tensor, low_h: int, low_w: int) -> torch.Tensor:

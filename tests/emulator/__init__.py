@@ -1,0 +1,9 @@
+"""Runs the CUDA kernels' sources on the CPU, thread by thread, with checks that a GPU does not make.
+
+`emulated_cuda()` routes the ops of CPU tensors to kernels compiled from csrc/cuda by the host compiler. docs/kernels.md
+tells how it works and what it cannot see.
+"""
+
+from tests.emulator.device import EmulatorError, emulated_cuda
+
+__all__ = ["EmulatorError", "emulated_cuda"]

@@ -1,0 +1,89 @@
+"""Builds the emulator's module: the bindings and kernels of csrc, compiled as C++ against tests/emulator, with ninja.
+
+Variants: "fast" for every test; "check" instruments each memory access of the kernels (see src/instrumentation.cpp)
+and is 10 to 20 times slower.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+
+import pybind11
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+COMMON = "-std=c++17 -g1 -fPIC -fvisibility=hidden -march=native -Wall -Wno-unknown-pragmas -Wno-unused -Wno-psabi"
+SANITIZERS = "-fsanitize=thread -fsanitize=alignment,bounds,shift,integer-divide-by-zero,signed-integer-overflow"
+KERNEL_FLAGS = {
+    "fast": "-O2",
+    "check": f"-O1 {SANITIZERS} -fno-sanitize-recover=all -ftrivial-auto-var-init=pattern",
+}
+
+
+class NoToolkit(RuntimeError):
+    """There is no nvcc, whose headers the emulator needs."""
+
+
+@functools.cache
+def toolkit_include() -> str:
+    """Folder of CUDA's headers, found as the build of hgfast._cuda finds them."""
+    setup = load_setup()
+    command = setup.find_nvcc_command()
+    if command is None:
+        raise NoToolkit("the emulator needs the headers of a CUDA toolkit: no nvcc in $CUDA_HOME, PATH or the wheels")
+    return setup.describe_nvcc(command).include
+
+
+@functools.cache
+def load_setup() -> ModuleType:
+    """setup.py as a module."""
+    spec = importlib.util.spec_from_file_location("hgfast_setup", ROOT / "setup.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def ninja_file(variant: str, csrc: Path, out: Path) -> str:
+    """build.ninja of the module `out`/_cuda.so from the kernels in `csrc`."""
+    cxx = os.environ.get("CXX", "c++")
+    includes = f"-I{csrc} -I{HERE / 'include'} -I{toolkit_include()} -I{pybind11.get_include()}"
+    includes += f" -I{sysconfig.get_path('include')}"
+    defines = "-DHGFAST_EMULATOR -DHGFAST_BACKEND=cuda -DHGFAST_MODULE=_cuda"
+    defines += """ '-DHGFAST_CUDA_ARCHS="emulator"' '-DHGFAST_NVCC_VERSION="none"'"""
+    command = f"{cxx} -MMD -MF $out.d {COMMON} {defines} {includes} $flags -c $in -o $out"
+    lines = [f"rule cxx\n  command = {command}\n  depfile = $out.d\n  deps = gcc\n  description = emulator $out"]
+    lines.append(f"rule link\n  command = {cxx} -shared -Wl,-Bsymbolic $in -o $out -ldl\n  description = link $out")
+    groups = [
+        ("runtime", sorted((HERE / "src").glob("*.cpp")), f"-O3 -I{HERE / 'src'}"),
+        ("bindings", [*sorted((csrc / "bindings").glob("*.cpp")), *sorted((csrc / "cuda").glob("*.cpp"))], "-O0"),
+        ("kernels", sorted((csrc / "cuda").glob("*.cu")), f"-x c++ {KERNEL_FLAGS[variant]}"),
+    ]
+    objects = []
+    for group, sources, flags in groups:
+        for source in sources:
+            objects.append(f"{out / group / source.name}.o")
+            lines.append(f"build {objects[-1]}: cxx {source}\n  flags = {flags}")
+    lines.append(f"build {out / '_cuda.so'}: link {' '.join(objects)}\ndefault {out / '_cuda.so'}")
+    return "\n".join(lines) + "\n"
+
+
+def build(variant: str = "fast", csrc: Path = ROOT / "csrc", out: Path | None = None) -> Path:
+    """Build (what is out of date) and return the module's path."""
+    out = out or HERE / "build" / variant
+    out.mkdir(parents=True, exist_ok=True)
+    path, text = out / "build.ninja", ninja_file(variant, csrc, out)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+    result = subprocess.run(["ninja", "-C", str(out)], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"the emulator does not build:\n{result.stdout[-6000:]}{result.stderr[-2000:]}")
+    return out / "_cuda.so"

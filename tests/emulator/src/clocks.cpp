@@ -1,0 +1,32 @@
+#include "clocks.h"
+
+#include <algorithm>
+
+namespace hgfast::emu {
+
+void Clocks::reset(int threads) {
+  threads_ = threads;
+  width_ = threads + kMaxMbarriers + kMaxWarps;
+  base_ = ++latest_;
+  rows_.assign(static_cast<size_t>(width_) * width_, base_ - 1);
+  for (int actor = 0; actor < width_; ++actor) row(actor)[actor] = base_;
+}
+
+Clock Clocks::tick(int actor) {
+  const Clock clock = ++row(actor)[actor];
+  latest_ = std::max(latest_, clock);
+  return clock;
+}
+
+void Clocks::join(Clock* target, const Clock* source) const {
+  for (int i = 0; i < width_; ++i) target[i] = std::max(target[i], source[i]);
+}
+
+// What `actor` knows becomes part of `target`; its later events do not.
+void Clocks::publish(ClockRow& target, int actor) {
+  target.resize(width_, 0);
+  join(target.data(), row(actor));
+  tick(actor);
+}
+
+}  // namespace hgfast::emu

@@ -1,0 +1,118 @@
+#include "shared_shadow.h"
+
+#include <algorithm>
+
+#include "engine.h"
+
+namespace hgfast::emu {
+
+namespace {
+
+const char* verb(const SharedAccess& access) { return access.write ? "write" : "read"; }
+
+std::string describe_actor(const Block& block, int actor) {
+  if (actor < block.threads) return describe_thread(block, actor);
+  const int agent = actor - block.threads;
+  if (agent < Clocks::kMaxMbarriers) return "the bulk copies of mbarrier " + std::to_string(agent);
+  return "the tensor core or bulk store of warp " + std::to_string(agent - Clocks::kMaxMbarriers);
+}
+
+[[noreturn]] void fail_race(Block& block, const char* kind, const SharedAccess& access, uint32_t offset, int other,
+                            const void* other_pc) {
+  fail("%s race on %s: %s at %s, after an access by %s at %s, with no barrier between them", kind,
+       block.shared.describe(offset).c_str(), describe_actor(block, access.actor).c_str(),
+       source_line(access.pc).c_str(), describe_actor(block, other).c_str(), source_line(other_pc).c_str());
+}
+
+}  // namespace
+
+SharedShadow::Granule& SharedShadow::granule(size_t index) {
+  if (granules_.empty()) granules_.resize(SharedMemory::kArena / kGranule);
+  Granule& g = granules_[index];
+  if (g.epoch != epoch_) {
+    g.epoch = epoch_;
+    g.writer = -1;
+    g.flight = Flight::kNone;
+    g.via_async_proxy = g.atomic = false;
+    g.readers.clear();
+  }
+  return g;
+}
+
+void SharedShadow::check_flight(Block& block, const Granule& g, const SharedAccess& access, uint32_t offset) const {
+  if (g.flight == Flight::kWrite)
+    fail("%s of %s at %s while an asynchronous copy to it is in flight (issued at %s)", verb(access),
+         block.shared.describe(offset).c_str(), source_line(access.pc).c_str(), source_line(g.write_pc).c_str());
+  if (g.flight == Flight::kRead && access.write)
+    fail("write of %s at %s while an asynchronous store or wgmma may still read it",
+         block.shared.describe(offset).c_str(), source_line(access.pc).c_str());
+}
+
+void SharedShadow::check_writer(Block& block, const Granule& g, const SharedAccess& access, uint32_t offset) const {
+  if (g.writer < 0) {
+    if (!access.write || access.atomic)
+      fail("read of uninitialised %s at %s", block.shared.describe(offset).c_str(), source_line(access.pc).c_str());
+    return;
+  }
+  const bool both_atomic = access.atomic && g.atomic;
+  if (!both_atomic && !block.clocks.seen(access.actor, g.writer, g.write_clock))
+    fail_race(block, access.write ? "write-write" : "write-read", access, offset, g.writer, g.write_pc);
+  if (access.async_proxy && !g.via_async_proxy && block.lanes[g.writer].proxy_fence < g.write_clock)
+    fail("the async proxy accesses %s at %s, which %s wrote at %s without a fence.proxy.async since",
+         block.shared.describe(offset).c_str(), source_line(access.pc).c_str(),
+         describe_thread(block, g.writer).c_str(), source_line(g.write_pc).c_str());
+}
+
+void SharedShadow::check_readers(Block& block, const Granule& g, const SharedAccess& access, uint32_t offset) const {
+  for (const Reader& reader : g.readers) {
+    if (!block.clocks.seen(access.actor, reader.actor, reader.clock))
+      fail_race(block, "read-write", access, offset, reader.actor, reader.pc);
+  }
+}
+
+// Readers that the new one has seen need not be kept: a later write ordered after it is ordered after them.
+void SharedShadow::add_reader(Block& block, Granule& g, const SharedAccess& access) const {
+  auto& readers = g.readers;
+  readers.erase(std::remove_if(readers.begin(), readers.end(),
+                               [&](const Reader& r) { return block.clocks.seen(access.actor, r.actor, r.clock); }),
+                readers.end());
+  readers.push_back({access.pc, block.clocks.now(access.actor), access.actor});
+}
+
+void SharedShadow::note(Block& block, const SharedAccess& access) {
+  if (!block.shared.valid(access.offset, access.bytes))
+    fail("%s of %zu bytes at %s is outside every shared array: %s", verb(access), access.bytes,
+         source_line(access.pc).c_str(), block.shared.describe(access.offset).c_str());
+  const size_t last = (access.offset + access.bytes - 1) / kGranule;
+  for (size_t i = access.offset / kGranule; i <= last; ++i) {
+    Granule& g = granule(i);
+    const auto offset = static_cast<uint32_t>(i * kGranule);
+    check_flight(block, g, access, offset);
+    check_writer(block, g, access, offset);
+    if (!access.write) {
+      add_reader(block, g, access);
+      continue;
+    }
+    check_readers(block, g, access, offset);
+    g.readers.clear();
+    g.writer = access.actor;
+    g.write_clock = block.clocks.now(access.actor);
+    g.write_pc = access.pc;
+    g.via_async_proxy = access.async_proxy;
+    g.atomic = access.atomic;
+  }
+}
+
+void SharedShadow::launch(Block& block, const SharedAccess& access) {
+  note(block, access);
+  const size_t last = (access.offset + access.bytes - 1) / kGranule;
+  for (size_t i = access.offset / kGranule; i <= last; ++i)
+    granule(i).flight = access.write ? Flight::kWrite : Flight::kRead;
+}
+
+void SharedShadow::land(uint32_t offset, size_t bytes) {
+  const size_t last = (offset + bytes - 1) / kGranule;
+  for (size_t i = offset / kGranule; i <= last; ++i) granule(i).flight = Flight::kNone;
+}
+
+}  // namespace hgfast::emu

@@ -1,0 +1,65 @@
+// Who wrote and read each granule of a block's shared memory (check build): races, uninitialised reads, copies in
+// flight.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "clocks.h"
+
+namespace hgfast::emu {
+
+struct Block;
+
+// One access, by an actor of the block's clocks.
+struct SharedAccess {
+  uint32_t offset;
+  size_t bytes;
+  bool write;
+  int actor;
+  const void* pc;
+  // through the async proxy (bulk copies, wgmma): sees a thread's writes only after its fence.proxy.async
+  bool async_proxy = false;
+  bool atomic = false;
+};
+
+class SharedShadow {
+ public:
+  static constexpr size_t kGranule = 2;
+
+  void reset() { ++epoch_; }
+  // Fails if the access is out of bounds, races with an earlier one, or reads what nobody wrote.
+  void note(Block& block, const SharedAccess& access);
+  // The bytes are being written, or read, by an asynchronous operation of `actor`, until `land`.
+  void launch(Block& block, const SharedAccess& access);
+  void land(uint32_t offset, size_t bytes);
+
+ private:
+  enum class Flight : uint8_t { kNone, kWrite, kRead };
+  struct Reader {
+    const void* pc;
+    Clock clock;
+    int actor;
+  };
+  struct Granule {
+    uint32_t epoch = 0;  // of the block that the rest belongs to
+    Clock write_clock = 0;
+    int writer = -1;
+    Flight flight = Flight::kNone;
+    bool via_async_proxy = false, atomic = false;
+    const void* write_pc = nullptr;
+    std::vector<Reader> readers;  // mutually unordered
+  };
+
+  Granule& granule(size_t index);
+  void check_flight(Block& block, const Granule& granule, const SharedAccess& access, uint32_t offset) const;
+  void check_writer(Block& block, const Granule& granule, const SharedAccess& access, uint32_t offset) const;
+  void check_readers(Block& block, const Granule& granule, const SharedAccess& access, uint32_t offset) const;
+  void add_reader(Block& block, Granule& granule, const SharedAccess& access) const;
+
+  uint32_t epoch_ = 0;
+  std::vector<Granule> granules_;
+};
+
+}  // namespace hgfast::emu

@@ -1,8 +1,8 @@
 """The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
 
 `python -m tests.sanitized [pytest arguments]` builds a copy of the package with both sanitizers in a temporary folder
-and runs the tests of the ops there (default: OP_TESTS). Needs a checkout, g++ with its sanitizer libraries, and the test
-dependencies. `--capture=sys`: pytest's default would swallow the report of a process that aborts.
+and runs the tests of the ops there (default: OP_TESTS). Needs a checkout, g++ with its sanitizer libraries, and the
+test dependencies. `--capture=sys`: pytest's default would swallow the report of a process that aborts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FLAGS = "-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=alignment"
 # unaligned 2-, 4- and 8-byte accesses are what vector loads by memcpy become; x86 and ARMv8 allow them
-OP_TESTS = ["tests/test_upsample_add.py"]
+OP_TESTS = ["tests/test_upsample_add.py", "tests/test_gaussian_heatmaps.py", "tests/test_keypoint_mse.py"]
 
 
 def library(name: str) -> str:

@@ -10,6 +10,8 @@ import torch
 
 TOLERANCES = {
     "default": 1e-5,
+    "gaussian_heatmaps": 1e-7,
+    "keypoint_mse": 2e-6,
     "upsample_add": 1e-7,
     "upsample_add_backward": 2e-7,
 }

@@ -6,4 +6,5 @@ PYBIND11_MODULE(HGFAST_MODULE, m) {
   m.doc() = "Kernels of hgfast; call them through hgfast.ops.";
   bind_backend_info(m);
   bind_merge(m);
+  bind_targets(m);
 }

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "common/gaussian_heatmaps.h"
+#include "common/keypoint_mse.h"
 #include "common/upsample_add.h"
 
 namespace hgfast {
@@ -14,9 +16,11 @@ using Exec = std::intptr_t;
 
 }  // namespace hgfast
 
-#define HGFAST_FOR_EACH_OP(X)  \
-  X(upsample_add, UpsampleAdd) \
-  X(upsample_add_backward, UpsampleAddBackward)
+#define HGFAST_FOR_EACH_OP(X)                   \
+  X(upsample_add, UpsampleAdd)                  \
+  X(upsample_add_backward, UpsampleAddBackward) \
+  X(gaussian_heatmaps, GaussianHeatmaps)        \
+  X(keypoint_mse, KeypointMse)
 
 // Ops that only one backend has.
 #define HGFAST_FOR_EACH_CPU_ONLY_OP(X)

@@ -1,7 +1,9 @@
 """Plain PyTorch twins of the ops, blocks, hourglasses and losses: the oracle, written to be read."""
 
 from hgfast.reference.blocks import REFERENCE, BasicBlock, BlockSet, Bottleneck, ConvModule, UpsampleAdd
+from hgfast.reference.gaussian_heatmaps import gaussian_heatmaps
 from hgfast.reference.hourglass import HourglassModule, NewellHourglass
+from hgfast.reference.losses import keypoint_mse, stack_mse
 from hgfast.reference.upsample_add import upsample_add, upsample_add_backward
 
 __all__ = [
@@ -13,6 +15,9 @@ __all__ = [
     "HourglassModule",
     "NewellHourglass",
     "UpsampleAdd",
+    "gaussian_heatmaps",
+    "keypoint_mse",
+    "stack_mse",
     "upsample_add",
     "upsample_add_backward",
 ]

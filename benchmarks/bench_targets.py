@@ -1,4 +1,4 @@
-"""Targets and loss: encoding a batch, and loss + gradient with the target given or made inside, against eager PyTorch."""
+"""Targets and loss: encoding a batch, loss + gradient with the target given or made inside, against eager PyTorch."""
 
 from __future__ import annotations
 

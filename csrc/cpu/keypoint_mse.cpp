@@ -15,14 +15,16 @@ namespace {
 template <class T>
 using Acc = typename Compute<T>::type;
 
+constexpr int kChains = 4;  // independent sums, so that an addition does not wait for the one before
+
 template <class T>
 struct Sum {
-  Vec<T> lanes = {};
+  Vec<T> lanes[kChains] = {};
   Acc<T> tail = 0;
 
   double total() const {
     Acc<T> values[kLanes<T>], sum = tail;
-    store(values, lanes);
+    store(values, (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]));
     for (Acc<T> value : values) sum += value;
     return static_cast<double>(sum);
   }
@@ -33,12 +35,15 @@ struct Sum {
 template <class T, class Target, class Weight>
 void mse_run(const T* pred, T* grad, int64_t count, Acc<T> scale2, const Target& target, const Weight& weight,
              Sum<T>& sum) {
-  int64_t i = 0;
-  for (; i + kLanes<T> <= count; i += kLanes<T>) {
+  const auto step = [&](int64_t i, Vec<T>& lanes) {
     const Vec<T> difference = load(pred + i) - target.vec(i), weighted = difference * weight.vec(i);
-    sum.lanes += weighted * difference;
+    lanes += weighted * difference;
     if (grad != nullptr) store(grad + i, weighted * scale2);
-  }
+  };
+  int64_t i = 0;
+  for (; i + kChains * kLanes<T> <= count; i += kChains * kLanes<T>)
+    for (int chain = 0; chain < kChains; ++chain) step(i + chain * kLanes<T>, sum.lanes[chain]);
+  for (; i + kLanes<T> <= count; i += kLanes<T>) step(i, sum.lanes[0]);
   for (; i < count; ++i) {
     const Acc<T> difference = to_float(pred[i]) - target.one(i), weighted = difference * weight.one(i);
     sum.tail += weighted * difference;

@@ -26,11 +26,13 @@ class Case:
 
     Args:
         name: "<op>/<what>/<shape>"; also the group in pytest-benchmark.
-        peers: names of those compared: "hgfast" is ours, the second one is the reference expression.
+        peers: names of those compared: the first, "hgfast", is ours, the second one is the reference expression.
         make: make(device) -> {peer: call} for all peers. A call takes no argument, does the whole work on warm data and
             leaves its inputs so that it can be repeated; what is slow to set up waits for the first call.
         bytes: what must be read from and written to memory at least, counted by hand; 0 where it says nothing.
         flops: arithmetic operations that the direct algorithm needs; 0 where it says nothing.
+        arithmetic: the matrix arithmetic that it may use at best: "float32", "tf32", "float16" or "bfloat16". On a GPU
+            the FLOP/s are held against that of a large matrix product of this kind.
         threads: CPU threads; None for torch's default.
         devices: where the case makes sense.
     """
@@ -40,6 +42,7 @@ class Case:
     make: Callable[[str], dict[str, Call]]
     bytes: float = 0
     flops: float = 0
+    arithmetic: str = "float32"
     threads: int | None = None
     devices: Sequence[str] = ("cpu", "cuda")
 

@@ -28,12 +28,17 @@ def relative_error(out: torch.Tensor, reference: torch.Tensor) -> float:
     return difference / max(reference.double().norm().item(), 1e-30) if difference else 0.0
 
 
+def allowed_error(
+    op: str, dtype: torch.dtype, reference64: torch.Tensor, same_dtype: torch.Tensor | None = None
+) -> float:
+    """The bound for a result of this dtype; half types need PyTorch's result of the same dtype."""
+    if dtype in HALF_TYPES:
+        assert same_dtype is not None and same_dtype.dtype == dtype, "half types are compared with PyTorch's result"
+        return HALF_FACTOR * relative_error(same_dtype, reference64)
+    return TOLERANCES.get(op, TOLERANCES["default"]) if dtype == torch.float32 else 1e-12
+
+
 def assert_close(op: str, out: torch.Tensor, reference64: torch.Tensor, same_dtype: torch.Tensor | None = None) -> None:
-    """out against the float64 reference by the table; half types also need PyTorch's result of the same dtype."""
-    error = relative_error(out, reference64)
-    if out.dtype in HALF_TYPES:
-        assert same_dtype is not None and same_dtype.dtype == out.dtype, "half types are compared with PyTorch's result"
-        bound = HALF_FACTOR * relative_error(same_dtype, reference64)
-    else:
-        bound = TOLERANCES.get(op, TOLERANCES["default"]) if out.dtype == torch.float32 else 1e-12
+    """out against the float64 reference by the table."""
+    error, bound = relative_error(out, reference64), allowed_error(op, out.dtype, reference64, same_dtype)
     assert error <= bound, f"{op}: relative error {error:.3g} > {bound:.3g} ({out.dtype}, shape {tuple(out.shape)})"

@@ -1,0 +1,159 @@
+"""A record as Markdown, the short table for the terminal, and the shares of the ceilings behind both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+Data = dict[str, Any]
+BEST_FIRST = ("cold", "graph", "warm")  # the time that a kernel is judged by: the first that was measured
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(str(cell).replace("|", "/").replace("\n", " ") for cell in line) + " |" for line in lines]
+
+
+def judged(measured: Data, stage: str) -> tuple[float, str] | None:
+    """(median seconds, how it was taken): kernels cold, networks by graph where there is one; None if not measured."""
+    order = BEST_FIRST if stage == "bench" else BEST_FIRST[1:]
+    return next(((measured[kind]["median"], kind) for kind in order if kind in measured), None)
+
+
+def ceiling_share(data: Data, entry: Data, peer: str) -> float | None:
+    """The time that the nearer ceiling asks for over the time taken; None without counts, ceilings or a time."""
+    time = judged(entry["peers"].get(peer, {}), entry["stage"])
+    ceilings = data.get("ceilings", {})
+    needed = [
+        amount / ceilings[ceiling]
+        for amount, ceiling in ((entry["bytes"], "copy"), (entry["flops"], entry["arithmetic"]))
+        if amount and ceiling in ceilings
+    ]
+    return max(needed) / time[0] if time and needed else None
+
+
+def seconds(value: float) -> str:
+    """1.234 ms, 56.7 us."""
+    return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} us"
+
+
+def bench_rows(data: Data) -> Iterator[list[str]]:
+    """One row for each case and peer."""
+    for entry in data.get("bench", []):
+        first: Data = next(iter(entry["peers"].values()), {})
+        ours = judged(first, entry["stage"])
+        for peer, measured in entry["peers"].items():
+            time = judged(measured, entry["stage"])
+            if time is None:
+                yield [entry["case"], peer, measured["status"], "", "", "", "", measured.get("note", "")]
+                continue
+            share = ceiling_share(data, entry, peer)
+            times = [
+                seconds(measured[kind]["median"]) if kind in measured else "" for kind in ("warm", "graph", "cold")
+            ]
+            ratio = f"{time[0] / ours[0]:.2f}x" if ours and ours[1] == time[1] else ""
+            yield [entry["case"], peer, *times, ratio, f"{share:.0%}" if share else "", measured.get("note", "")]
+
+
+def machine_lines(data: Data) -> Iterator[str]:
+    """The device, the versions, the ceilings."""
+    for key, value in data.get("machine", {}).items():
+        yield f"- {key}: {value}"
+    for key, value in data.get("ceilings", {}).items():
+        unit = "GB/s" if key == "copy" else "GFLOP/s"
+        yield f"- ceiling, {key}: " + (f"{value / 1e9:,.0f} {unit}" if isinstance(value, float) else str(value))
+
+
+def stage_lines(data: Data) -> list[str]:
+    """How each stage ended."""
+    rows = [[name, s["status"], f"{s['seconds']:.0f} s", s["note"]] for name, s in data["stages"].items()]
+    return table(["stage", "status", "took", "note"], rows)
+
+
+def op_lines(data: Data) -> list[str]:
+    """Errors of all ops against the float64 reference."""
+    rows = [
+        [o["op"], o["sample"], o["dtype"], o.get("way", ""), o["status"]]
+        + [f"{o[key]:.2g}" if key in o else "" for key in ("error", "bound")]
+        + [o["note"]]
+        for o in data["ops"]
+    ]
+    return table(["op", "sample", "dtype", "way", "status", "error", "bound", "note"], rows)
+
+
+def test_lines(data: Data) -> list[str]:
+    """Counts, failures and the reasons of skips."""
+    tests = data["tests"]
+    lines = ["{passed} passed, {failed} failed, {skipped} skipped".format(**tests), ""]
+    lines += [f"- FAILED {failure['test']}: {failure['message']}" for failure in tests["failures"]]
+    lines += [f"- not finished: {name}" for name in tests["unfinished"]]
+    return lines + [f"- {count} skipped: {reason}" for reason, count in tests["skips"].items()]
+
+
+def sanitizer_lines(data: Data) -> list[str]:
+    """Each op under each tool; findings below."""
+    tools = list(data["sanitizer"])
+    names = sorted({name for by_op in data["sanitizer"].values() for name in by_op})
+    rows = [
+        [name, *(data["sanitizer"][tool].get(name, {}).get("status", "not run") for tool in tools)] for name in names
+    ]
+    lines = table(["op", *tools], rows) + [""]
+    for tool, by_op in data["sanitizer"].items():
+        lines += [f"- {tool}, {name}: {text}" for name, result in by_op.items() for text in result["findings"]]
+    return lines
+
+
+def profile_lines(data: Data) -> list[str]:
+    """Metrics of each launch."""
+    rows = [
+        [e["case"], e["kernel"][:80], "; ".join(f"{k} {v}" for k, v in e["metrics"].items())] for e in data["profile"]
+    ]
+    return table(["case", "kernel", "metrics"], rows)
+
+
+def bench_lines(data: Data) -> list[str]:
+    """All measurements."""
+    head = ["case", "peer", "in a row", "CUDA graph", "cold L2", "time / hgfast's", "of the ceiling", "note"]
+    return table(head, list(bench_rows(data)))
+
+
+SECTIONS = (
+    ("ops", "Ops against the float64 reference", op_lines),
+    ("tests", "Tests on the device", test_lines),
+    ("bench", "Benchmarks (medians)", bench_lines),
+    ("sanitizer", "compute-sanitizer", sanitizer_lines),
+    ("profile", "Profile", profile_lines),
+)
+
+
+def render(data: Data) -> str:
+    """The whole record."""
+    name = data.get("machine", {}).get("name", "unknown device")
+    state = "complete" if data["complete"] else "cut short, or still running"
+    changed = ", with changes" if data["modified"] else ""
+    lines = [
+        f"# {name}, {data['started']}",
+        "",
+        f"{state}; commit {data['commit']}{changed}, sources {data['sources']}",
+    ]
+    lines += ["", *machine_lines(data), "", *stage_lines(data)]
+    for key, title, section in SECTIONS:
+        if key in data:
+            lines += ["", f"## {title}", "", *section(data)]
+    return "\n".join(lines) + "\n"
+
+
+def short(data: Data) -> str:
+    """What matters, for the terminal: stages, and each case of ours with its share of the ceiling and its peers."""
+    lines = stage_lines(data)
+    for entry in data.get("bench", []):
+        peer = next(iter(entry["peers"]), "")
+        time = judged(entry["peers"].get(peer, {}), entry["stage"])
+        if time is None:
+            continue
+        share = ceiling_share(data, entry, peer)
+        others = {name: judged(m, entry["stage"]) for name, m in entry["peers"].items() if name != peer}
+        ratios = ", ".join(f"{name} {t[0] / time[0]:.2f}x" for name, t in others.items() if t and t[1] == time[1])
+        lines.append(f"{entry['case']}: {seconds(time[0])} {f'({share:.0%})' if share else ''}  {ratios}")
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""Stage tests: the test-suite on the device, one process a file, several at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.device import process
+from benchmarks.device.context import Context, StageError
+
+FIRST = ("test_cuda_runtime", "test_ops")
+FILE_SECONDS = 240.0
+
+
+def test_files(context: Context) -> list[Path]:
+    """The files of tests/ in order of value."""
+    found = [path for path in (process.ROOT / "tests").glob("test_*.py") if context.chosen(path.stem)]
+    own = {"test_device_run"}  # it would run this very command
+    return sorted((path for path in found if path.stem not in own), key=lambda p: (p.stem not in FIRST, p.stem))
+
+
+def run_file(context: Context, path: Path, folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """("ok" if the file was run to its end, its outcomes)."""
+    timeout = context.deadline.at_most(FILE_SECONDS)
+    if timeout < 5.0:
+        return "not run", []
+    outcomes = folder / f"{path.stem}.jsonl"
+    options = ["-p", "benchmarks.device.outcomes", "--outcomes", str(outcomes), "--device-only"]
+    options += ["--device", context.device, "-p", "no:cacheprovider", str(path)]
+    finished = process.run(process.python("-m", "pytest", *options), context.environment(), timeout, context.log)
+    found = [json.loads(line) for line in outcomes.read_text().splitlines()] if outcomes.exists() else []
+    ended = finished.status if finished.status != "failed" else "ok" if finished.code in (1, 5) else "crashed"
+    return ended, found
+
+
+def summary(ends: dict[str, str], outcomes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The record's `tests`."""
+    counts = Counter(entry["outcome"] for entry in outcomes)
+    return {
+        "passed": counts["passed"],
+        "failed": counts["failed"],
+        "skipped": counts["skipped"],
+        "failures": [{"test": e["test"], "message": e["message"]} for e in outcomes if e["outcome"] == "failed"],
+        "skips": Counter(entry["message"] for entry in outcomes if entry["outcome"] == "skipped"),
+        "unfinished": [f"{name}: {end}" for name, end in ends.items() if end != "ok"],
+    }
+
+
+def tests(context: Context) -> None:
+    """Run them all.
+
+    Raises:
+        StageError: a test failed, or a file did not come to its end.
+    """
+    jobs = min(6, (os.cpu_count() or 1) // 2) or 1
+    ends: dict[str, str] = {}
+    outcomes: list[dict[str, Any]] = []
+    context.client.close()  # its memory is not in the tests' way
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+        files = test_files(context)
+        for path, (ended, found) in zip(
+            files, pool.map(lambda path: run_file(context, path, Path(folder)), files), strict=True
+        ):
+            ends[path.name] = ended
+            outcomes += found
+            context.set("tests", summary(ends, outcomes))
+    result = summary(ends, outcomes)
+    context.say("tests: {passed} passed, {failed} failed, {skipped} skipped".format(**result))
+    if result["failed"] or result["unfinished"]:
+        raise StageError(f"{result['failed']} failed; " + ", ".join(result["unfinished"]))

@@ -1,0 +1,260 @@
+"""`python -m benchmarks.device` rehearsed on the CPU: stages, records, crashes, hangs, tools, without a GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.device import process
+from benchmarks.device.__main__ import main
+from benchmarks.device.benching import plan
+from benchmarks.device.budget import Deadline
+from benchmarks.device.build import archs_of
+from benchmarks.device.client import Client
+from benchmarks.device.context import Context, StageAbsent, StageError
+from benchmarks.device.markdown import ceiling_share, render
+from benchmarks.device.profiling import parse as parse_profile
+from benchmarks.device.profiling import profile
+from benchmarks.device.record import Record
+from benchmarks.device.sanitizer import TOOLS, sanitizer
+from benchmarks.device.sanitizer import parse as parse_sanitizer
+from benchmarks.device.testing import summary
+from tests import sample_checks
+
+REPORT = """========= COMPUTE-SANITIZER
+@@ begin good
+@@ end good
+@@ begin upsample_add
+========= Invalid __global__ write of size 16 bytes
+=========     at void hgfast::cuda::upsample_add_kernel<float, (int)4>(...)+0x2a0 in upsample_add.cuh:41
+=========     by thread (31,0,0) in block (2,0,0)
+=========
+@@ end upsample_add
+@@ begin hanging
+========= ERROR SUMMARY: 1 error
+"""
+NCU = """==PROF== Connected to process 1
+"ID","Process ID","Kernel Name","Section Name","Metric Name","Metric Unit","Metric Value"
+"0","1","_ZN6hgfast4cuda6kernelE","GPU Speed Of Light Throughput","Duration","us","12.3"
+"0","1","_ZN6hgfast4cuda6kernelE","GPU Speed Of Light Throughput","DRAM Throughput","%","81.2"
+"0","1","_ZN6hgfast4cuda6kernelE","Occupancy","Block Limit SM","block","32"
+"""
+# compute-sanitizer in place of which this stands runs the program given after its own options
+FAKE_SANITIZER = """#!/bin/sh
+while [ "${1#--}" != "$1" ]; do shift; done
+exec "$@"
+"""
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[Context]:
+    log = process.Log(tmp_path / "device.log")
+    record = Record(tmp_path / "out", {})
+    record.name_after({"name": "Some CPU"})
+    client = Client("cpu", process.environment(), log)
+    yield Context("cpu", "upsample_add_out", record, log, client, Deadline.after(60))
+    client.close()
+    log.close()
+
+
+def put_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(script)
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def only_record(folder: Path) -> dict[str, Any]:
+    (path,) = folder.glob("*.json")
+    return json.loads(path.read_text())
+
+
+def test_rehearsal(tmp_path: Path) -> None:
+    options = ["--device", "cpu", "--minutes", "2", "--out", str(tmp_path)]
+    options += ["--only", "ceilings,ops,tests,bench,networks,sanitizer,profile"]
+    assert main([*options, "--filter", "upsample_add_backward,test_upsample_add"]) == 0
+    data = only_record(tmp_path)
+    assert data["complete"]
+    assert {name: stage["status"] for name, stage in data["stages"].items()} == {
+        **dict.fromkeys(["ceilings", "ops", "tests", "bench", "networks"], "ok"),
+        **dict.fromkeys(["sanitizer", "profile"], "absent"),
+    }
+    assert data["ceilings"]["copy"] > 1e8 and data["ceilings"]["float32"] > 1e8
+    assert {(entry["op"], entry["status"]) for entry in data["ops"]} == {("upsample_add_backward", "ok")}
+    assert data["tests"]["passed"] > 50 and not data["tests"]["failed"]
+    (case,) = data["bench"]
+    assert case["case"].startswith("upsample_add_backward/")
+    assert all(peer["warm"]["median"] > 0 for peer in case["peers"].values())
+    text = next(tmp_path.glob("*.md")).read_text()
+    assert case["case"] in text and "upsample_add_backward" in text
+
+
+def test_a_killed_run_keeps_what_it_had(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.device", "--device", "cpu", "--out", str(tmp_path)]
+    command += ["--only", "ops,bench", "--filter", "upsample_add_out,upsample_add/8"]
+    run = subprocess.Popen(command, cwd=process.ROOT, env=process.environment(), start_new_session=True)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not any(
+        "ops" in json.loads(p.read_text())["stages"] for p in tmp_path.glob("*.json")
+    ):
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    data = only_record(tmp_path)
+    assert data["stages"]["ops"]["status"] == "ok" and not data["complete"]
+    assert "cut short" in next(tmp_path.glob("*.md")).read_text()
+
+
+def test_without_a_gpu_the_command_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert main(["--out", str(tmp_path), "--only", "ceilings"]) == 2
+    assert "torch finds no CUDA device" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_wrong_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong, message in ((["--only", "bench,nonsense"], "got nonsense"), (["--minutes", "0"], "must be positive")):
+        with pytest.raises(SystemExit):
+            main(wrong)
+        assert message in capsys.readouterr().err
+
+
+def test_the_client_survives_errors_hangs_and_crashes(context: Context) -> None:
+    client = context.client
+    wrong = client.call("op", 20.0, op="nonsense", sample_index=0)
+    assert wrong.status == "error" and "KeyError" in wrong.note
+    assert client.call("ceilings", 0.01).status == "timeout"
+    good = client.call("op", 20.0, op="upsample_add_out", sample_index=0)
+    assert good.status == "ok" and good.value["status"] == "ok"
+    assert client._process is not None
+    os.killpg(client._process.pid, signal.SIGSEGV)
+    lost = client.call("op", 20.0, op="upsample_add_out", sample_index=0)
+    assert lost.status in ("crashed", "ok")  # ok: the death was seen before the call, which then had a new worker
+
+
+def test_a_wrong_op_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = sample_checks.call_op
+    for damage in (lambda out: out * 1.001, lambda out: torch.where(out == out.max(), torch.nan, out)):
+        monkeypatch.setattr(sample_checks, "call_op", lambda *a, damage=damage: [damage(out) for out in right(*a)])
+        found = sample_checks.check_sample("cpu", "upsample_add", 0)
+        assert found["status"] == "wrong" and found["error"] > found["bound"]
+
+
+def test_slow_peers_come_last() -> None:
+    cases = [{"case": name, "peers": ["hgfast", "eager", "torch.compile"]} for name in "ab"]
+    assert [(case["case"], peers) for case, peers in plan(cases)] == [
+        ("a", ["hgfast", "eager"]),
+        ("b", ["hgfast", "eager"]),
+        ("a", ["hgfast", "torch.compile"]),
+        ("b", ["hgfast", "torch.compile"]),
+    ]
+
+
+def test_sanitizer_report_is_attributed() -> None:
+    found, running = parse_sanitizer(REPORT)
+    assert {name: entry["status"] for name, entry in found.items()} == {
+        "good": "clean",
+        "upsample_add": "findings",
+        "hanging": "clean",
+    }
+    assert found["upsample_add"]["findings"] == ["Invalid __global__ write of size 16 bytes"]
+    assert running == "hanging"
+
+
+def test_sanitizer_stage(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(StageAbsent):
+        sanitizer(context)
+    monkeypatch.undo()
+    put_on_path(monkeypatch, tmp_path, "compute-sanitizer", FAKE_SANITIZER)
+    context.client.env = context.environment()
+    monkeypatch.setattr("benchmarks.device.sanitizer.TOOLS", TOOLS[:2])
+    sanitizer(context)
+    clean = {"upsample_add_out": {"status": "clean", "findings": []}}
+    assert context.record.data["sanitizer"] == dict.fromkeys(TOOLS[:2], clean)
+
+
+def test_sanitizer_goes_on_after_a_crash(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_on_path(monkeypatch, tmp_path, "compute-sanitizer", "#!/bin/sh\necho '@@ begin upsample_add_out'\nexit 3\n")
+    with pytest.raises(StageError, match="memcheck: upsample_add_out crashed"):
+        sanitizer(context)
+
+
+def test_profile_metrics() -> None:
+    (launch,) = parse_profile(NCU)
+    assert launch == {
+        "kernel": "_ZN6hgfast4cuda6kernelE",
+        "metrics": {"Duration": "12.3 us", "DRAM Throughput": "81.2 %"},
+    }
+    assert parse_profile("==ERROR== no permission") == []
+
+
+def measured(case: str, seconds: float) -> dict[str, Any]:
+    times = {"median": seconds, "best": seconds, "spread": 0.0, "rounds": 5}
+    counts = {"bytes": 1e9, "flops": 0, "arithmetic": "float32"}
+    return {
+        "file": "bench_x",
+        "case": case,
+        "stage": "bench",
+        **counts,
+        "peers": {"hgfast": {"status": "ok", "cold": times}},
+    }
+
+
+def test_profile_stage_takes_the_worst_kernel_first(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StageAbsent):
+        profile(context)
+    script = f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\ncat {tmp_path}/ncu.csv\n'
+    (tmp_path / "ncu.csv").write_text(NCU)
+    put_on_path(monkeypatch, tmp_path, "ncu", script)
+    context.record.data |= {"ceilings": {"copy": 1e12}, "bench": [measured("fast", 2e-3), measured("slow", 5e-3)]}
+    profile(context)
+    assert [entry["case"] for entry in context.record.data["profile"]] == ["slow", "fast"]
+    first = (tmp_path / "calls").read_text().splitlines()[0]
+    assert first.startswith("--clock-control none") and first.endswith("bench_x slow cpu")
+
+
+def test_share_of_the_nearer_ceiling() -> None:
+    entry = measured("x", 2e-3)
+    assert ceiling_share({"ceilings": {"copy": 1e12}}, entry, "hgfast") == pytest.approx(0.5)
+    assert ceiling_share({}, entry, "hgfast") is None
+    entry["flops"] = 1.5e9
+    assert ceiling_share({"ceilings": {"copy": 1e12, "float32": 1e12}}, entry, "hgfast") == pytest.approx(0.75)
+
+
+def test_test_outcomes_are_counted() -> None:
+    outcomes = [
+        {"test": "a", "outcome": "passed", "message": ""},
+        {"test": "b", "outcome": "failed", "message": "E assert"},
+        {"test": "c", "outcome": "skipped", "message": "no picture"},
+    ]
+    result = summary({"test_x.py": "ok", "test_y.py": "timeout"}, outcomes)
+    assert (result["passed"], result["failed"], result["skips"]) == (1, 1, {"no picture": 1})
+    assert result["unfinished"] == ["test_y.py: timeout"]
+
+
+def test_record_never_overwrites_a_run_of_the_same_day(tmp_path: Path) -> None:
+    paths = []
+    for _ in range(2):
+        record = Record(tmp_path, {})
+        record.name_after({"name": "NVIDIA H100 80GB HBM3"})
+        paths.append(record.path)
+    assert paths[0] != paths[1] and all(path is not None and path.name.startswith("nvidia-h100-80gb") for path in paths)
+    assert render(record.data).startswith("# NVIDIA H100")
+
+
+def test_architecture_of_the_card() -> None:
+    assert [archs_of(capability) for capability in ("8.0", "9.0", "12.0")] == ["80", "90a", "120"]

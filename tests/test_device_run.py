@@ -22,7 +22,8 @@ from benchmarks.device.budget import Deadline
 from benchmarks.device.build import archs_of
 from benchmarks.device.client import Client
 from benchmarks.device.context import Context, StageAbsent, StageError
-from benchmarks.device.markdown import ceiling_share, render
+from benchmarks.device.figures import ceiling_share
+from benchmarks.device.markdown import render
 from benchmarks.device.profiling import parse as parse_profile
 from benchmarks.device.profiling import profile
 from benchmarks.device.record import Record

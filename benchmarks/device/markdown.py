@@ -1,36 +1,19 @@
-"""A record as Markdown, the short table for the terminal, and the shares of the ceilings behind both."""
+"""A record as Markdown, and the short table for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from benchmarks.device.figures import ceiling_share, judged
+
 Data = dict[str, Any]
-BEST_FIRST = ("cold", "graph", "warm")  # the time that a kernel is judged by: the first that was measured
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(str(cell).replace("|", "/").replace("\n", " ") for cell in line) + " |" for line in lines]
-
-
-def judged(measured: Data, stage: str) -> tuple[float, str] | None:
-    """(median seconds, how it was taken): kernels cold, networks by graph where there is one; None if not measured."""
-    order = BEST_FIRST if stage == "bench" else BEST_FIRST[1:]
-    return next(((measured[kind]["median"], kind) for kind in order if kind in measured), None)
-
-
-def ceiling_share(data: Data, entry: Data, peer: str) -> float | None:
-    """The time that the nearer ceiling asks for over the time taken; None without counts, ceilings or a time."""
-    time = judged(entry["peers"].get(peer, {}), entry["stage"])
-    ceilings = data.get("ceilings", {})
-    needed = [
-        amount / ceilings[ceiling]
-        for amount, ceiling in ((entry["bytes"], "copy"), (entry["flops"], entry["arithmetic"]))
-        if amount and ceiling in ceilings
-    ]
-    return max(needed) / time[0] if time and needed else None
 
 
 def seconds(value: float) -> str:

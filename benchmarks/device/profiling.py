@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.device import process
 from benchmarks.device.context import Context, StageAbsent, StageError
-from benchmarks.device.markdown import ceiling_share
+from benchmarks.device.figures import ceiling_share
 
 SECTIONS = ("SpeedOfLight", "MemoryWorkloadAnalysis", "LaunchStats", "Occupancy")
 METRICS = (

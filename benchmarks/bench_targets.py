@@ -50,7 +50,7 @@ def encode(device: str) -> dict[str, Call]:
     return {
         "hgfast": partial(gaussian_heatmaps, keypoints, visible, (SIZE, SIZE), SIGMA),
         "MMPose (numpy)": partial(mmpose_encode, *arrays),
-        "torch.zeros of that size": lambda: torch.empty(N, K, SIZE, SIZE, device=device).zero_(),
+        "yardstick: torch.zeros": lambda: torch.empty(N, K, SIZE, SIZE, device=device).zero_(),
     }
 
 
@@ -74,7 +74,7 @@ def loss_given(device: str) -> dict[str, Call]:
         "hgfast": partial(with_gradient, keypoint_mse, pred, target, weight),
         "eager": partial(with_gradient, eager_loss, pred, target, weight),
         "torch.compile": partial(with_gradient, torch.compile(eager_loss), pred, target, weight),
-        "torch.sub(out=), the bandwidth": lambda: torch.sub(pred.detach(), target, out=buffer),
+        "yardstick: torch.sub(out=)": lambda: torch.sub(pred.detach(), target, out=buffer),
     }
 
 
@@ -95,12 +95,10 @@ def loss_made(device: str) -> dict[str, Call]:
 
 SHAPE = f"{N}x{K}x{SIZE}x{SIZE}"
 CASES = [
-    Case(
-        f"gaussian_heatmaps/{SHAPE}", ("hgfast", "MMPose (numpy)", "torch.zeros of that size"), encode, MAPS, threads=1
-    ),
+    Case(f"gaussian_heatmaps/{SHAPE}", ("hgfast", "MMPose (numpy)", "yardstick: torch.zeros"), encode, MAPS, threads=1),
     Case(
         f"keypoint_mse/{SHAPE}",
-        ("hgfast", "eager", "torch.compile", "torch.sub(out=), the bandwidth"),
+        ("hgfast", "eager", "torch.compile", "yardstick: torch.sub(out=)"),
         loss_given,
         bytes=3 * MAPS,
         flops=5 * MAPS / 4,

@@ -37,7 +37,7 @@ def forward(device: str, shape: Shape) -> dict[str, Call]:
         "eager NCHW": partial(eager, nchw_skip, nchw_low),
         "hgfast, fresh output": partial(upsample_add, skip, low),
         "torch.compile": partial(compiled, skip, low),
-        "torch.add(out=)": partial(torch.add, skip, skip, out=out),
+        "yardstick: torch.add(out=)": partial(torch.add, skip, skip, out=out),
     }
 
 
@@ -64,7 +64,7 @@ MERGE_PEERS = (
     "eager NCHW",
     "hgfast, fresh output",
     "torch.compile",
-    "torch.add(out=)",
+    "yardstick: torch.add(out=)",
 )
 SHAPES: list[Shape] = [(8, 256, 64, 64), (1, 256, 64, 64), (8, 384, 16, 16)]
 CASES = [

@@ -27,6 +27,7 @@ class Case:
     Args:
         name: "<op>/<what>/<shape>"; also the group in pytest-benchmark.
         peers: names of those compared: the first, "hgfast", is ours, the second one is the reference expression.
+            "yardstick: ..." does less than the whole work and shows what the memory or the arithmetic gives.
         make: make(device) -> {peer: call} for all peers. A call takes no argument, does the whole work on warm data and
             leaves its inputs so that it can be repeated; what is slow to set up waits for the first call.
         bytes: what must be read from and written to memory at least, counted by hand; 0 where it says nothing.

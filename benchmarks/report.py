@@ -64,15 +64,14 @@ def speed_row(data: Data, entry: Data) -> list[str] | None:
     if time is None:
         return None
     reference = judged(entry["peers"][others[0]], entry["stage"]) if others else None
-    peers = {name: judged(entry["peers"][name], entry["stage"]) for name in others if not name.startswith("hgfast")}
-    rivals = {name: other[0] for name, other in peers.items() if other}
+    rivals = gains(entry)
     best = min(rivals, key=lambda name: rivals[name], default=None)
     share = ceiling_share(data, entry, ours)
     return [
         f"`{entry['case']}`",
         seconds(time[0]),
         f"{reference[0] / time[0]:.2f}x" if reference else "",
-        f"{rivals[best] / time[0]:.2f}x ({best})" if best else "",
+        f"{rivals[best]:.2f}x ({best})" if best else "",
         f"{share:.0%}" if share and data["machine"]["kind"] == "cuda" else "",
     ]
 
@@ -135,7 +134,7 @@ def status_text(devices: Sequence[Data]) -> str:
             row.append(op_state(samples) + sanitizer_state(data, name) if samples else "not run")
         rows.append(row + ([] if has_gpu else [NO_GPU]))
     counts = [f"Tests on {d['machine']['name']}: {test_counts(d['tests'])}." for d in devices if "tests" in d]
-    return "\n".join([*table(head, rows), "", *counts]).strip()
+    return "\n".join([*(table(head, rows) if rows else [NO_GPU]), "", *counts]).strip()
 
 
 def test_counts(tests: Data) -> str:

@@ -39,10 +39,12 @@ CPU: dict[str, Any] = {
             "flops": 1e7,
             "arithmetic": "float32",
             "peers": {
-                "hgfast": {"status": "ok", "warm": times(1e-3)},
-                "eager": {"status": "ok", "warm": times(3e-3)},
-                "torch.compile": {"status": "ok", "warm": times(2e-3)},
+                "hgfast": {"status": "ok", "clock": times(1e-3)},
+                "eager": {"status": "ok", "clock": times(3e-3)},
+                "torch.compile": {"status": "ok", "clock": times(2e-3)},
                 "broken": {"status": "error", "note": "no"},
+                "yardstick: copy": {"status": "ok", "clock": times(1e-4)},
+                "hgfast, other way": {"status": "ok", "clock": times(5e-4)},
             },
         }
         for size in ("large", "small")
@@ -57,8 +59,8 @@ def gpu() -> dict[str, Any]:
     data["sanitizer"] = {"memcheck": {"op_a": {"status": "clean", "findings": []}}}
     for entry in data["bench"]:
         for measured in entry["peers"].values():
-            if "warm" in measured:
-                measured["cold"] = measured["warm"]
+            if "clock" in measured:
+                measured["cold"] = measured.pop("clock")
     return data
 
 

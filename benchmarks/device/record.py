@@ -14,10 +14,10 @@
     wrappers     [{name, status, note}]        PTX wrappers against their host twins
     tests        {passed, failed, skipped, failures: [{test, message}], skips: {reason: count}, unfinished: [file]}
     bench        [{file, case, stage, bytes, flops, arithmetic, peers: {peer: Measured}}]
-                 Measured: {status, note, warm, graph, cold, cold_graph: Times or absent, memory_mb, peak_mb}
-                 Times: {median, best, spread, rounds} in seconds per call. "warm": calls in a row, by CUDA events (by
-                 the clock on a CPU); "graph": replays of a CUDA graph in a row; "cold": one call or replay at a time,
-                 the L2 cache flushed before it; "cold_graph": whether `cold` timed a replay
+                 Measured: {status, note, warm, graph, cold, clock: Times or absent, cold_graph, memory_mb, peak_mb}
+                 Times: {median, best, spread, rounds} in seconds per call. "clock": calls in a row on a CPU; "warm":
+                 calls in a row between CUDA events; "graph": replays of a CUDA graph in a row; "cold": one call or
+                 replay at a time, the L2 cache flushed before it; "cold_graph": whether `cold` timed a replay
     sanitizer    {tool: {op: {status, findings: [str]}}}   status: "clean", "findings", "crashed", "timeout"
     profile      [{case, kernel, metrics: {name: "value unit"}}]
 

@@ -79,10 +79,11 @@ __global__ void __launch_bounds__(kThreads) keypoint_mse_kernel(KeypointMse p) {
   if (threadIdx.x == 0) p.partial[item] = total;
 }
 
-static __global__ void __launch_bounds__(kThreads) keypoint_mse_sum_kernel(KeypointMse p) {
+template <int kBlock>
+__global__ void __launch_bounds__(kBlock) keypoint_mse_sum_kernel(KeypointMse p) {
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < p.partial_count(); i += kThreads) sum += p.partial[i];
-  sum = block_sum<double, kThreads>(sum);
+  for (int64_t i = threadIdx.x; i < p.partial_count(); i += kBlock) sum += p.partial[i];
+  sum = block_sum<double, kBlock>(sum);
   if (threadIdx.x == 0) *static_cast<float*>(p.loss) = static_cast<float>(sum * p.scale());
 }
 
@@ -96,7 +97,7 @@ void launch_keypoint_mse_width(const KeypointMse& p, Exec stream) {
   } else {
     launch(keypoint_mse_kernel<T, kWidth, false>, grid, dim3(kThreads), 0, stream, p);
   }
-  launch(keypoint_mse_sum_kernel, dim3(1), dim3(kThreads), 0, stream, p);
+  launch(keypoint_mse_sum_kernel<kThreads>, dim3(1), dim3(kThreads), 0, stream, p);
 }
 
 template <class T>

@@ -106,7 +106,7 @@ def _fake(
 def _supports(
     keypoints: Tensor, visible: Tensor, width: int, height: int, sigma: float, kind: int, dtype: torch.dtype
 ) -> str | None:
-    return "float64 has no CUDA kernel" if keypoints.is_cuda and dtype == torch.float64 else None
+    return "float64 has no CUDA kernel" if _native.on_cuda(keypoints) and dtype == torch.float64 else None
 
 
 _gaussian_heatmaps = define(

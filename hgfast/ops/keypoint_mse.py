@@ -132,7 +132,7 @@ def _launch(
     if not pred.numel():
         return loss.fill_(float("nan")), grad  # the mean of nothing, as torch has it
     partial = torch.empty(n * k if layout == _native.NCHW else n * h, dtype=torch.float64, device=pred.device)
-    tables = torch.empty(n * k * (w + h + 1), dtype=torch.float32) if axes and not pred.is_cuda else None
+    tables = torch.empty(n * k * (w + h + 1), dtype=torch.float32) if axes and not _native.on_cuda(pred) else None
     lib.keypoint_mse(
         _native.ptr(pred), *(_native.ptr(tensor) for tensor in inputs), _native.out(grad if want_grad else None),
         _native.out(partial), _native.out(tables), _native.out(loss), DTYPE_CODES[pred.dtype], layout, kind, sigma,
@@ -182,7 +182,7 @@ def _fake(pred: Tensor, *inputs: Any) -> tuple[Tensor, Tensor]:
 
 
 def _supports(pred: Tensor, *inputs: Any) -> str | None:
-    return "float64 has no CUDA kernel" if pred.is_cuda and pred.dtype == torch.float64 else None
+    return "float64 has no CUDA kernel" if _native.on_cuda(pred) and pred.dtype == torch.float64 else None
 
 
 def _supports_from_points(pred: Tensor, *inputs: Any) -> str | None:

@@ -74,3 +74,56 @@ def _keypoint_mse_from_points(device: str) -> list[tuple[Any, ...]]:
         (_nhwc(2, 3, 12, 10, device=device, grad=True), *_points(device), 1.5, 0, True),
         (torch.randn(2, 3, 12, 10, device=device), *_points(device), 1.5, 2, False),
     ]
+
+
+def _norm_inputs(device: str, shape: tuple[int, ...], grad: bool) -> tuple[torch.Tensor, ...]:
+    """x, weight, bias, residual, mean, var."""
+    x, residual = (_nhwc(*shape, device=device, grad=grad) for _ in range(2))
+    weight, bias, mean, var = (torch.rand(shape[1], device=device) + 0.5 for _ in range(4))
+    return x, weight.requires_grad_(grad), bias.requires_grad_(grad), residual, mean, var
+
+
+@samples("batch_norm_stats")
+def _batch_norm_stats(device: str) -> list[tuple[Any, ...]]:
+    return [(_nhwc(2, 8, 6, 4, device=device),), (torch.randn(1, 3, 5, 7, device=device),)]
+
+
+@samples("batch_norm_act_train")
+def _batch_norm_act_train(device: str) -> list[tuple[Any, ...]]:
+    x, weight, bias, residual, _, _ = _norm_inputs(device, (2, 8, 6, 4), grad=True)
+    return [
+        (x, weight, bias, residual, True, 1e-5, True),
+        (x, weight, bias, residual, True, 1e-5, False),
+        (torch.randn(2, 3, 5, 7, device=device), None, None, None, True, 1e-5, True),
+    ]
+
+
+@samples("batch_norm_act_apply")
+def _batch_norm_act_apply(device: str) -> list[tuple[Any, ...]]:
+    x, weight, bias, residual, mean, var = _norm_inputs(device, (2, 20, 3, 4), grad=True)
+    return [
+        (x, mean, var, weight, bias, residual, True, 1e-5, True),
+        (x, mean, var, None, None, None, False, 1e-5, False),
+    ]
+
+
+def _gradient_samples(device: str, want_masked: bool | None) -> list[tuple[Any, ...]]:
+    x, weight, bias, residual, mean, var = _norm_inputs(device, (2, 20, 3, 4), grad=False)
+    grad, grad2 = torch.randn_like(x), torch.randn_like(x)
+    mask = torch.ops.hgfast.batch_norm_act_train(x, weight, bias, residual, True, 1e-5, True)[3]
+    last: tuple[Any, ...] = (weight, bias, 24.0, True) if want_masked is None else (want_masked,)
+    return [
+        (grad, None, x, None, mask, mean, var, weight, bias, 1e-5, 1, *last),
+        (grad, grad2, x, residual, None, mean, var, weight, bias, 1e-5, 2, *last),
+        (grad, None, x, None, None, mean, var, None, None, 1e-5, 0, *last),
+    ]
+
+
+@samples("batch_norm_backward_reduce")
+def _batch_norm_backward_reduce(device: str) -> list[tuple[Any, ...]]:
+    return _gradient_samples(device, True) + _gradient_samples(device, False)
+
+
+@samples("batch_norm_backward_apply")
+def _batch_norm_backward_apply(device: str) -> list[tuple[Any, ...]]:
+    return _gradient_samples(device, None)

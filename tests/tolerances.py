@@ -12,6 +12,10 @@ TOLERANCES = {
     "default": 1e-5,
     "gaussian_heatmaps": 1e-7,
     "keypoint_mse": 2e-6,
+    "batch_norm_act out": 1e-6,
+    "batch_norm_act x_grad": 2e-6,
+    "batch_norm_act weight_grad": 2e-6,
+    "batch_norm_act bias_grad": 2e-6,
     "upsample_add": 1e-7,
     "upsample_add_backward": 2e-7,
 }

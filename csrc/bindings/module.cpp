@@ -7,4 +7,5 @@ PYBIND11_MODULE(HGFAST_MODULE, m) {
   bind_backend_info(m);
   bind_merge(m);
   bind_targets(m);
+  bind_norm(m);
 }

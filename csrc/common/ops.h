@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "common/batch_norm_act.h"
 #include "common/gaussian_heatmaps.h"
 #include "common/keypoint_mse.h"
 #include "common/upsample_add.h"
@@ -16,10 +17,14 @@ using Exec = std::intptr_t;
 
 }  // namespace hgfast
 
-#define HGFAST_FOR_EACH_OP(X)                   \
-  X(upsample_add, UpsampleAdd)                  \
-  X(upsample_add_backward, UpsampleAddBackward) \
-  X(gaussian_heatmaps, GaussianHeatmaps)        \
+#define HGFAST_FOR_EACH_OP(X)                            \
+  X(upsample_add, UpsampleAdd)                           \
+  X(upsample_add_backward, UpsampleAddBackward)          \
+  X(batch_norm_stats, BatchNormStats)                    \
+  X(batch_norm_apply, BatchNormApply)                    \
+  X(batch_norm_backward_reduce, BatchNormBackwardReduce) \
+  X(batch_norm_backward_apply, BatchNormBackwardApply)   \
+  X(gaussian_heatmaps, GaussianHeatmaps)                 \
   X(keypoint_mse, KeypointMse)
 
 // Ops that only one backend has.

@@ -1,5 +1,13 @@
 """Plain PyTorch twins of the ops, blocks, hourglasses and losses: the oracle, written to be read."""
 
+from hgfast.reference.batch_norm_act import (
+    batch_norm_act,
+    batch_norm_act_apply,
+    batch_norm_act_train,
+    batch_norm_backward_apply,
+    batch_norm_backward_reduce,
+    batch_norm_stats,
+)
 from hgfast.reference.blocks import REFERENCE, BasicBlock, BlockSet, Bottleneck, ConvModule, UpsampleAdd
 from hgfast.reference.gaussian_heatmaps import gaussian_heatmaps
 from hgfast.reference.hourglass import HourglassModule, NewellHourglass
@@ -15,6 +23,12 @@ __all__ = [
     "HourglassModule",
     "NewellHourglass",
     "UpsampleAdd",
+    "batch_norm_act",
+    "batch_norm_act_apply",
+    "batch_norm_act_train",
+    "batch_norm_backward_apply",
+    "batch_norm_backward_reduce",
+    "batch_norm_stats",
     "gaussian_heatmaps",
     "keypoint_mse",
     "stack_mse",

@@ -1,0 +1,145 @@
+"""Calls of batch_norm_act's four native kernels on tensors; every output can be a given tensor, so blocks reuse memory.
+
+All activations of a call are dense in one memory format, that of `x` (`dense` makes them so). Statistics and parameters
+are float64 where the activations are, else float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from hgfast import _native
+from hgfast._native import DTYPE_CODES, NCHW, exec_handle, layout_of
+
+Tensor = torch.Tensor
+MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
+GATE_NONE, GATE_MASK, GATE_RECOMPUTE = 0, 1, 2  # csrc/common/batch_norm_act.h: ReluGate
+
+
+class Gradient(NamedTuple):
+    """What the backward kernels read: (grad + grad2) behind the gate of ReLU, and all that batch_norm_act was given."""
+
+    grad: Tensor
+    grad2: Tensor | None
+    x: Tensor
+    residual: Tensor | None
+    mask: Tensor | None
+    mean: Tensor
+    var: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    eps: float
+    gate: int
+
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """In the order of BatchNormGradient's pointers."""
+        return self[:9]
+
+
+def stat_dtype(x: Tensor) -> torch.dtype:
+    """dtype of the statistics and parameters of activations like x."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def as_stat(value: MaybeTensor, x: Tensor) -> MaybeTensor:
+    """A parameter or statistic as the kernels take it."""
+    return None if value is None else value.detach().to(stat_dtype(x)).contiguous()
+
+
+def memory_format_of(x: Tensor) -> torch.memory_format:
+    """x's own format, or channels_last where it is not dense."""
+    return torch.contiguous_format if layout_of(x) == NCHW else torch.channels_last
+
+
+def dense(value: MaybeTensor, x: Tensor) -> MaybeTensor:
+    """A tensor of x's size, dense in x's memory format."""
+    return None if value is None else value.contiguous(memory_format=memory_format_of(x))
+
+
+def addresses(reads: Sequence[Tensor | None], writes: Sequence[Tensor | None]) -> list[int]:
+    """Addresses of reads, then writes; memory that is read and written has the same address in both."""
+    read = {t.data_ptr() for t in reads if t is not None}
+    written = {
+        t.data_ptr(): _native.inout(t) if t.data_ptr() in read else _native.out(t) for t in writes if t is not None
+    }
+    return [0 if t is None else written.get(t.data_ptr()) or _native.ptr(t) for t in (*reads, *writes)]
+
+
+def _shape(x: Tensor) -> tuple[int, int, int, int, int]:
+    n, c, h, w = x.shape
+    layout = layout_of(x)
+    assert layout is not None
+    return DTYPE_CODES[x.dtype], layout, n, h * w, c
+
+
+def _workspace(lib: ModuleType, x: Tensor) -> Tensor:
+    return torch.empty(lib.batch_norm_sizes(*_shape(x))[0], dtype=stat_dtype(x), device=x.device)
+
+
+def empty_mask(lib: ModuleType, x: Tensor) -> Tensor:
+    """Room for the mask of ReLU over x: one bit per element."""
+    return torch.empty(lib.batch_norm_sizes(*_shape(x))[1], dtype=torch.uint8, device=x.device)
+
+
+def stats(lib: ModuleType, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel of a dense x that is not empty."""
+    mean = torch.empty(x.shape[1], dtype=stat_dtype(x), device=x.device)
+    var, workspace = torch.empty_like(mean), _workspace(lib, x)
+    lib.batch_norm_stats(*addresses([x], [mean, var, workspace]), *_shape(x), exec_handle(x))
+    return mean, var
+
+
+def apply(
+    lib: ModuleType,
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    relu: bool,
+    eps: float,
+    *,
+    out: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """relu(batch_norm(x) + residual) with given statistics; out may be x or residual, mask gets the bits of y > 0."""
+    out = torch.empty_like(x) if out is None else out
+    where = addresses([x, residual, mean, var, weight, bias], [out, mask])
+    lib.batch_norm_apply(*where, *_shape(x), eps, relu, exec_handle(x))
+    return out
+
+
+def backward_reduce(lib: ModuleType, gradient: Gradient, masked: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Gradients of weight and bias; masked, if given, gets the gated gradient and may be grad or grad2 itself."""
+    x = gradient.x
+    weight_grad = torch.empty(x.shape[1], dtype=stat_dtype(x), device=x.device)
+    bias_grad, workspace = torch.empty_like(weight_grad), _workspace(lib, x)
+    where = addresses(gradient.tensors(), [masked, weight_grad, bias_grad, workspace])
+    lib.batch_norm_backward_reduce(
+        tuple(where[:9]), *where[9:], *_shape(x), gradient.eps, gradient.gate, exec_handle(x)
+    )
+    return weight_grad, bias_grad
+
+
+def backward_apply(
+    lib: ModuleType,
+    gradient: Gradient,
+    weight_grad: Tensor | None,
+    bias_grad: Tensor | None,
+    count: float,
+    batch_statistics: bool,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Gradient of x; out may be grad, grad2 or x itself. count: elements of a channel over all processes."""
+    x = gradient.x
+    out = torch.empty_like(x) if out is None else out
+    where = addresses((*gradient.tensors(), weight_grad, bias_grad), [out])
+    lib.batch_norm_backward_apply(
+        *where, count, batch_statistics, *_shape(x), gradient.eps, gradient.gate, exec_handle(x)
+    )
+    return out

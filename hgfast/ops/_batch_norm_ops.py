@@ -1,0 +1,230 @@
+"""The registered operators behind batch_norm_act: forward in training and with given statistics, and their gradient."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from hgfast import reference
+from hgfast.ops import _batch_norm_native as native
+from hgfast.ops._batch_norm_native import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, Gradient, as_stat, dense
+from hgfast.ops._registry import define
+
+Tensor = torch.Tensor
+_Optional = Tensor | None
+
+
+def _no_mask(x: Tensor) -> Tensor:
+    return torch.empty(0, dtype=torch.uint8, device=x.device)
+
+
+def _kernel_stats(lib: ModuleType, x: Tensor) -> tuple[Tensor, Tensor]:
+    if x.numel() == 0:
+        return reference.batch_norm_stats(x)
+    return native.stats(lib, dense(x, x))
+
+
+def _kernel_apply(
+    lib: ModuleType,
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: _Optional,
+    bias: _Optional,
+    residual: _Optional,
+    relu: bool,
+    eps: float,
+    keep_mask: bool,
+) -> tuple[Tensor, Tensor]:
+    x, residual = dense(x, x), dense(residual, x)
+    mask = native.empty_mask(lib, x) if keep_mask else None
+    mean, var, weight, bias = as_stat(mean, x), as_stat(var, x), as_stat(weight, x), as_stat(bias, x)
+    out = torch.empty_like(x)
+    if x.numel():
+        native.apply(lib, x, mean, var, weight, bias, residual, relu, eps, out=out, mask=mask)
+    return out, _no_mask(x) if mask is None else mask
+
+
+def _kernel_train(
+    lib: ModuleType,
+    x: Tensor,
+    weight: _Optional,
+    bias: _Optional,
+    residual: _Optional,
+    relu: bool,
+    eps: float,
+    keep_mask: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x, residual = dense(x, x), dense(residual, x)
+    mean, var = _kernel_stats(lib, x)
+    out, mask = _kernel_apply(lib, x, mean, var, weight, bias, residual, relu, eps, keep_mask)
+    return out, mean, var, mask
+
+
+def _gradient(x: Tensor, grad: Tensor, grad2: _Optional, residual: _Optional, *rest: Any) -> Gradient:
+    mask, mean, var, weight, bias, eps, gate = rest
+    gradients = dense(grad, x), dense(grad2, x)
+    parameters = as_stat(mean, x), as_stat(var, x), as_stat(weight, x), as_stat(bias, x)
+    return Gradient(*gradients, dense(x, x), dense(residual, x), mask, *parameters, eps, gate)
+
+
+def _kernel_backward_reduce(
+    lib: ModuleType, grad: Tensor, grad2: _Optional, x: Tensor, residual: _Optional, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    *common, want_masked = rest
+    gradient = _gradient(x, grad, grad2, residual, *common)
+    masked = torch.empty_like(gradient.x) if want_masked else None
+    if x.numel() == 0:
+        weight_grad = torch.zeros(x.shape[1], dtype=native.stat_dtype(x), device=x.device)
+        bias_grad = torch.zeros_like(weight_grad)
+    else:
+        weight_grad, bias_grad = native.backward_reduce(lib, gradient, masked)
+    return x.new_empty(0) if masked is None else masked, weight_grad, bias_grad
+
+
+def _kernel_backward_apply(
+    lib: ModuleType, grad: Tensor, grad2: _Optional, x: Tensor, residual: _Optional, *rest: Any
+) -> Tensor:
+    *common, weight_grad, bias_grad, count, batch_statistics = rest
+    gradient = _gradient(x, grad, grad2, residual, *common)
+    if x.numel() == 0:
+        return torch.empty_like(gradient.x)
+    sums = as_stat(weight_grad, x), as_stat(bias_grad, x)
+    return native.backward_apply(lib, gradient, *sums, count, batch_statistics)
+
+
+def _fake_like(x: Tensor) -> Tensor:
+    nhwc = x.is_contiguous(memory_format=torch.channels_last) or not x.is_contiguous()
+    return torch.empty_like(x, memory_format=torch.channels_last if nhwc else torch.contiguous_format)
+
+
+def _fake_mask(x: Tensor, keep_mask: bool) -> Tensor:
+    n, c, h, w = x.shape
+    nhwc = x.is_contiguous(memory_format=torch.channels_last) or not x.is_contiguous()
+    rows, run = (n * h * w, c) if nhwc else (n * c, h * w)
+    return torch.empty(rows * ((run + 15) // 16 * 2) if keep_mask else 0, dtype=torch.uint8, device=x.device)
+
+
+def _fake_stats(x: Tensor) -> tuple[Tensor, Tensor]:
+    mean = torch.empty(x.shape[1], dtype=native.stat_dtype(x), device=x.device)
+    return mean, torch.empty_like(mean)
+
+
+def _fake_apply(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
+    return _fake_like(x), _fake_mask(x, args[-1])
+
+
+def _fake_train(x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _fake_like(x), *_fake_stats(x), _fake_mask(x, args[-1])
+
+
+def _fake_reduce(grad: Tensor, grad2: _Optional, x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _fake_like(x) if args[-1] else x.new_empty(0), *_fake_stats(x)
+
+
+def _setup(ctx: Any, tensors: tuple[_Optional, ...], mask: Tensor, flags: Any) -> None:
+    x, mean, var, weight, bias, residual = tensors
+    relu, eps, keep_mask = flags
+    ctx.set_materialize_grads(False)
+    ctx.relu, ctx.eps = relu, eps
+    ctx.gate = GATE_NONE if not relu else GATE_MASK if keep_mask else GATE_RECOMPUTE
+    keep_residual = residual if ctx.gate == GATE_RECOMPUTE else None
+    ctx.save_for_backward(x, keep_residual, mask if keep_mask else None, mean, var, weight, bias)
+
+
+def _setup_train(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, weight, bias, residual, *flags = inputs
+    out, mean, var, mask = output
+    ctx.mark_non_differentiable(mean, var, mask)
+    ctx.batch_statistics = True
+    _setup(ctx, (x, mean, var, weight, bias, residual), mask, flags)
+
+
+def _setup_apply(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, mean, var, weight, bias, residual, *flags = inputs
+    out, mask = output
+    ctx.mark_non_differentiable(mask)
+    ctx.batch_statistics = False
+    _setup(ctx, (x, mean, var, weight, bias, residual), mask, flags)
+
+
+def _gradients(ctx: Any, grad: _Optional, needs: tuple[bool, ...]) -> tuple[_Optional, ...]:
+    """Gradients of x, weight, bias, residual, as far as needed."""
+    if grad is None:
+        return None, None, None, None
+    if torch.is_grad_enabled():
+        raise NotImplementedError("batch_norm_act: second derivatives are not implemented")
+    need_x, need_weight, need_bias, need_residual = needs
+    x, residual, mask, mean, var, weight, bias = ctx.saved_tensors
+    arguments = (grad, None, x, residual, mask, mean, var, weight, bias, ctx.eps, ctx.gate)
+    gated = need_residual and ctx.gate != GATE_NONE
+    weight_grad = bias_grad = x_grad = None
+    residual_grad = grad if need_residual else None
+    if gated or need_weight or need_bias or (need_x and ctx.batch_statistics):
+        masked, weight_grad, bias_grad = backward_reduce(*arguments, gated)
+        if gated:
+            residual_grad = masked
+            arguments = (masked, None, x, None, None, mean, var, weight, bias, ctx.eps, GATE_NONE)
+    if need_x:
+        count = x.numel() / max(x.shape[1], 1)
+        x_grad = backward_apply(*arguments, weight_grad, bias_grad, count, ctx.batch_statistics)
+    weight_grad = weight_grad.to(weight.dtype) if need_weight and weight_grad is not None else None
+    bias_grad = bias_grad.to(bias.dtype) if need_bias and bias_grad is not None else None
+    return x_grad, weight_grad, bias_grad, residual_grad
+
+
+def _backward_train(ctx: Any, grad: _Optional, *unused: _Optional) -> tuple[_Optional, ...]:
+    return *_gradients(ctx, grad, ctx.needs_input_grad[:4]), None, None, None
+
+
+def _backward_apply_op(ctx: Any, grad: _Optional, *unused: _Optional) -> tuple[_Optional, ...]:
+    needs = ctx.needs_input_grad
+    x_grad, weight_grad, bias_grad, residual_grad = _gradients(ctx, grad, (needs[0], *needs[3:6]))
+    return x_grad, None, None, weight_grad, bias_grad, residual_grad, None, None, None
+
+
+_GRADIENT = (
+    "Tensor grad, Tensor? grad2, Tensor x, Tensor? residual, Tensor? mask, Tensor mean, Tensor var, Tensor? weight, "
+    "Tensor? bias, float eps, int gate"
+)
+stats = define(
+    "batch_norm_stats(Tensor x) -> (Tensor mean, Tensor var)",
+    kernel=_kernel_stats,
+    reference=reference.batch_norm_stats,
+    fake=_fake_stats,
+)
+backward_reduce = define(
+    f"batch_norm_backward_reduce({_GRADIENT}, bool want_masked) -> (Tensor, Tensor, Tensor)",
+    kernel=_kernel_backward_reduce,
+    reference=reference.batch_norm_backward_reduce,
+    fake=_fake_reduce,
+)
+backward_apply = define(
+    f"batch_norm_backward_apply({_GRADIENT}, Tensor? weight_grad, Tensor? bias_grad, float count, "
+    "bool batch_statistics) -> Tensor",
+    kernel=_kernel_backward_apply,
+    reference=reference.batch_norm_backward_apply,
+    fake=lambda grad, grad2, x, *rest: _fake_like(x),
+)
+apply = define(
+    "batch_norm_act_apply(Tensor x, Tensor mean, Tensor var, Tensor? weight, Tensor? bias, Tensor? residual, "
+    "bool relu, float eps, bool keep_mask) -> (Tensor out, Tensor mask)",
+    kernel=_kernel_apply,
+    reference=reference.batch_norm_act_apply,
+    fake=_fake_apply,
+    setup_context=_setup_apply,
+    backward=_backward_apply_op,
+    native="batch_norm_apply",
+)
+train = define(
+    "batch_norm_act_train(Tensor x, Tensor? weight, Tensor? bias, Tensor? residual, bool relu, float eps, "
+    "bool keep_mask) -> (Tensor out, Tensor mean, Tensor var, Tensor mask)",
+    kernel=_kernel_train,
+    reference=reference.batch_norm_act_train,
+    fake=_fake_train,
+    setup_context=_setup_train,
+    backward=_backward_train,
+    native="batch_norm_stats",
+)

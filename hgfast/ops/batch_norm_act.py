@@ -1,0 +1,109 @@
+"""batch_norm_act: BatchNorm, a residual sum and ReLU as one operation, with its gradient."""
+
+from __future__ import annotations
+
+import torch
+
+from hgfast.ops import _batch_norm_ops as ops
+from hgfast.ops import _checks
+
+Tensor = torch.Tensor
+NAME = "batch_norm_act"
+
+
+def batch_norm_act(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    residual: Tensor | None = None,
+    relu: bool = True,
+    *,
+    recompute: bool = False,
+) -> Tensor:
+    """relu(batch_norm(x) + residual): `F.batch_norm`, a sum and `F.relu` in one pass (two if x is averaged).
+
+    For the gradient it keeps x, the statistics and, where a residual makes it necessary, one bit per element of the
+    result. The sums are taken in float32 (float64 for float64) in an order that depends on the shape alone.
+
+    Args:
+        x: (N, C, H, W), float32, float16, bfloat16 or float64; channels_last is the fast layout.
+        weight, bias: (C,) or None, of x's dtype, or float32 next to a half type.
+        running_mean, running_var: (C,) like weight, or None. With `training` they are moved by `momentum` towards the
+            mean and the unbiased variance of x; otherwise x is normalised with them.
+        training: use the statistics of x.
+        momentum: share of the new statistics.
+        eps: added to the variance.
+        residual: like x, added before ReLU.
+        relu: whether negative results become 0.
+        recompute: keep the residual instead of the bits, and work the bits out again (for a residual that is kept
+            anyway).
+
+    Returns:
+        Like x, in its memory format.
+
+    Raises:
+        TypeError: a dtype does not fit.
+        ValueError: a shape or device does not fit; one value per channel with `training`.
+        NotImplementedError: a second derivative is asked for.
+    """
+    _check(x, weight, bias, running_mean, running_var, residual)
+    if not training and (running_mean is None or running_var is None):
+        raise ValueError(f"{NAME}: running_mean and running_var are needed where training is False")
+    keep_mask = relu and residual is not None and not recompute and _wants_gradient(x, weight, bias, residual)
+    if not training:
+        return ops.apply(x, running_mean, running_var, weight, bias, residual, relu, eps, keep_mask)[0]
+    check_batch(x)
+    out, mean, var, _ = ops.train(x, weight, bias, residual, relu, eps, keep_mask)
+    if running_mean is not None and running_var is not None:
+        update_running(running_mean, running_var, mean, var, momentum, x.numel() // max(x.shape[1], 1))
+    return out
+
+
+def check_batch(x: Tensor) -> None:
+    """More than one value per channel, as torch demands.
+
+    Raises:
+        ValueError: N * H * W is 1.
+    """
+    if x.shape[0] * x.shape[2] * x.shape[3] == 1:
+        raise ValueError(f"{NAME}: expected more than 1 value per channel when training, got x of {tuple(x.shape)}")
+
+
+def update_running(
+    running_mean: Tensor, running_var: Tensor, mean: Tensor, var: Tensor, momentum: float, count: int
+) -> None:
+    """Move running statistics towards a batch's mean and biased variance of `count` values (if any)."""
+    if count == 0:
+        return
+    with torch.no_grad():
+        running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
+        running_var.mul_(1 - momentum).add_(var, alpha=momentum * count / max(count - 1, 1))
+
+
+def _wants_gradient(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _check(x: Tensor, weight: Tensor | None, bias: Tensor | None, *others: Tensor | None) -> None:
+    running_mean, running_var, residual = others
+    _checks.tensor(NAME, "x", x, ndim=4)
+    allowed = (x.dtype,) if x.dtype in (torch.float32, torch.float64) else (x.dtype, torch.float32)
+    channels = (("weight", weight), ("bias", bias), ("running_mean", running_mean), ("running_var", running_var))
+    for name, value in channels:
+        if value is None:
+            continue
+        _checks.tensor(NAME, name, value, dtypes=allowed)
+        _checks.shape(NAME, name, value, x.shape[1:2], "one number for each channel of x")
+        if value.device != x.device:
+            raise ValueError(f"{NAME}: {name} must be on x's device {x.device}, got {value.device}")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError(f"{NAME}: running_mean and running_var must be given both or neither")
+    if residual is not None:
+        _checks.tensor(NAME, "residual", residual)
+        _checks.same_kind(NAME, ("x", x), ("residual", residual))
+        _checks.shape(NAME, "residual", residual, x.shape, "that of x")

@@ -1,0 +1,169 @@
+"""Reference of relu(batch_norm(x) + residual) and of its gradient, written from the formulas.
+
+Half types are computed in float32. ReLU's mask is packed as the kernels pack it: one bit per element, least significant
+first; a row is a pixel's channels (channels_last) or a channel's pixels (contiguous) and starts a new 16-bit word.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+Tensor = torch.Tensor
+
+
+def batch_norm_act(
+    x: Tensor,
+    mean: Tensor | None,
+    var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    relu: bool,
+    eps: float,
+) -> Tensor:
+    """The expression in x's dtype, from torch's operators; the statistics of x itself where mean and var are None."""
+    y = F.batch_norm(x, mean, var, weight, bias, mean is None, 0.0, eps)
+    y = y if residual is None else y + residual
+    return F.relu(y) if relu else y
+
+
+def batch_norm_stats(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel of x (N, C, H, W)."""
+    wide = _wide(x)
+    mean = wide.mean((0, 2, 3))
+    return mean, (wide - _per_channel(mean, wide)).square().mean((0, 2, 3))
+
+
+def batch_norm_act_apply(
+    x: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    relu: bool,
+    eps: float,
+    keep_mask: bool,
+) -> tuple[Tensor, Tensor]:
+    """(out, packed mask or an empty tensor) with given statistics."""
+    y = _normalised(x, mean, var, eps)
+    y = y if weight is None else y * _per_channel(weight, y)
+    y = y if bias is None else y + _per_channel(bias, y)
+    y = y if residual is None else y + residual
+    mask = pack_mask(~(y <= 0), _is_nhwc(x)) if keep_mask else x.new_empty(0, dtype=torch.uint8)
+    out = torch.empty_like(x, memory_format=torch.channels_last if _is_nhwc(x) else torch.contiguous_format)
+    return out.copy_(F.relu(y) if relu else y), mask
+
+
+def batch_norm_act_train(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, relu: bool, eps: float, mask: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(out, mean, var, packed mask or an empty tensor) with the statistics of x."""
+    mean, var = batch_norm_stats(x)
+    out, bits = batch_norm_act_apply(x, mean, var, weight, bias, residual, relu, eps, mask)
+    return out, mean, var, bits
+
+
+def batch_norm_backward_reduce(
+    grad: Tensor,
+    grad2: Tensor | None,
+    x: Tensor,
+    residual: Tensor | None,
+    mask: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    gate: int,
+    want_masked: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(g = gated gradient or an empty tensor, sum of g * normalised x, sum of g) over each channel."""
+    g = _gated(grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate)
+    weight_grad = (g * _normalised(x, mean, var, eps)).sum((0, 2, 3))
+    return torch.empty_like(x).copy_(g) if want_masked else x.new_empty(0), weight_grad, g.sum((0, 2, 3))
+
+
+def batch_norm_backward_apply(
+    grad: Tensor,
+    grad2: Tensor | None,
+    x: Tensor,
+    residual: Tensor | None,
+    mask: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    gate: int,
+    weight_grad: Tensor | None,
+    bias_grad: Tensor | None,
+    count: float,
+    batch_statistics: bool,
+) -> Tensor:
+    """Gradient of x, from the sums over all `count` elements of each channel."""
+    g = _gated(grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate)
+    if batch_statistics:
+        assert weight_grad is not None and bias_grad is not None
+        slope, offset = _per_channel(weight_grad / count, g), _per_channel(bias_grad / count, g)
+        g = g - offset - _normalised(x, mean, var, eps) * slope
+    scale = (var.to(g.dtype) + eps).rsqrt() * (1 if weight is None else weight)
+    return torch.empty_like(x).copy_(g * _per_channel(scale, g))
+
+
+def pack_mask(positive: Tensor, nhwc: bool) -> Tensor:
+    """Booleans (N, C, H, W) as the kernels' bits (uint8)."""
+    n, c, h, w = positive.shape
+    rows = positive.permute(0, 2, 3, 1).reshape(n * h * w, c) if nhwc else positive.reshape(n * c, h * w)
+    padded = F.pad(rows, (0, -rows.shape[1] % 16)).reshape(-1, 8).to(torch.uint8)
+    return (padded << torch.arange(8, dtype=torch.uint8, device=padded.device)).sum(1, dtype=torch.uint8)
+
+
+def unpack_mask(mask: Tensor, shape: torch.Size, nhwc: bool) -> Tensor:
+    """The kernels' bits as booleans of `shape` (N, C, H, W)."""
+    n, c, h, w = shape
+    run = c if nhwc else h * w
+    bits = (mask[:, None] >> torch.arange(8, dtype=torch.uint8, device=mask.device)) & 1
+    rows = bits.bool().reshape(-1, (run + 15) // 16 * 16)[:, :run]
+    return rows.reshape(n, h, w, c).permute(0, 3, 1, 2) if nhwc else rows.reshape(n, c, h, w)
+
+
+def _gated(
+    grad: Tensor,
+    grad2: Tensor | None,
+    x: Tensor,
+    residual: Tensor | None,
+    mask: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    gate: int,
+) -> Tensor:
+    g = _wide(grad) if grad2 is None else _wide(grad) + grad2
+    if gate == 0:  # no ReLU
+        return g
+    if gate == 1:
+        assert mask is not None
+        return torch.where(unpack_mask(mask, x.shape, _is_nhwc(x)), g, 0)
+    _, bits = batch_norm_act_apply(x, mean, var, weight, bias, residual, True, eps, True)
+    return torch.where(unpack_mask(bits, x.shape, _is_nhwc(x)), g, 0)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like.dtype)[:, None, None]
+
+
+def _normalised(x: Tensor, mean: Tensor, var: Tensor, eps: float) -> Tensor:
+    wide = _wide(x)
+    return (wide - _per_channel(mean, wide)) * _per_channel((var.to(wide.dtype) + eps).rsqrt(), wide)
+
+
+def _is_nhwc(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) or not x.is_contiguous()

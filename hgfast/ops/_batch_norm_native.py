@@ -120,9 +120,7 @@ def backward_reduce(lib: ModuleType, gradient: Gradient, masked: Tensor | None =
     weight_grad = torch.empty(x.shape[1], dtype=stat_dtype(x), device=x.device)
     bias_grad, workspace = torch.empty_like(weight_grad), _workspace(lib, x)
     where = addresses(gradient.tensors(), [masked, weight_grad, bias_grad, workspace])
-    lib.batch_norm_backward_reduce(
-        tuple(where[:9]), *where[9:], *_shape(x), gradient.eps, gradient.gate, exec_handle(x)
-    )
+    lib.batch_norm_backward_reduce(*where, *_shape(x), gradient.eps, gradient.gate, exec_handle(x))
     return weight_grad, bias_grad
 
 

@@ -26,6 +26,14 @@
 
 #define HG_DEV __device__ __forceinline__
 
+// 1 where Hopper's own instructions (TMA, wgmma, setmaxnreg, stmatrix) may be used. Kernels that use them wrap their
+// bodies in `#if HG_SM90A`, since every source is compiled for each architecture.
+#if defined(HGFAST_EMULATOR) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define HG_SM90A 1
+#else
+#define HG_SM90A 0
+#endif
+
 namespace hgfast::cuda {
 
 #ifndef HGFAST_EMULATOR

@@ -4,6 +4,7 @@
 tells how it works and what it cannot see.
 """
 
-from tests.emulator.device import EmulatorError, emulated_cuda
+from tests.emulator.device import emulated_cuda
+from tests.emulator.memory import EmulatorError
 
 __all__ = ["EmulatorError", "emulated_cuda"]

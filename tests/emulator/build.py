@@ -62,28 +62,40 @@ def ninja_file(variant: str, csrc: Path, out: Path) -> str:
     command = f"{cxx} -MMD -MF $out.d {COMMON} {defines} {includes} $flags -c $in -o $out"
     lines = [f"rule cxx\n  command = {command}\n  depfile = $out.d\n  deps = gcc\n  description = emulator $out"]
     lines.append(f"rule link\n  command = {cxx} -shared -Wl,-Bsymbolic $in -o $out -ldl\n  description = link $out")
-    groups = [
-        ("runtime", sorted((HERE / "src").glob("*.cpp")), f"-O3 -I{HERE / 'src'}"),
-        ("bindings", [*sorted((csrc / "bindings").glob("*.cpp")), *sorted((csrc / "cuda").glob("*.cpp"))], "-O0"),
-        ("kernels", sorted((csrc / "cuda").glob("*.cu")), f"-x c++ {KERNEL_FLAGS[variant]}"),
-    ]
-    objects = []
-    for group, sources, flags in groups:
-        for source in sources:
-            objects.append(f"{out / group / source.name}.o")
-            lines.append(f"build {objects[-1]}: cxx {source}\n  flags = {flags}")
-    lines.append(f"build {out / '_cuda.so'}: link {' '.join(objects)}\ndefault {out / '_cuda.so'}")
+    kernels, runtime = f"-x c++ {KERNEL_FLAGS[variant]}", f"-O3 -I{HERE / 'src'}"
+    groups = {
+        "runtime": (sorted((HERE / "src").glob("*.cpp")), runtime),
+        "bindings": ([*sorted((csrc / "bindings").glob("*.cpp")), *sorted((csrc / "cuda").glob("*.cpp"))], "-O0"),
+        "kernels": (sorted((csrc / "cuda").glob("*.cu")), kernels),
+        "probes": (sorted((HERE / "probes").glob("*.cu")), kernels),
+    }
+    objects: dict[str, str] = {}
+    for group, (sources, flags) in groups.items():
+        targets = [f"{out / group / source.name}.o" for source in sources]
+        objects[group] = " ".join(targets)
+        lines += [
+            f"build {target}: cxx {source}\n  flags = {flags}" for target, source in zip(targets, sources, strict=True)
+        ]
+    lines.append(f"build {out / '_cuda.so'}: link {objects['runtime']} {objects['bindings']} {objects['kernels']}")
+    lines.append(f"build {out / 'probes.so'}: link {objects['runtime']} {objects['probes']}")
     return "\n".join(lines) + "\n"
 
 
-def build(variant: str = "fast", csrc: Path = ROOT / "csrc", out: Path | None = None) -> Path:
-    """Build (what is out of date) and return the module's path."""
+def build(variant: str, module: str = "_cuda.so", csrc: Path = ROOT / "csrc", out: Path | None = None) -> Path:
+    """Build what is out of date and return the module's path.
+
+    Args:
+        variant: "fast" or "check".
+        module: "_cuda.so", which has the functions of hgfast._cuda, or "probes.so", the kernels of probes/ for ctypes.
+        csrc: the sources, where they are not this checkout's.
+        out: folder of the build.
+    """
     out = out or HERE / "build" / variant
     out.mkdir(parents=True, exist_ok=True)
     path, text = out / "build.ninja", ninja_file(variant, csrc, out)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
-    result = subprocess.run(["ninja", "-C", str(out)], capture_output=True, text=True, check=False)
+    result = subprocess.run(["ninja", "-C", str(out), str(out / module)], capture_output=True, text=True, check=False)
     if result.returncode:
         raise RuntimeError(f"the emulator does not build:\n{result.stdout[-6000:]}{result.stderr[-2000:]}")
-    return out / "_cuda.so"
+    return out / module

@@ -54,7 +54,7 @@ bool is_launch_argument(const void* address) {
 // A local variable: nobody else's, and no accumulator of a wgmma in flight.
 void check_local(const Lane& lane, int owner, const char* p, size_t bytes, const void* pc) {
   if (owner != lane.index) fail("access to another thread's local memory at %s", source_line(pc).c_str());
-  for (const InFlight& d : engine.block->warps[lane.warp].accumulators)
+  for (const InFlight& d : lane.accumulators)
     if (p < d.end && p + bytes > d.begin)
       fail("wgmma accumulators are used at %s before the wait for them", source_line(pc).c_str());
 }

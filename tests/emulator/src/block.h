@@ -36,6 +36,12 @@ struct OperationQueue {
   void clear() { pending.clear(), group = 0; }
 };
 
+// Accumulator registers of a wgmma in flight: using them before the wait is an error.
+struct InFlight {
+  const char *begin, *end;
+  int group;
+};
+
 // One CUDA thread.
 struct Lane {
   void* sp = nullptr;
@@ -49,23 +55,19 @@ struct Lane {
   uint32_t mask = 0;
   void* arg = nullptr;
   Convergence convergence = Convergence::kAnyLine;
+  const void* call = nullptr;  // return address of the collective's call, to find its source line
   // asynchronous work
   OperationQueue copies, stores;
+  std::vector<InFlight> accumulators;
   // check build: the clocks at the latest __threadfence and fence.proxy.async
   ClockRow fence_clocks;
   Clock proxy_fence = 0;
 };
 
-// Accumulator registers of a wgmma in flight: reading them before the wait is an error.
-struct InFlight {
-  const char *begin, *end;
-  int group;
-};
-
 struct Warp {
   uint32_t exists = 0, live = 0, ready = 0, waiting = 0, polling = 0;
-  OperationQueue products;  // wgmma
-  std::vector<InFlight> accumulators;
+  OperationQueue products;            // wgmma
+  Clock products_done = 0;            // clock of the latest one that is complete
   std::vector<uint64_t> product_log;  // operands of every wgmma, to compare the four warps of a warpgroup
   bool fenced = false;                // wgmma.fence since the last wait
 };

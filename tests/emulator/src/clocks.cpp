@@ -6,7 +6,7 @@ namespace hgfast::emu {
 
 void Clocks::reset(int threads) {
   threads_ = threads;
-  width_ = threads + kMaxMbarriers + kMaxWarps;
+  width_ = threads + kMaxMbarriers + 2 * kMaxWarps;
   base_ = ++latest_;
   rows_.assign(static_cast<size_t>(width_) * width_, base_ - 1);
   for (int actor = 0; actor < width_; ++actor) row(actor)[actor] = base_;

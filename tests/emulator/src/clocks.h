@@ -1,7 +1,7 @@
 // Vector clocks: who has seen what of whom, within one block. Used by the check build only.
 //
-// An actor is a thread, or an agent that touches shared memory on its own: the copies that report to one mbarrier, and
-// the tensor cores and bulk stores that work for one warp. Event e of actor a happened before "now" of actor b if and
+// An actor is a thread, or an agent that touches shared memory on its own: the copies that report to one mbarrier, the
+// tensor core of a warp, the bulk stores of a warp. Event e of actor a happened before "now" of actor b if and
 // only if row(b)[a] >= clock of e.
 #pragma once
 
@@ -22,7 +22,8 @@ class Clocks {
   void reset(int threads);
 
   int mbarrier_actor(int index) const { return threads_ + index; }
-  int warp_agent(int warp) const { return threads_ + kMaxMbarriers + warp; }
+  int tensor_core(int warp) const { return threads_ + kMaxMbarriers + warp; }
+  int store_engine(int warp) const { return tensor_core(warp) + kMaxWarps; }
   bool is_thread(int actor) const { return actor < threads_; }
   Clock base() const { return base_; }
   int width() const { return width_; }
@@ -34,6 +35,11 @@ class Clocks {
   Clock tick(int actor);
   void join(Clock* target, const Clock* source) const;
   void join(int actor, const ClockRow& source) { join(row(actor), source.data()); }
+  // The observer sees the actor's events up to that clock, and nothing that the actor knows of others.
+  void learn(int observer, int actor, Clock clock) {
+    Clock& known = row(observer)[actor];
+    if (known < clock) known = clock;
+  }
   void publish(ClockRow& target, int actor);
   ClockRow copy(int actor) { return ClockRow(row(actor), row(actor) + width_); }
 

@@ -68,6 +68,7 @@ void warp_collective(CollectiveBody body, uint32_t mask, void* arg, Convergence 
   Lane& me = *engine.lane;
   Warp& warp = block.warps[me.warp];
   me.body = body, me.mask = mask, me.arg = arg, me.convergence = convergence, me.site = site;
+  me.call = __builtin_return_address(0);
   check_call(warp, me, what, site);
   warp.waiting |= 1u << me.lane;
   const uint32_t needed = mask & warp.live;

@@ -14,7 +14,8 @@ std::string describe_actor(const Block& block, int actor) {
   if (actor < block.threads) return describe_thread(block, actor);
   const int agent = actor - block.threads;
   if (agent < Clocks::kMaxMbarriers) return "the bulk copies of mbarrier " + std::to_string(agent);
-  return "the tensor core or bulk store of warp " + std::to_string(agent - Clocks::kMaxMbarriers);
+  return (agent < Clocks::kMaxMbarriers + kMaxWarps ? "the tensor core of warp " : "the bulk stores of warp ") +
+         std::to_string((agent - Clocks::kMaxMbarriers) % kMaxWarps);
 }
 
 [[noreturn]] void fail_race(Block& block, const char* kind, const SharedAccess& access, uint32_t offset, int other,
@@ -32,20 +33,16 @@ SharedShadow::Granule& SharedShadow::granule(size_t index) {
   if (g.epoch != epoch_) {
     g.epoch = epoch_;
     g.writer = -1;
-    g.flight = Flight::kNone;
-    g.via_async_proxy = g.atomic = false;
+    g.in_flight = g.via_async_proxy = g.atomic = false;
     g.readers.clear();
   }
   return g;
 }
 
 void SharedShadow::check_flight(Block& block, const Granule& g, const SharedAccess& access, uint32_t offset) const {
-  if (g.flight == Flight::kWrite)
+  if (g.in_flight)
     fail("%s of %s at %s while an asynchronous copy to it is in flight (issued at %s)", verb(access),
          block.shared.describe(offset).c_str(), source_line(access.pc).c_str(), source_line(g.write_pc).c_str());
-  if (g.flight == Flight::kRead && access.write)
-    fail("write of %s at %s while an asynchronous store or wgmma may still read it",
-         block.shared.describe(offset).c_str(), source_line(access.pc).c_str());
 }
 
 void SharedShadow::check_writer(Block& block, const Granule& g, const SharedAccess& access, uint32_t offset) const {
@@ -106,13 +103,12 @@ void SharedShadow::note(Block& block, const SharedAccess& access) {
 void SharedShadow::launch(Block& block, const SharedAccess& access) {
   note(block, access);
   const size_t last = (access.offset + access.bytes - 1) / kGranule;
-  for (size_t i = access.offset / kGranule; i <= last; ++i)
-    granule(i).flight = access.write ? Flight::kWrite : Flight::kRead;
+  for (size_t i = access.offset / kGranule; i <= last; ++i) granule(i).in_flight = true;
 }
 
 void SharedShadow::land(uint32_t offset, size_t bytes) {
   const size_t last = (offset + bytes - 1) / kGranule;
-  for (size_t i = offset / kGranule; i <= last; ++i) granule(i).flight = Flight::kNone;
+  for (size_t i = offset / kGranule; i <= last; ++i) granule(i).in_flight = false;
 }
 
 }  // namespace hgfast::emu

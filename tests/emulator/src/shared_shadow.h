@@ -31,12 +31,11 @@ class SharedShadow {
   void reset() { ++epoch_; }
   // Fails if the access is out of bounds, races with an earlier one, or reads what nobody wrote.
   void note(Block& block, const SharedAccess& access);
-  // The bytes are being written, or read, by an asynchronous operation of `actor`, until `land`.
+  // A cp.async writes the bytes; nobody may touch them until it has landed.
   void launch(Block& block, const SharedAccess& access);
   void land(uint32_t offset, size_t bytes);
 
  private:
-  enum class Flight : uint8_t { kNone, kWrite, kRead };
   struct Reader {
     const void* pc;
     Clock clock;
@@ -46,8 +45,7 @@ class SharedShadow {
     uint32_t epoch = 0;  // of the block that the rest belongs to
     Clock write_clock = 0;
     int writer = -1;
-    Flight flight = Flight::kNone;
-    bool via_async_proxy = false, atomic = false;
+    bool in_flight = false, via_async_proxy = false, atomic = false;
     const void* write_pc = nullptr;
     std::vector<Reader> readers;  // mutually unordered
   };

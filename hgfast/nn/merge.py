@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hgfast.ops import upsample_add
+from hgfast.ops.upsample_add import upsample_add
 
 __all__ = ["UpsampleAdd"]
 

@@ -12,6 +12,9 @@ void check_call(const Warp& warp, const Lane& me, const char* what, Site site) {
     fail("%s at %s: the calling lane is not in its mask 0x%08x", what, where(site).c_str(), me.mask);
   if (me.convergence == Convergence::kSameLine && warp.live != ~0u)
     fail("%s at %s needs all 32 lanes, the live ones are 0x%08x", what, where(site).c_str(), warp.live);
+  if (me.mask & warp.exists & ~warp.live)
+    fail("%s at %s: mask 0x%08x names lanes that have exited, live ones are 0x%08x", what, where(site).c_str(), me.mask,
+         warp.live);
   if (me.mask != ~0u && (me.mask & ~warp.exists))
     fail("%s at %s: mask 0x%08x names lanes that the block does not have", what, where(site).c_str(), me.mask);
 }

@@ -19,6 +19,7 @@ inline T* as_pointer(Address address) {
 void bind_merge(py::module_& m);
 void bind_targets(py::module_& m);
 void bind_norm(py::module_& m);
+void bind_decode(py::module_& m);
 void bind_backend_info(py::module_& m);  // csrc/cpu/runtime/info.cpp, csrc/cuda/info.cu
 
 }  // namespace hgfast::HGFAST_BACKEND

@@ -8,4 +8,5 @@ PYBIND11_MODULE(HGFAST_MODULE, m) {
   bind_merge(m);
   bind_targets(m);
   bind_norm(m);
+  bind_decode(m);
 }

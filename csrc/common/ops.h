@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "common/batch_norm_act.h"
+#include "common/decode_heatmaps.h"
 #include "common/gaussian_heatmaps.h"
 #include "common/keypoint_mse.h"
 #include "common/upsample_add.h"
@@ -24,6 +25,7 @@ using Exec = std::intptr_t;
   X(batch_norm_apply, BatchNormApply)                    \
   X(batch_norm_backward_reduce, BatchNormBackwardReduce) \
   X(batch_norm_backward_apply, BatchNormBackwardApply)   \
+  X(decode_heatmaps, DecodeHeatmaps)                     \
   X(gaussian_heatmaps, GaussianHeatmaps)                 \
   X(keypoint_mse, KeypointMse)
 

@@ -2,8 +2,17 @@
 
 from hgfast.ops._registry import explain
 from hgfast.ops.batch_norm_act import batch_norm_act
+from hgfast.ops.decode_heatmaps import decode_heatmaps
 from hgfast.ops.gaussian_heatmaps import gaussian_heatmaps
 from hgfast.ops.keypoint_mse import keypoint_mse, keypoint_mse_from_points
 from hgfast.ops.upsample_add import upsample_add
 
-__all__ = ["batch_norm_act", "explain", "gaussian_heatmaps", "keypoint_mse", "keypoint_mse_from_points", "upsample_add"]
+__all__ = [
+    "batch_norm_act",
+    "decode_heatmaps",
+    "explain",
+    "gaussian_heatmaps",
+    "keypoint_mse",
+    "keypoint_mse_from_points",
+    "upsample_add",
+]

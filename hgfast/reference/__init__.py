@@ -9,6 +9,8 @@ from hgfast.reference.batch_norm_act import (
     batch_norm_stats,
 )
 from hgfast.reference.blocks import REFERENCE, BasicBlock, BlockSet, Bottleneck, ConvModule, UpsampleAdd
+from hgfast.reference.decode_heatmaps import decode_heatmaps
+from hgfast.reference.flip_merge import decode_flip, flip_merge
 from hgfast.reference.gaussian_heatmaps import gaussian_heatmaps
 from hgfast.reference.hourglass import HourglassModule, NewellHourglass
 from hgfast.reference.losses import keypoint_mse, stack_mse
@@ -32,6 +34,9 @@ __all__ = [
     "gaussian_heatmaps",
     "keypoint_mse",
     "stack_mse",
+    "decode_flip",
+    "decode_heatmaps",
+    "flip_merge",
     "upsample_add",
     "upsample_add_backward",
 ]

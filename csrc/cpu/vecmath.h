@@ -1,0 +1,57 @@
+// What the kernels need of SIMD beyond arithmetic: comparison tests, maxima, reversal, exp.
+#pragma once
+
+#include <utility>
+
+#include "cpu/vec.h"
+
+namespace hgfast::cpu::HGFAST_ISA {
+
+static inline VecF max_of(VecF a, VecF b) { return a > b ? a : b; }  // b where a is NaN
+static inline VecD max_of(VecD a, VecD b) { return a > b ? a : b; }
+
+template <class V, class R>
+static inline V broadcast(R value) {
+  return value - V{};
+}
+
+// Is any lane of a greater than b's? False for NaN.
+static inline bool any_greater(VecF a, VecF b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ)) != 0;
+#elif defined(__SSE2__)
+  return __builtin_ia32_movmskps(__builtin_ia32_cmpgtps(a, b)) != 0;
+#else
+  for (int i = 0; i < kLanes<float>; ++i)
+    if (a[i] > b[i]) return true;
+  return false;
+#endif
+}
+static inline bool any_greater(VecD a, VecD b) {
+  for (int i = 0; i < kLanes<double>; ++i)
+    if (a[i] > b[i]) return true;
+  return false;
+}
+
+// Largest lane; no lane may be NaN.
+template <class V>
+static inline auto max_lane(V v) {
+  constexpr int kCount = sizeof(V) / sizeof(v[0]);
+  auto best = v[0];
+  for (int i = 1; i < kCount; ++i) best = v[i] > best ? v[i] : best;
+  return best;
+}
+
+template <class V, int... kLane>
+static inline V reverse_lanes(V v, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(v, v, static_cast<int>(sizeof...(kLane)) - 1 - kLane...);
+}
+// The lanes in the opposite order.
+template <class V>
+static inline V reverse(V v) {
+  return reverse_lanes(v, std::make_integer_sequence<int, sizeof(V) / sizeof(v[0])>{});
+}
+
+}  // namespace hgfast::cpu::HGFAST_ISA

@@ -1,0 +1,157 @@
+"""decode_heatmaps: from heatmaps to keypoints and scores, every method in one read of the maps."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+
+from hgfast import _native, reference
+from hgfast._native import DTYPE_CODES, exec_handle, layout_of
+from hgfast.ops import _checks
+from hgfast.ops._registry import define
+
+METHODS = {"argmax": 0, "quarter": 1, "dark": 2, "dark_udp": 3, "newell": 4}  # csrc/common: DecodeMethod
+MAX_BLUR_KERNEL_SIZE = 63  # csrc/common/decode_heatmaps.h: kMaxBlurRadius; a larger one goes to the reference
+MAX_FLIP_CHANNELS = 512  # csrc/common/heatmaps.h: kMaxFlipChannels
+
+
+def decode_heatmaps(
+    heatmaps: torch.Tensor, method: str = "quarter", blur_kernel_size: int = 11
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Location of each heatmap's maximum, refined below a pixel, and the maximum as score.
+
+    The maximum is the first in row-major order; NaN never wins. Methods:
+
+    - "argmax": the pixel itself.
+    - "quarter": a quarter of a pixel towards the larger neighbour, with MMPose's border rule (MSRAHeatmap).
+    - "dark": Newton step on the logarithm of the blurred map (Zhang et al., CVPR 2020; MSRAHeatmap(unbiased=True)).
+    - "dark_udp": the same with UDP's derivatives, clipping and border (Huang et al., CVPR 2020; UDPHeatmap).
+    - "newell": princeton-vl's quarter step, which is always taken, and +0.5 (stacked hourglass of Newell et al.).
+
+    A map without a positive value gives (-1, -1) and its maximum as score (a map of nothing but NaN: score NaN), except
+    with "newell", where the location is that of the first maximum and the score princeton-vl's. Where MMPose gives NaN,
+    lets one map leak into the next (both "dark_udp") or raises, hgfast leaves out the step: the location is always
+    finite, and depends on its own map alone.
+
+    Args:
+        heatmaps: (N, K, H, W), float32, float16, bfloat16 or float64; contiguous or channels_last are the fast layouts.
+        method: see above.
+        blur_kernel_size: odd, positive; of "dark" and "dark_udp" (11 for sigma 2, 17 for sigma 3).
+
+    Returns:
+        keypoints (N, K, 2), x and y in heatmap pixels, and scores (N, K); float32 (float64 for float64 maps). No
+        gradient flows through them.
+
+    Raises:
+        TypeError: heatmaps is no floating-point tensor, or blur_kernel_size no integer.
+        ValueError: another rank, maps without pixels, an unknown method, an even or non-positive blur_kernel_size.
+    """
+    check_heatmaps("decode_heatmaps", "heatmaps", heatmaps)
+    check_method("decode_heatmaps", method, blur_kernel_size)
+    return _decode(heatmaps.detach(), None, [], False, None, method, blur_kernel_size)
+
+
+def check_heatmaps(op: str, name: str, heatmaps: torch.Tensor) -> None:
+    """Heatmaps (N, K, H, W) with at least one pixel.
+
+    Raises:
+        TypeError, ValueError: they are not.
+    """
+    _checks.tensor(op, name, heatmaps, ndim=4)
+    if heatmaps.shape[2] == 0 or heatmaps.shape[3] == 0:
+        raise ValueError(f"{op}: {name} must have at least one pixel a map, got shape {tuple(heatmaps.shape)}")
+
+
+def check_method(op: str, method: str, blur_kernel_size: int, extra: tuple[str, ...] = ()) -> None:
+    """A known method (or one of `extra`) and an odd blur kernel.
+
+    Raises:
+        TypeError, ValueError: they are not.
+    """
+    _checks.choice(op, "method", method, (*METHODS, *extra))
+    if not isinstance(blur_kernel_size, int) or isinstance(blur_kernel_size, bool):
+        raise TypeError(f"{op}: blur_kernel_size must be an int, got {type(blur_kernel_size).__name__}")
+    if blur_kernel_size < 1 or blur_kernel_size % 2 == 0:
+        raise ValueError(f"{op}: blur_kernel_size must be odd and positive, got {blur_kernel_size}")
+
+
+def _supports(
+    heatmaps: torch.Tensor,
+    flipped: torch.Tensor | None,
+    flip_indices: list[int],
+    shift: bool,
+    affine: torch.Tensor | None,
+    method: str,
+    blur_kernel_size: int,
+) -> str | None:
+    if heatmaps.is_cuda and heatmaps.dtype == torch.float64:
+        return "float64 has no CUDA kernel"
+    if blur_kernel_size > MAX_BLUR_KERNEL_SIZE:
+        return f"blur_kernel_size is larger than {MAX_BLUR_KERNEL_SIZE}"
+    if len(flip_indices) > MAX_FLIP_CHANNELS:
+        return f"flip_indices has more than {MAX_FLIP_CHANNELS} entries"
+    return None
+
+
+def dense_maps(heatmaps: torch.Tensor, flipped: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None, int]:
+    """Both sets of maps dense in one memory order: that of heatmaps, or NCHW if it has none."""
+    # A map of one channel or one pixel is dense in both orders; NCHW is the faster reading of it.
+    layout = _native.NCHW if heatmaps.is_contiguous() else layout_of(heatmaps)
+    if layout is None:
+        heatmaps, layout = heatmaps.contiguous(), _native.NCHW
+    memory_format = torch.channels_last if layout == _native.NHWC else torch.contiguous_format
+    return heatmaps, None if flipped is None else flipped.contiguous(memory_format=memory_format), layout
+
+
+def _kernel(
+    lib: ModuleType,
+    heatmaps: torch.Tensor,
+    flipped: torch.Tensor | None,
+    flip_indices: list[int],
+    shift: bool,
+    affine: torch.Tensor | None,
+    method: str,
+    blur_kernel_size: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    keypoints, scores = _fake(heatmaps)
+    if scores.numel() == 0:
+        return keypoints, scores
+    heatmaps, flipped, layout = dense_maps(heatmaps, flipped)
+    affine = None if affine is None else affine.contiguous()
+    lib.decode_heatmaps(
+        _native.ptr(heatmaps),
+        DTYPE_CODES[heatmaps.dtype],
+        layout,
+        *heatmaps.shape,
+        _native.ptr(flipped),
+        tuple(flip_indices),
+        int(shift),
+        _native.ptr(affine),
+        DTYPE_CODES[torch.float32 if affine is None else affine.dtype],
+        0 if affine is None or affine.shape[0] == 1 else 6,
+        _native.out(keypoints),
+        _native.out(scores),
+        METHODS[method],
+        blur_kernel_size,
+        exec_handle(heatmaps),
+    )
+    return keypoints, scores
+
+
+def _fake(heatmaps: torch.Tensor, *rest: object) -> tuple[torch.Tensor, torch.Tensor]:
+    dtype = torch.float64 if heatmaps.dtype == torch.float64 else torch.float32
+    n, k = heatmaps.shape[:2]
+    keypoints = torch.empty((n, k, 2), dtype=dtype, device=heatmaps.device)
+    return keypoints, torch.empty((n, k), dtype=dtype, device=heatmaps.device)
+
+
+# flipped and affine may be absent; decode_flip calls it with them.
+_decode = define(
+    "decode_heatmaps(Tensor heatmaps, Tensor? flipped, int[] flip_indices, bool shift, Tensor? affine, str method, "
+    "int blur_kernel_size) -> (Tensor, Tensor)",
+    kernel=_kernel,
+    reference=reference.decode_flip,
+    fake=_fake,
+    supports=_supports,
+)

@@ -127,3 +127,14 @@ def _batch_norm_backward_reduce(device: str) -> list[tuple[Any, ...]]:
 @samples("batch_norm_backward_apply")
 def _batch_norm_backward_apply(device: str) -> list[tuple[Any, ...]]:
     return _gradient_samples(device, None)
+
+
+@samples("decode_heatmaps")
+def _decode_heatmaps(device: str) -> list[tuple[Any, ...]]:
+    maps, flipped = torch.rand(2, 3, 9, 7, device=device), _nhwc(2, 3, 9, 7, device=device)
+    affine = torch.rand(2, 2, 3, device=device)
+    return [
+        (maps, None, [], False, None, "quarter", 11),
+        (maps, flipped, [1, 0, 2], True, affine, "dark", 11),
+        (flipped, maps, [0, 2, 1], False, affine[:1].double(), "newell", 11),
+    ]

@@ -13,6 +13,7 @@ from hgfast.ops._registry import define
 
 METHODS = {"argmax": 0, "quarter": 1, "dark": 2, "dark_udp": 3, "newell": 4}  # csrc/common: DecodeMethod
 MAX_BLUR_KERNEL_SIZE = 63  # csrc/common/decode_heatmaps.h: kMaxBlurRadius; a larger one goes to the reference
+MAX_CUDA_WIDTH = 4096  # csrc/cuda/decode_heatmaps.cuh: kMaxDecodeWidth
 MAX_FLIP_CHANNELS = 512  # csrc/common/heatmaps.h: kMaxFlipChannels
 
 
@@ -85,8 +86,10 @@ def _supports(
     method: str,
     blur_kernel_size: int,
 ) -> str | None:
-    if heatmaps.is_cuda and heatmaps.dtype == torch.float64:
+    if _native.on_cuda(heatmaps) and heatmaps.dtype == torch.float64:
         return "float64 has no CUDA kernel"
+    if _native.on_cuda(heatmaps) and heatmaps.shape[3] > MAX_CUDA_WIDTH:
+        return f"maps are wider than {MAX_CUDA_WIDTH}"
     if blur_kernel_size > MAX_BLUR_KERNEL_SIZE:
         return f"blur_kernel_size is larger than {MAX_BLUR_KERNEL_SIZE}"
     if len(flip_indices) > MAX_FLIP_CHANNELS:

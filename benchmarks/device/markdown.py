@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.device.figures import KERNEL_TIMES, ceiling_share, judged
+from benchmarks.device.figures import TIMES, ceiling_share, judged
 
 Data = dict[str, Any]
 
@@ -33,7 +33,7 @@ def bench_rows(data: Data) -> Iterator[list[str]]:
                 continue
             share = ceiling_share(data, entry, peer)
             kinds = ("clock" if "clock" in measured else "warm", "graph", "cold")
-            times = [seconds(measured[kind][KERNEL_TIMES[kind]]) if kind in measured else "" for kind in kinds]
+            times = [seconds(measured[kind][TIMES[kind]]) if kind in measured else "" for kind in kinds]
             ratio = f"{time[0] / ours[0]:.2f}x" if ours and ours[1] == time[1] else ""
             yield [entry["case"], peer, *times, ratio, f"{share:.0%}" if share else "", measured.get("note", "")]
 

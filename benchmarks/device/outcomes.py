@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-KEYS = ("outcomes", "device_only")
 RUNTIME_TESTS = "test_cuda_"
 
 
@@ -20,17 +20,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device-only", action="store_true")
 
 
+def needs_device(item: pytest.Item, device: str) -> bool:
+    """Whether a test has a parameter of the device's name (the fixture `device` or another), or is all about it."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return device in map(str, parameters.values()) or item.path.name.startswith(RUNTIME_TESTS)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep tests with the `device` fixture, and all of test_cuda_*.py."""
+    """Keep the tests that need the device."""
     if not config.getoption("device_only"):
         return
-    wanted = [
-        item
-        for item in items
-        if "device" in getattr(item, "fixturenames", ()) or item.path.name.startswith(RUNTIME_TESTS)
-    ]
+    wanted = [item for item in items if needs_device(item, config.getoption("--device"))]
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
     items[:] = wanted
+
+
+def explanation(longrepr: Any) -> str:
+    """The reason of a skip, the message of a failure, in one line."""
+    if isinstance(longrepr, tuple):
+        return str(longrepr[2])
+    crash = getattr(longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else str(longrepr)
+    return " ".join(text.split())
 
 
 class Writer:
@@ -44,19 +55,17 @@ class Writer:
         """A test's call, or a set-up or tear-down that did not pass."""
         if report.when != "call" and report.passed:
             return
-        message = report.longreprtext.strip().splitlines()[-1:] if report.failed else []
-        reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
-        with self.path.open("a") as file:
-            entry = {"test": report.nodeid, "outcome": report.outcome, "message": "".join(message)[:300] or reason}
-            file.write(json.dumps(entry) + "\n")
+        self.write(report.nodeid, report.outcome, "" if report.passed else explanation(report.longrepr))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be collected counts as a failure."""
         if report.failed:
-            message = str(report.longrepr).strip().splitlines()[-1:]
-            with self.path.open("a") as file:
-                entry = {"test": report.nodeid, "outcome": "failed", "message": "".join(message)[:300]}
-                file.write(json.dumps(entry) + "\n")
+            self.write(report.nodeid, "failed", explanation(report.longrepr))
+
+    def write(self, test: str, outcome: str, message: str) -> None:
+        """One line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({"test": test, "outcome": outcome, "message": message[:300]}) + "\n")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,7 +11,6 @@
     build        {seconds, archs, info: hgfast.build_info()}
     ops          [{op, sample, dtype, way, status, error, bound, note}]   against the float64 reference on the CPU;
                  status: "ok", "wrong", "error", "crashed", "timeout"; way: "kernel" or "reference"
-    wrappers     [{name, status, note}]        PTX wrappers against their host twins
     tests        {passed, failed, skipped, failures: [{test, message}], skips: {reason: count}, unfinished: [file]}
     bench        [{file, case, stage, bytes, flops, arithmetic, peers: {peer: Measured}}]
                  Measured: {status, note, warm, graph, cold, clock: Times or absent, cold_graph, memory_mb, peak_mb}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import Any
 from benchmarks.device import process
 from benchmarks.device.context import Context, StageError
 
-FIRST = ("test_cuda_runtime", "test_ops")
+FIRST = ("test_cuda_runtime", "test_ops", "test_ptx")
 FILE_SECONDS = 240.0
 
 
@@ -21,7 +22,8 @@ def test_files(context: Context) -> list[Path]:
     """The files of tests/ in order of value."""
     found = [path for path in (process.ROOT / "tests").glob("test_*.py") if context.chosen(path.stem)]
     own = {"test_device_run"}  # it would run this very command
-    return sorted((path for path in found if path.stem not in own), key=lambda p: (p.stem not in FIRST, p.stem))
+    concerned = (path for path in found if path.stem not in own and re.search("device|cuda", path.read_text()))
+    return sorted(concerned, key=lambda p: (p.stem not in FIRST, p.stem))
 
 
 def run_file(context: Context, path: Path, folder: Path) -> tuple[str, list[dict[str, Any]]]:

@@ -91,16 +91,17 @@ def peak_memory(call: Call) -> dict[str, float]:
     return {name: round(value / 2**20, 1) for name, value in megabytes.items()}
 
 
-def graph_and_cold(call: Call, warm: float, seconds: float, cold: ColdTimer) -> dict[str, Any]:
+def graph_and_cold(call: Call, warm: float, seconds: float, cold: ColdTimer, capture: bool = True) -> dict[str, Any]:
     """The graph's and the cold times of a call whose warm time is known; `note` says why a graph is missing."""
     result: dict[str, Any] = {}
     timed: Callable[[], Any] = call
-    try:
-        timed = captured(call).replay
-        result["graph"] = summary(time_alone(timed, seconds / 2))
-    except RuntimeError as error:
-        torch.cuda.synchronize()
-        result["note"] = f"no CUDA graph: {str(error).splitlines()[0][:200]}"
+    if capture:
+        try:
+            timed = captured(call).replay
+            result["graph"] = summary(time_alone(timed, seconds / 2))
+        except Exception as error:  # of whatever kind: the other times are still good
+            torch.cuda.synchronize()
+            result["note"] = f"no CUDA graph: {(str(error).splitlines() or [type(error).__name__])[0][:200]}"
     if warm < COLD_LIMIT:
         result["cold"] = summary(cold.time(timed, seconds / 2))
         result["cold_graph"] = "graph" in result

@@ -46,7 +46,7 @@ class FusedBasicBlock(nn.Module):
         self.conv1, self.conv2 = Folded(block.conv1, block.bn1), Folded(block.conv2, block.bn2)
         self.shortcut: nn.Module = nn.Identity()
         if isinstance(block.downsample, nn.Sequential):
-            self.shortcut = Folded(*block.downsample, relu=False)  # type: ignore[arg-type]
+            self.shortcut = Folded(*block.downsample, relu=False)  # type: ignore[arg-type,misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """As the block in evaluation mode."""

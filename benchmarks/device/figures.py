@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 Data = dict[str, Any]
-# The time that a kernel is judged by: the first of these that was measured. On a card the median counts; on a CPU, where
-# other programs only add time, the fastest round.
+# The time that a kernel is judged by: the first of these that was measured. On a card the median counts; on a CPU the
+# fastest round, for other programs only add time.
 TIMES = {"cold": "median", "graph": "median", "warm": "median", "clock": "best"}
 YARDSTICK = "yardstick"
 

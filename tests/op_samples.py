@@ -5,22 +5,40 @@ An op's author adds a function here; an op without samples fails the test.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-SAMPLES: dict[str, Callable[[str], list[tuple[Any, ...]]]] = {}
+from tests.tolerances import HALF_TYPES
+
+Make = Callable[[str], list[tuple[Any, ...]]]
+SAMPLES: dict[str, Make] = {}
 
 
-def samples(name: str) -> Callable[[Callable[[str], list[tuple[Any, ...]]]], Callable[[str], list[tuple[Any, ...]]]]:
-    """Decorator: the function gives sample argument tuples of op `name` on a device."""
+def samples(name: str, cast: Sequence[int] = ()) -> Callable[[Make], Make]:
+    """Decorator: the function gives sample argument tuples of op `name` on a device.
 
-    def register(make: Callable[[str], list[tuple[Any, ...]]]) -> Callable[[str], list[tuple[Any, ...]]]:
-        SAMPLES[name] = make
+    With `cast`, the first sample also comes in float16 and bfloat16: the arguments at these places are converted, the
+    others (per-channel parameters, say) stay as they are.
+    """
+
+    def register(make: Make) -> Make:
+        def with_half_types(device: str) -> list[tuple[Any, ...]]:
+            found = make(device)
+            return found + [_cast(found[0], cast, dtype) for dtype in HALF_TYPES if cast]
+
+        SAMPLES[name] = with_half_types
         return make
 
     return register
+
+
+def _cast(args: tuple[Any, ...], places: Sequence[int], dtype: torch.dtype) -> tuple[Any, ...]:
+    def convert(x: torch.Tensor) -> torch.Tensor:
+        return x.detach().to(dtype).requires_grad_(x.requires_grad)
+
+    return tuple(convert(arg) if i in places and arg is not None else arg for i, arg in enumerate(args))
 
 
 def _nhwc(*shape: int, device: str, grad: bool = False) -> torch.Tensor:
@@ -28,7 +46,7 @@ def _nhwc(*shape: int, device: str, grad: bool = False) -> torch.Tensor:
     return x.requires_grad_(grad)
 
 
-@samples("upsample_add")
+@samples("upsample_add", cast=(0, 1))
 def _upsample_add(device: str) -> list[tuple[Any, ...]]:
     return [
         (_nhwc(2, 8, 6, 4, device=device, grad=True), _nhwc(2, 8, 3, 2, device=device, grad=True)),
@@ -36,7 +54,7 @@ def _upsample_add(device: str) -> list[tuple[Any, ...]]:
     ]
 
 
-@samples("upsample_add_backward")
+@samples("upsample_add_backward", cast=(0,))
 def _upsample_add_backward(device: str) -> list[tuple[Any, ...]]:
     return [
         (_nhwc(2, 8, 6, 4, device=device, grad=True), 3, 2),
@@ -44,7 +62,7 @@ def _upsample_add_backward(device: str) -> list[tuple[Any, ...]]:
     ]
 
 
-@samples("upsample_add_out")
+@samples("upsample_add_out", cast=(0, 1, 2))
 def _upsample_add_out(device: str) -> list[tuple[Any, ...]]:
     return [(_nhwc(2, 8, 6, 4, device=device), _nhwc(2, 8, 3, 2, device=device), _nhwc(2, 8, 6, 4, device=device))]
 
@@ -56,10 +74,11 @@ def _points(device: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 @samples("gaussian_heatmaps")
 def _gaussian_heatmaps(device: str) -> list[tuple[Any, ...]]:
-    return [(*_points(device), 10, 12, 1.5, kind, torch.float32) for kind in range(4)]
+    kinds = [(kind, torch.float32) for kind in range(4)] + [(0, dtype) for dtype in HALF_TYPES]
+    return [(*_points(device), 10, 12, 1.5, kind, dtype) for kind, dtype in kinds]
 
 
-@samples("keypoint_mse")
+@samples("keypoint_mse", cast=(0,))
 def _keypoint_mse(device: str) -> list[tuple[Any, ...]]:
     target, weight = torch.rand(2, 3, 6, 4, device=device), torch.rand(2, 3, device=device)
     return [
@@ -68,7 +87,7 @@ def _keypoint_mse(device: str) -> list[tuple[Any, ...]]:
     ]
 
 
-@samples("keypoint_mse_from_points")
+@samples("keypoint_mse_from_points", cast=(0,))
 def _keypoint_mse_from_points(device: str) -> list[tuple[Any, ...]]:
     return [
         (_nhwc(2, 3, 12, 10, device=device, grad=True), *_points(device), 1.5, 0, True),
@@ -83,12 +102,12 @@ def _norm_inputs(device: str, shape: tuple[int, ...], grad: bool) -> tuple[torch
     return x, weight.requires_grad_(grad), bias.requires_grad_(grad), residual, mean, var
 
 
-@samples("batch_norm_stats")
+@samples("batch_norm_stats", cast=(0,))
 def _batch_norm_stats(device: str) -> list[tuple[Any, ...]]:
     return [(_nhwc(2, 8, 6, 4, device=device),), (torch.randn(1, 3, 5, 7, device=device),)]
 
 
-@samples("batch_norm_act_train")
+@samples("batch_norm_act_train", cast=(0, 3))
 def _batch_norm_act_train(device: str) -> list[tuple[Any, ...]]:
     x, weight, bias, residual, _, _ = _norm_inputs(device, (2, 8, 6, 4), grad=True)
     return [
@@ -98,7 +117,7 @@ def _batch_norm_act_train(device: str) -> list[tuple[Any, ...]]:
     ]
 
 
-@samples("batch_norm_act_apply")
+@samples("batch_norm_act_apply", cast=(0, 5))
 def _batch_norm_act_apply(device: str) -> list[tuple[Any, ...]]:
     x, weight, bias, residual, mean, var = _norm_inputs(device, (2, 20, 3, 4), grad=True)
     return [
@@ -119,17 +138,17 @@ def _gradient_samples(device: str, want_masked: bool | None) -> list[tuple[Any, 
     ]
 
 
-@samples("batch_norm_backward_reduce")
+@samples("batch_norm_backward_reduce", cast=(0, 1, 2, 3))
 def _batch_norm_backward_reduce(device: str) -> list[tuple[Any, ...]]:
     return _gradient_samples(device, True) + _gradient_samples(device, False)
 
 
-@samples("batch_norm_backward_apply")
+@samples("batch_norm_backward_apply", cast=(0, 1, 2, 3))
 def _batch_norm_backward_apply(device: str) -> list[tuple[Any, ...]]:
     return _gradient_samples(device, None)
 
 
-@samples("decode_heatmaps")
+@samples("decode_heatmaps", cast=(0, 1))
 def _decode_heatmaps(device: str) -> list[tuple[Any, ...]]:
     maps, flipped = torch.rand(2, 3, 9, 7, device=device), _nhwc(2, 3, 9, 7, device=device)
     affine = torch.rand(2, 2, 3, device=device)

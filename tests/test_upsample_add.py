@@ -56,6 +56,22 @@ def test_gradient(shape, dtype, memory_format, device) -> None:
     assert_close("upsample_add_backward", low.grad, expected, reference.upsample_add_backward(grad, *size))
 
 
+def at_odd_address(tensor: torch.Tensor) -> torch.Tensor:
+    """The same channels_last tensor, one element away from the start of its storage."""
+    flat = torch.empty(tensor.numel() + 1, dtype=tensor.dtype, device=tensor.device)[1:]
+    n, c, h, w = tensor.shape
+    return flat.view(n, h, w, c).permute(0, 3, 1, 2).copy_(tensor)
+
+
+@pytest.mark.parametrize("misaligned", ["skip", "low", "out"])
+def test_forward_at_misaligned_addresses(misaligned, device) -> None:
+    skip, low = make((1, 16, 4, 4), torch.float32, torch.channels_last, device)
+    tensors = {"skip": skip, "low": low, "out": torch.empty_like(skip)}
+    tensors[misaligned] = at_odd_address(tensors[misaligned])
+    upsample_add(tensors["skip"], tensors["low"], out=tensors["out"])
+    assert torch.equal(tensors["out"], reference.upsample_add(skip, low))
+
+
 def test_gradients_of_both_orders(device) -> None:
     dtype = torch.float64 if device == "cpu" else torch.float32
     if dtype == torch.float32:

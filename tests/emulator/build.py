@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -29,6 +31,10 @@ KERNEL_FLAGS = {
 
 class NoToolkit(RuntimeError):
     """There is no nvcc, whose headers the emulator needs."""
+
+
+class BuildError(RuntimeError):
+    """The compiler's messages, where the emulator does not build."""
 
 
 @functools.cache
@@ -95,7 +101,45 @@ def build(variant: str, module: str = "_cuda.so", csrc: Path = ROOT / "csrc", ou
     path, text = out / "build.ninja", ninja_file(variant, csrc, out)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
-    result = subprocess.run(["ninja", "-C", str(out), str(out / module)], capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise RuntimeError(f"the emulator does not build:\n{result.stdout[-6000:]}{result.stderr[-2000:]}")
+    if error := _run_ninja(out, module):
+        raise BuildError(error)
     return out / module
+
+
+@functools.cache
+def _run_ninja(out: Path, module: str) -> str:
+    """Why the module does not build, or nothing. Asked once a process: a failure would only repeat itself."""
+    result = subprocess.run(["ninja", "-C", str(out), str(out / module)], capture_output=True, text=True, check=False)
+    return f"the emulator does not build:\n{result.stdout[-6000:]}{result.stderr[-2000:]}" if result.returncode else ""
+
+
+@dataclass(frozen=True)
+class CompileCommand:
+    """One object of a finished build: how it was made and from what."""
+
+    group: str
+    source: Path
+    target: str
+    line: str
+    includes: frozenset[str]  # names of the files of csrc/cuda that it depends on
+
+
+def compile_commands(variant: str, module: str = "_cuda.so") -> list[CompileCommand]:
+    """The objects of a module that `build` has made."""
+    out = HERE / "build" / variant
+    commands = json.loads(_ninja(out, "-t", "compdb", "cxx"))
+    targets = _ninja(out, "-t", "query", str(out / module)).split("input: link", 1)[1].split("outputs:")[0].split()
+    found = []
+    for entry in commands:
+        target = entry["output"]
+        if target not in targets:
+            continue
+        depends = _ninja(out, "-t", "deps", target).split()
+        includes = frozenset(Path(path).name for path in depends if "csrc/cuda/" in path)
+        group = Path(target).parent.name
+        found.append(CompileCommand(group, Path(entry["file"]), target, entry["command"], includes))
+    return found
+
+
+def _ninja(out: Path, *arguments: str) -> str:
+    return subprocess.run(["ninja", "-C", str(out), *arguments], capture_output=True, text=True, check=True).stdout

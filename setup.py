@@ -29,6 +29,8 @@ CUDA_WHEELS = [f"nvidia-cuda-{part}==13.0.*" for part in ("nvcc", "crt", "runtim
 CXX_FLAGS = "-std=c++17 -O3 -DNDEBUG -fPIC -fvisibility=hidden -fno-math-errno -Wall -Wextra -Wno-unknown-pragmas"
 # GCC 12 calls the placeholders of its own intrinsics uninitialised
 CXX_FLAGS += " -Wno-psabi -Wno-maybe-uninitialized"
+NVCC_FLAGS = f"-std=c++17 -O3 -DNDEBUG -lineinfo --expt-relaxed-constexpr -I{CSRC} -Xcompiler=-fPIC"
+NVCC_FLAGS += " -Xcompiler=-fvisibility=hidden"
 X86_VARIANTS = {
     "baseline": "",
     "avx2": "-mavx2 -mfma -mf16c -mbmi2",
@@ -140,10 +142,8 @@ class NinjaFile:
 
     def add_nvcc(self, nvcc: Nvcc) -> None:
         """Rules for CUDA sources; -DNDEBUG also keeps ptxas from serialising wgmma."""
-        flags = f"-std=c++17 -O3 -DNDEBUG -lineinfo --expt-relaxed-constexpr -I{CSRC} -Xcompiler=-fPIC"
-        flags += " -Xcompiler=-fvisibility=hidden"
         arch_flags = gencode_flags(cuda_archs())
-        self.add_rule("nvcc", f"{nvcc.command} -MMD -MF $out.d {flags} {arch_flags} $flags -c $in -o $out")
+        self.add_rule("nvcc", f"{nvcc.command} -MMD -MF $out.d {NVCC_FLAGS} {arch_flags} $flags -c $in -o $out")
         libs = " ".join(f"-L{folder}" for folder in nvcc.lib_dirs)
         self.add_rule("nvlink", f"{nvcc.command} -shared -cudart=static {libs} $in -o $out")
 

@@ -42,7 +42,7 @@ HG_DEV void load_patches(const KeypointMse& p, int64_t item, GaussianPatch* patc
 }
 
 template <class T, int kWidth, bool kMade>
-__global__ void __launch_bounds__(kThreads) keypoint_mse_kernel(KeypointMse p) {
+__global__ void __launch_bounds__(kThreads, 4) keypoint_mse_kernel(KeypointMse p) {
   HG_SHARED(GaussianPatch, patches, kMade ? kMaxJoints : 1);
   const int64_t item = blockIdx.x;
   const bool nchw = p.layout == Layout::kNCHW;

@@ -24,6 +24,9 @@ SOURCES = {
     "keypoint_mse.cu": Source("tests/test_keypoint_mse.py", ("wide",), ("reduce.cuh",)),
     "batch_norm_act.cu": Source("tests/test_batch_norm_act.py", ("wide",), ("batch_norm_rows.cuh", "octet.cuh")),
     "batch_norm_act_backward.cu": Source("tests/test_batch_norm_act.py", ("wide",)),
+    "decode_heatmaps.cu": Source(
+        "tests/test_decode_heatmaps.py", headers=("decode_blur.cuh", "decode_peak.cuh", "heatmap_reader.cuh")
+    ),
 }
 
 # name -> architecture -> patterns of SASS instructions, each of which must occur in the file's code

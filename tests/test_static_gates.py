@@ -1,0 +1,105 @@
+"""What can be said of the CUDA kernels without running them: resources, spills, the instructions meant, asm's place."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+
+from tests.emulator.build import ROOT, NoToolkit
+from tests.gates import update
+from tests.gates.compile import ARCHS, SERIALISED, compile_all, nvcc, ptxas_log, sass, tool
+from tests.gates.sources import INSTRUCTIONS, SOURCES
+
+CUDA = ROOT / "csrc" / "cuda"
+REGISTER_UNIT = 8  # registers are given out in steps of 8 a thread: fewer more do not change occupancy
+
+
+@pytest.fixture(scope="module")
+def compiled() -> None:
+    try:
+        nvcc()
+    except NoToolkit as error:
+        pytest.skip(str(error))
+    if error := compile_all():
+        pytest.fail(error)
+
+
+def test_every_source_is_in_the_table() -> None:
+    assert sorted(SOURCES) == sorted(path.name for path in CUDA.glob("*.cu"))
+    for source in SOURCES.values():
+        assert (ROOT / source.tests.split(" ")[0]).exists()
+        assert set(source.sass) <= set(INSTRUCTIONS)
+        assert all((CUDA / header).exists() for header in source.headers)
+
+
+def test_asm_is_in_ptx_headers_only() -> None:
+    places = [path for path in CUDA.rglob("*.cu*") if re.search(r"\basm\b", strip_comments(path.read_text()))]
+    assert places and all(path.parent.name == "ptx" for path in places)
+
+
+def test_cuda_is_used_through_compat_only() -> None:
+    """No bare __shared__, no <<<>>>, no header of CUDA elsewhere: the emulator depends on it."""
+    allowed = {"compat.cuh": r"cuda_\w+\.h|__shared__|<<<", "tma.cuh": r"cuda\.h"}
+    for path in CUDA.rglob("*.cu*"):
+        text = strip_comments(path.read_text())
+        for found in re.findall(r"#include <(cuda\w*\.h)>|(__shared__|<<<)", text):
+            word = "".join(found)
+            assert re.fullmatch(allowed.get(path.name, "$^"), word), f"{path.name}: {word}"
+
+
+def strip_comments(text: str) -> str:
+    return re.sub(r"//.*|/\*.*?\*/", "", text, flags=re.S if "/*" in text else 0)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_resources() -> None:
+    """Registers, shared memory and spills are those of resources.json (python -m tests.gates.update)."""
+    table, found = update.load(), update.measured()
+    assert set(table) == set(found), "kernels came or went: python -m tests.gates.update"
+    for name, row in found.items():
+        for arch in ARCHS:
+            now, limit = row[arch], table[name][arch]
+            steps = -(-limit["registers"] // REGISTER_UNIT) * REGISTER_UNIT
+            assert now["registers"] <= steps, f"{name} for {arch}: {now} instead of {limit}"
+            for field in ("shared", "stack", "spill"):
+                assert now[field] <= limit[field], f"{name} for {arch}: {now} instead of {limit}"
+
+
+def test_no_kernel_spills() -> None:
+    spilling = [f"{name} for {arch}" for name, row in update.load().items() for arch in ARCHS if row[arch]["spill"]]
+    assert not spilling
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_ptxas_serialises_nothing(source: str, arch: str) -> None:
+    found = SERIALISED.search(ptxas_log(source, arch))
+    assert not found, found.group(0)
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("source", [name for name, source in SOURCES.items() if source.sass])
+def test_instructions(source: str, arch: str) -> None:
+    code = sass(source, arch)
+    for kind in SOURCES[source].sass:
+        for pattern in INSTRUCTIONS[kind].get(arch, ()):
+            assert re.search(rf"\s(?:@!?U?P\w+\s+)?{pattern}", code), f"no {pattern} in {source} for sm_{arch}"
+
+
+def test_built_extension_has_code_for_each_architecture() -> None:
+    """hgfast._cuda, where it was built with the default architectures: two cubins a source, and portable PTX."""
+    import hgfast
+    from hgfast import _native
+
+    library = _native.library("cuda")
+    if library is None or hgfast.build_info()["cuda"]["archs"] != "80;90a":
+        pytest.skip("hgfast._cuda was not built, or not for the default architectures")
+    listing = subprocess.run(
+        [tool("cuobjdump"), "--list-elf", "--list-ptx", library.__file__], capture_output=True, text=True, check=True
+    ).stdout
+    for part in ("sm_80.cubin", "sm_90a.cubin", "sm_80.ptx"):
+        assert listing.count(part) >= len(SOURCES), listing

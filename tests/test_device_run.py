@@ -124,6 +124,11 @@ def test_without_a_gpu_the_command_says_so(tmp_path: Path, capsys: pytest.Captur
     assert not list(tmp_path.glob("*.json"))
 
 
+def test_the_command_itself_needs_no_torch() -> None:
+    code = "import sys, benchmarks.device.__main__; assert 'torch' not in sys.modules"
+    subprocess.run(process.python("-c", code), cwd=process.ROOT, env=process.environment(), check=True)
+
+
 def test_wrong_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     for wrong, message in ((["--only", "bench,nonsense"], "got nonsense"), (["--minutes", "0"], "must be positive")):
         with pytest.raises(SystemExit):
@@ -175,6 +180,7 @@ def test_sanitizer_report_is_attributed() -> None:
 
 def test_sanitizer_stage(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(process, "TOOLKIT", "")
     with pytest.raises(StageAbsent):
         sanitizer(context)
     monkeypatch.undo()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from benchmarks.device import timing
 from benchmarks.harness import Call, Case, cpu_threads, synchronize, time_interleaved
@@ -76,11 +79,20 @@ def ready_calls(
     return calls, memory
 
 
+def forget_earlier_cases(device: str) -> None:
+    """Free what earlier cases of this process hold: compiled functions, and the device's memory."""
+    torch._dynamo.reset()
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
 def measure_case(
     device: str, emit: Callable[[Any], None], file: str, case: str, peers: Sequence[str], seconds: float
 ) -> None:
     """Time the peers of a case, interleaved, for about `seconds`; emits {peer: Measured} (record.py) as it goes."""
     chosen = load_cases(file)[case]
+    forget_earlier_cases(device)
     with cpu_threads(chosen.threads):
         calls, measured = ready_calls(chosen, device, peers, emit)
         times = time_interleaved(calls, device, seconds if device == "cpu" else seconds / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+TOOLKIT = "/usr/local/cuda/bin"  # where nvcc, compute-sanitizer and ncu are when PATH does not say so
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,16 @@ class Finished:
         return "\n".join(self.output.rstrip().splitlines()[-lines:])
 
 
+def search_path() -> str:
+    """$PATH, then the toolkit's usual folder."""
+    return os.pathsep.join([*filter(None, [os.environ.get("PATH")]), TOOLKIT])
+
+
+def find_tool(name: str) -> str | None:
+    """A tool of the CUDA toolkit."""
+    return shutil.which(name, path=search_path())
+
+
 def environment(site: Path | None = None, **extra: str) -> dict[str, str]:
     """Variables of the processes that are started.
 
@@ -39,6 +51,7 @@ def environment(site: Path | None = None, **extra: str) -> dict[str, str]:
     paths += [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     safe_path = {"PYTHONSAFEPATH": "1"} if site else {}  # else the current folder would hide `site`
     fixed = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+    fixed["PATH"] = search_path()
     return {**os.environ, **fixed, **safe_path, **extra}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from typing import Any
 
 from benchmarks.device import process
@@ -61,7 +60,7 @@ def profile(context: Context) -> None:
         StageAbsent: no ncu, or no benchmark to choose by.
         StageError: ncu failed.
     """
-    command = shutil.which("ncu")
+    command = process.find_tool("ncu")
     if command is None:
         raise StageAbsent("no ncu on PATH")
     cases = worst_cases(context.record.data)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import traceback
 
+import torch
+
 from benchmarks.harness import synchronize
 from tests.sample_checks import SAMPLES, call_op, moved, sample
 
@@ -29,6 +31,8 @@ def main() -> None:
     parser.add_argument("ops", nargs="+", help="names of registered ops")
     parser.add_argument("--device", default="cuda")
     options = parser.parse_args()
+    torch.zeros(1, device=options.device)  # what the first use of a device does is no op's doing
+    synchronize(options.device)
     for name in options.ops:
         print(f"@@ begin {name}", flush=True)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from typing import Any
 
 from benchmarks.device import process
@@ -17,6 +16,9 @@ OPTIONS = (
     "--print-limit=1000",
     "--launch-timeout=120",
 )
+TOOL_OPTIONS = {
+    "memcheck": ["--report-api-errors=no"]
+}  # the launchers check every call; torch probes with failing ones
 MARKER = re.compile(r"^@@ (begin|end|failed) (\S+)")
 # "========= Invalid __global__ read ..." begins a finding; its details are indented further
 FINDING = re.compile(r"^=========\s(?!\s)(.+)")
@@ -44,14 +46,19 @@ def parse(output: str) -> tuple[dict[str, dict[str, Any]], str | None]:
 
 def run_tool(context: Context, tool: str, names: list[str]) -> dict[str, dict[str, Any]]:
     """All ops under one tool; after a crash or hang a new process goes on with the op after the one that did it."""
-    command = shutil.which("compute-sanitizer")
+    command = process.find_tool("compute-sanitizer")
     assert command is not None
     env = context.environment(PYTORCH_NO_CUDA_MEMORY_CACHING="1")  # else bounds between torch's blocks are not seen
     results: dict[str, dict[str, Any]] = {}
     rest = list(names)
     while rest and context.deadline.left > 10.0:
         program = process.python("-m", "benchmarks.device.sanitize_one", "--device", context.device, *rest)
-        finished = process.run([command, f"--tool={tool}", *OPTIONS, *program], env, context.deadline.left, context.log)
+        finished = process.run(
+            [command, f"--tool={tool}", *OPTIONS, *TOOL_OPTIONS.get(tool, []), *program],
+            env,
+            context.deadline.left,
+            context.log,
+        )
         found, running = parse(finished.output)
         if not found:
             raise StageError(f"{tool} did not start: {finished.tail(4)}")
@@ -70,7 +77,7 @@ def sanitizer(context: Context) -> None:
         StageAbsent: there is no compute-sanitizer.
         StageError: something was found, or not every op was reached.
     """
-    if shutil.which("compute-sanitizer") is None:
+    if process.find_tool("compute-sanitizer") is None:
         raise StageAbsent("no compute-sanitizer on PATH")
     listed = context.client.call("op_list", context.deadline.left)
     if listed.status != "ok":

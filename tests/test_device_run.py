@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.device import process
+from benchmarks.device import process, timing
 from benchmarks.device.__main__ import main
 from benchmarks.device.benching import plan
 from benchmarks.device.budget import Deadline
@@ -30,6 +30,7 @@ from benchmarks.device.record import Record
 from benchmarks.device.sanitizer import TOOLS, sanitizer
 from benchmarks.device.sanitizer import parse as parse_sanitizer
 from benchmarks.device.testing import summary
+from benchmarks.harness import Timing
 from tests import sample_checks
 
 REPORT = """========= COMPUTE-SANITIZER
@@ -155,6 +156,33 @@ def test_a_wrong_op_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sample_checks, "call_op", lambda *a, damage=damage: [damage(out) for out in right(*a)])
         found = sample_checks.check_sample("cpu", "upsample_add", 0)
         assert found["status"] == "wrong" and found["error"] > found["bound"]
+
+
+class Replayed:
+    """In the place of a CUDA graph, and of the timer that needs a card."""
+
+    def replay(self) -> None: ...
+
+    def time(self, call: Any, seconds: float) -> Timing:
+        return Timing([2e-6 if call == self.replay else 5e-6] * 5)
+
+
+def test_a_call_is_timed_with_and_without_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Replayed()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(timing, "time_alone", lambda call, seconds: Timing([1e-6] * 5))
+    monkeypatch.setattr(timing, "captured", lambda call: graph)
+    found = timing.graph_and_cold(lambda: None, 1e-5, 0.1, graph)
+    assert found["graph"]["median"] == 1e-6 and found["cold"]["median"] == 2e-6 and found["cold_graph"]
+    assert "cold" not in timing.graph_and_cold(lambda: None, 1.0, 0.1, graph)
+
+    def refused(call: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(timing, "captured", refused)
+    found = timing.graph_and_cold(lambda: None, 1e-5, 0.1, graph)
+    assert found["note"] == "no CUDA graph: operation not permitted when stream is capturing"
+    assert found["cold"]["median"] == 5e-6 and not found["cold_graph"] and "graph" not in found
 
 
 def test_slow_peers_come_last() -> None:

@@ -1,0 +1,54 @@
+"""Runs the op tests of all CUDA sources on the emulator: `python -m tests.emulator [pytest arguments]`.
+
+Three runs, two at a time: the fast build with asynchronous copies as late as possible; the fast build with threads and
+blocks shuffled and copies at once; the check build.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.emulator.build import ROOT, build
+from tests.gates.sources import SOURCES
+
+RUNS = {  # name: variant, schedule
+    "check build": ("check", "forward,lazy"),
+    "fast build, lazy copies": ("fast", "forward,lazy"),
+    "fast build, shuffled, eager copies": ("fast", "shuffled,eager,2"),
+}
+
+
+def run(name: str) -> tuple[str, int, float, str]:
+    """One pytest run: its name, exit status, seconds, output."""
+    variant, schedule = RUNS[name]
+    files = sorted({source.tests.split(" ")[0] for source in SOURCES.values()})
+    env = {**os.environ, "HGFAST_EMULATOR_VARIANT": variant, "HGFAST_EMULATOR_SCHEDULE": schedule}
+    env["OMP_NUM_THREADS"] = "1"
+    command = [sys.executable, "-m", "pytest", "--device", "emulator", "-p", "no:cacheprovider", *files, *sys.argv[1:]]
+    start = time.perf_counter()
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return name, result.returncode, time.perf_counter() - start, result.stdout + result.stderr
+
+
+def main() -> int:
+    """Build, run, report; 1 if any run fails."""
+    start = time.perf_counter()
+    for variant in ("fast", "check"):
+        build(variant)
+    print(f"built in {time.perf_counter() - start:.0f} s", flush=True)
+    failed = False
+    with ThreadPoolExecutor(2) as pool:
+        for name, status, seconds, output in pool.map(run, RUNS):
+            failed |= status != 0
+            print(f"{name}: {'FAILED' if status else 'passed'} in {seconds:.0f} s", flush=True)
+            if status:
+                print(output, flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

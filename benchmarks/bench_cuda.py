@@ -138,7 +138,7 @@ def convolution_case(batch: int, side: int, c: int, k: int, kernel: int, stride:
     residual = size(out, arithmetic) if stride == 1 and c == k else 0
     weights = k * c * kernel**2
     return Case(
-        f"conv {kernel}x{kernel}/{stride} {arithmetic}/{label(shape)} to {k}",
+        f"conv{kernel}x{kernel} s{stride} {arithmetic}/{label(shape)} to {k}",
         ("hgfast", "eager", "cuDNN fused", "torch.compile"),
         partial(convolution, shape=shape, width=k, kernel=kernel, stride=stride, dtype=DTYPES[arithmetic]),
         bytes=size(shape, arithmetic) + size(out, arithmetic) + residual + weights * DTYPES[arithmetic].itemsize,

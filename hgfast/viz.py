@@ -106,14 +106,15 @@ def write_label(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def grid(images: Sequence[np.ndarray], columns: int, cell: int = 256, gap: int = 4) -> np.ndarray:
-    """Pictures side by side, each fitted into a square of ``cell`` pixels."""
+    """Pictures side by side in cells ``cell`` pixels wide, as high as the narrowest picture needs but no more."""
     rows = -(-len(images) // columns)
-    sheet = np.full((rows * (cell + gap) + gap, columns * (cell + gap) + gap, 3), 24, np.uint8)
+    tall = min(cell, max((round(cell * image.shape[0] / image.shape[1]) for image in images), default=cell))
+    sheet = np.full((rows * (tall + gap) + gap, columns * (cell + gap) + gap, 3), 24, np.uint8)
     for number, image in enumerate(images):
-        factor = cell / max(image.shape[:2])
+        factor = min(cell / image.shape[1], tall / image.shape[0])
         size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-        top = gap + (number // columns) * (cell + gap) + (cell - size[1]) // 2
+        top = gap + (number // columns) * (tall + gap) + (tall - size[1]) // 2
         left = gap + (number % columns) * (cell + gap) + (cell - size[0]) // 2
         sheet[top : top + size[1], left : left + size[0]] = small
     return sheet

@@ -125,26 +125,34 @@ class EpochSampler(Sampler[list[Key]]):
         batch_size: samples a batch; the last batch of an epoch may be smaller.
         shuffle: a new random order every epoch.
         seed: of that order.
+        rank: of the processes that share the epoch, this one's number; sample by sample they take turns.
+        world: how many processes there are. To give all the same number of batches of the same sizes, the first
+            samples of the epoch come again at its end where the count does not divide.
 
     Attributes:
         epoch: set before iterating.
         start: number of batches of the epoch to leave out (they were done before training stopped).
     """
 
-    def __init__(self, count: int, batch_size: int, shuffle: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self, count: int, batch_size: int, shuffle: bool = False, seed: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
         self.count, self.batch_size, self.shuffle, self.seed = count, batch_size, shuffle, seed
+        self.rank, self.world = rank, world
+        self.share = -(-count // world)
         self.epoch = 0
         self.start = 0
 
     def __len__(self) -> int:
-        return -(-self.count // self.batch_size) - self.start
+        return -(-self.share // self.batch_size) - self.start
 
     def __iter__(self) -> Iterator[list[Key]]:
         order = np.arange(self.count)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        for first in range(self.start * self.batch_size, self.count, self.batch_size):
-            yield [(self.epoch, int(number)) for number in order[first : first + self.batch_size]]
+        mine = np.resize(order, self.share * self.world)[self.rank :: self.world]
+        for first in range(self.start * self.batch_size, self.share, self.batch_size):
+            yield [(self.epoch, int(number)) for number in mine[first : first + self.batch_size]]
 
 
 def make_loader(dataset: PoseDataset, sampler: EpochSampler, workers: int = 0) -> DataLoader[dict[str, torch.Tensor]]:

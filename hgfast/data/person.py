@@ -23,6 +23,7 @@ class Person:
         head_size: length that PCKh is measured in, pixels; 0 where unknown (the person then does not count).
         area: area in square pixels for the OKS measure.
         ident: image and person number of the source, for results files.
+        box_score: confidence of a detected box.
     """
 
     image: Path
@@ -33,6 +34,7 @@ class Person:
     head_size: float = 0.0
     area: float = 0.0
     ident: tuple[int, int] = (0, 0)
+    box_score: float = 1.0
 
 
 class AnnotationError(ValueError):

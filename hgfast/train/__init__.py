@@ -1,0 +1,19 @@
+"""Training: configuration, presets, schedule, the loop, evaluation."""
+
+from hgfast.train.config import Config, ConfigError
+from hgfast.train.evaluate import evaluate
+from hgfast.train.presets import PRESETS, preset
+from hgfast.train.schedule import learning_rate
+from hgfast.train.trainer import Trainer, TrainingError, TrainingStopped
+
+__all__ = [
+    "PRESETS",
+    "Config",
+    "ConfigError",
+    "Trainer",
+    "TrainingError",
+    "TrainingStopped",
+    "evaluate",
+    "learning_rate",
+    "preset",
+]

@@ -1,0 +1,13 @@
+"""Progress bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(title: str, quiet: bool = False) -> Callable[[Iterable[Any]], tqdm[Any]]:
+    """Function that wraps an iterable with a bar, which goes away when done."""
+    return lambda items: tqdm(items, title, disable=quiet, leave=False, dynamic_ncols=True)

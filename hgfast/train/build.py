@@ -1,0 +1,109 @@
+"""The parts of a run made from its configuration: network, codec, data sets, predictor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from hgfast import codecs, models
+from hgfast.data import (
+    KeypointSet,
+    Person,
+    PoseDataset,
+    keypoint_set,
+    load_coco,
+    load_coco_detections,
+    load_mpii,
+    load_princeton,
+)
+from hgfast.predict import Predictor
+from hgfast.train.config import Config, ConfigError
+
+
+def make_model(config: Config) -> nn.Module:
+    """The network with new weights, drawn from ``config.seed``; raises ConfigError for options it does not have."""
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in config.model_options.items()}
+    table = keypoint_set(config.keypoints)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        try:
+            return models.build(
+                config.model, num_keypoints=table.count, implementation=config.implementation, **options
+            )
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"model {config.model!r}: {error}") from None
+
+
+def make_codec(config: Config) -> Any:
+    """Targets and decoding of the configuration; the networks have stride 4."""
+    width, height = config.input_size
+    heatmap_size = (-(-width // 4), -(-height // 4))
+    if config.codec == "udp":
+        return codecs.UDPHeatmap(config.input_size, heatmap_size, config.sigma)
+    if config.codec == "newell":
+        return codecs.NewellHeatmap(config.input_size, heatmap_size, config.sigma)
+    return codecs.MSRAHeatmap(config.input_size, heatmap_size, config.sigma, unbiased=config.codec == "unbiased")
+
+
+def make_dataset(config: Config, part: str) -> PoseDataset:
+    """Data set of part "train" (with augmentation) or "val"."""
+    train = part == "train"
+    table = keypoint_set(config.keypoints)
+    return PoseDataset(
+        _persons(config, part, table),
+        table,
+        config.input_size,
+        config.padding,
+        augment=config.augment if train else None,
+        seed=config.seed,
+        udp=config.codec == "udp",
+        fast_decode=config.fast_decode,
+        cache_mb=config.cache_mb,
+    )
+
+
+def _persons(config: Config, part: str, table: KeypointSet) -> list[Person]:
+    annotations, images = getattr(config, f"{part}_annotations"), getattr(config, f"{part}_images")
+    if config.format == "coco":
+        if part == "val" and config.val_detections:
+            persons = load_coco_detections(annotations, images, config.val_detections)
+        else:
+            persons = load_coco(annotations, images, table)
+    elif config.format == "princeton":
+        persons = load_princeton(annotations, images, config.pixel_origin)
+    else:
+        head_boxes = config.val_head_boxes if part == "val" else ""
+        persons = load_mpii(annotations, images, config.pixel_origin, head_boxes or None)
+    if not persons:
+        raise ConfigError(f"{annotations}: no persons in this file")
+    return persons
+
+
+def make_predictor(config: Config, model: nn.Module, codec: Any, device: torch.device | str) -> Predictor:
+    """Predictor with the configuration's preprocessing and flip test."""
+    return Predictor(
+        model,
+        codec,
+        keypoint_set(config.keypoints),
+        device=device,
+        flip_test=config.flip_test,
+        batch_size=config.val_batch_size,
+        padding=config.padding,
+        mean=config.mean,
+        std=config.std,
+        amp=config.amp,
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Device of a name; "auto" is the GPU where there is one. Raises ConfigError when it cannot be used."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device: cannot use {name!r} ({str(error).splitlines()[0]})") from None
+    return device

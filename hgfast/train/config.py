@@ -1,0 +1,204 @@
+"""All settings of a training run in one dataclass, from a preset, a TOML file and ``key=value`` arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hgfast.data.augment import Augmentation
+from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD
+from hgfast.data.keypoints import keypoint_set
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_CHOICES = {
+    "implementation": ("fused", "reference"),
+    "format": ("mpii", "coco", "princeton"),
+    "codec": ("msra", "unbiased", "udp", "newell"),
+    "amp": ("off", "bf16", "fp16"),
+    "milestone_unit": ("epoch", "step"),
+}
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist or cannot have that value."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings; the defaults are MMPose's ``td-hm_hourglass52_8xb64-210e_mpii-256x256``.
+
+    Paths are relative to the working folder; sizes are (width, height) in pixels.
+    """
+
+    # the network
+    model: str = "hourglass52"  # a name of hgfast.models.MODELS
+    model_options: dict[str, Any] = field(default_factory=dict)  # further arguments of its class
+    implementation: str = "fused"
+    keypoints: str = "mpii"
+    codec: str = "msra"
+    sigma: float = 2.0  # of the targets, heatmap pixels
+    input_size: tuple[int, int] = (256, 256)
+    mean: tuple[float, float, float] = IMAGENET_MEAN  # red, green, blue of 0..255
+    std: tuple[float, float, float] = IMAGENET_STD
+    # the data
+    format: str = "mpii"
+    train_annotations: str = "data/mpii/annotations/mpii_train.json"
+    train_images: str = "data/mpii/images"
+    val_annotations: str = "data/mpii/annotations/mpii_val.json"
+    val_images: str = "data/mpii/images"
+    val_head_boxes: str = ""  # mpii_gt_val.mat; "" takes head sizes from the annotations
+    val_detections: str = ""  # COCO: detected boxes; "" evaluates with the annotated ones
+    pixel_origin: int = 0  # of MPII; 1 is MMPose 1.x's, see hgfast.data.load_mpii
+    padding: float = 1.25
+    augment: Augmentation = field(default_factory=Augmentation)
+    fast_decode: bool = False
+    cache_mb: int = 0
+    workers: int = 4
+    # the optimisation
+    epochs: int = 210
+    batch_size: int = 64  # per process; the recipe has 8 of them
+    lr: float = 5e-4
+    warmup_steps: int = 500
+    warmup_factor: float = 0.001
+    milestones: tuple[int, ...] = (170, 200)
+    milestone_unit: str = "epoch"
+    gamma: float = 0.1
+    loss_scale: float = 1.0  # the loss times this; matters for Adam's eps and for half precision only
+    amp: str = "off"
+    seed: int = 0
+    device: str = "auto"
+    # validation and files
+    val_interval: int = 10
+    val_batch_size: int = 32
+    flip_test: bool = True
+    checkpoint_interval: int = 1  # save the state every so many epochs
+    checkpoint_steps: int = 0  # and also every so many steps; 0: do not
+    monitor: str = "PCKh"  # the measure that decides about the best checkpoint
+    output: str = "runs/hourglass52"
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("epochs", "batch_size", "val_batch_size", "val_interval", "checkpoint_interval"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        keypoint_set(self.keypoints)
+        if self.lr <= 0 or self.sigma <= 0:
+            raise ConfigError(f"lr and sigma: expected positive numbers, got {self.lr} and {self.sigma}")
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the monitored measure is an error."""
+        return self.monitor in ("NME", "EPE")
+
+
+def apply(config: Config, changes: Mapping[str, Any]) -> Config:
+    """Copy of a configuration with some settings changed; tables (``augment``, ``model_options``) are merged.
+
+    Raises:
+        ConfigError: unknown setting, or a value of the wrong type.
+    """
+    return _replace(config, changes, "")
+
+
+def _replace(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
+    known = {f.name: getattr(target, f.name) for f in dataclasses.fields(target)}
+    values = {}
+    for name, value in changes.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {prefix}{close[0]}?" if close else ""
+            raise ConfigError(f"{prefix}{name}: no such setting{hint}")
+        values[name] = _convert(known[name], value, prefix + name)
+    return dataclasses.replace(target, **values)
+
+
+def _convert(old: Any, new: Any, name: str) -> Any:
+    """``new`` in the type of ``old``: integers may become floats, lists tuples, tables are merged."""
+    if dataclasses.is_dataclass(old) and isinstance(new, Mapping):
+        return _replace(old, new, name + ".")
+    if isinstance(old, dict) and isinstance(new, Mapping):
+        return {**old, **new}
+    if isinstance(old, tuple) and isinstance(new, (list, tuple)):
+        if name != "milestones" and len(new) != len(old):
+            raise ConfigError(f"{name}: expected {len(old)} values, got {len(new)}")
+        return tuple(_convert(old[0] if old else 0, item, name) for item in new)
+    if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
+        return float(new)
+    if type(new) is not type(old):
+        raise ConfigError(f"{name}: expected {type(old).__name__}, got {new!r}")
+    return new
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Content of a TOML file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ConfigError: not TOML.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: configuration file not found")
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file ({error})") from None
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Nested changes of texts such as ``lr=1e-3``, ``augment.rotation=30`` or ``output=runs/a``.
+
+    Values are read as TOML; what is not TOML is taken as text.
+    """
+    changes: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {text}: expected key=value")
+        *tables, name = key.strip().split(".")
+        place = changes
+        for table in tables:
+            place = place.setdefault(table, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {text}: {table} is not a table")
+        try:
+            place[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            place[name] = value.strip()
+    return changes
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain dictionaries and lists, as stored in checkpoints."""
+    plain = dataclasses.asdict(config)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+def to_toml(config: Config) -> str:
+    """TOML text that :func:`read_toml` and :func:`apply` turn back into the same configuration."""
+    plain = to_dict(config)
+    tables = {name: value for name, value in plain.items() if isinstance(value, dict)}
+    lines = [f"{name} = {_toml_value(value)}" for name, value in plain.items() if name not in tables]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value)

@@ -1,0 +1,120 @@
+"""Accuracy of a predictor on a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hgfast.data import EpochSampler, Person, PoseDataset, make_loader
+from hgfast.metrics import auc, coco_ap, coco_results, epe, nme, pck, pckh
+from hgfast.metrics.coco import NAMES
+from hgfast.metrics.mpii import GROUPS
+from hgfast.predict import Predictor
+from hgfast.train.parallel import World
+
+# what `measure` gives for each set of keypoints
+MEASURES: dict[str, tuple[str, ...]] = {
+    "mpii": (*GROUPS, "PCKh", "PCKh@0.1"),
+    "coco": NAMES,
+    "face": ("NME",),
+    "hand": ("PCK", "AUC", "EPE"),
+}
+
+
+def evaluate(
+    predictor: Predictor,
+    dataset: PoseDataset,
+    *,
+    pixel_origin: int = 0,
+    annotations: str | Path = "",
+    workers: int = 0,
+    progress: Callable[[Any], Any] = iter,
+    world: World = World(),  # noqa: B008 - immutable
+) -> dict[str, float]:
+    """Predicts every person of a data set and measures, in the data set's own measure.
+
+    Args:
+        predictor: of the same keypoints.
+        dataset: without augmentation.
+        pixel_origin: number of the first pixel in the data set's keypoints, see :func:`hgfast.data.load_mpii`;
+            predictions, which count from 0, are moved there.
+        annotations: COCO's file, for its AP.
+        workers: loader processes.
+        progress: wraps the batches.
+        world: processes that share the work; each gets the whole result.
+
+    Returns:
+        for MPII the result of :func:`hgfast.metrics.pckh`; for COCO AP and AR; faces NME; hands PCK, AUC and EPE.
+    """
+    keypoints, scores = predict_dataset(predictor, dataset, workers, progress, world)
+    return measure(dataset, keypoints + np.float32(pixel_origin), scores, annotations)
+
+
+def predict_dataset(
+    predictor: Predictor,
+    dataset: PoseDataset,
+    workers: int = 0,
+    progress: Callable[[Any], Any] = iter,
+    world: World = World(),  # noqa: B008 - immutable
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, K, 2) in picture pixels and scores (N, K) of all persons of a data set, in its order."""
+    count = dataset.table.count
+    found = torch.zeros(len(dataset), count, 4, device=predictor.device)  # x, y, score, times predicted
+    sampler = EpochSampler(len(dataset), predictor.batch_size, rank=world.rank, world=world.size)
+    for batch in progress(make_loader(dataset, sampler, workers)):
+        points, values = predictor.predict_crops(batch["image"], batch["inverse"])
+        numbers = batch["number"].to(predictor.device)
+        found[numbers] = torch.cat([points, values[..., None], torch.ones_like(values)[..., None]], dim=2)
+    found = world.total(found).cpu()
+    found /= found[..., 3:]
+    return found[..., :2].numpy(), found[..., 2].numpy()
+
+
+def measure(
+    dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray, annotations: str | Path = ""
+) -> dict[str, float]:
+    """The data set's measures of predictions (N, K, 2), which count pixels as its annotations do, and scores (N, K)."""
+    persons, name = dataset.persons, dataset.table.name
+    if name == "coco":
+        return _average_precision(dataset, keypoints, scores, annotations)
+    truth = np.stack([person.keypoints for person in persons])
+    visible = np.stack([person.visible for person in persons])
+    if name == "mpii":
+        head_size = np.array([person.head_size for person in persons], np.float32)
+        return pckh(keypoints, truth, visible, head_size, unlabelled="skip")
+    if name == "face":
+        return {"NME": nme(keypoints, truth, visible, _eye_distance(truth))}
+    size = np.array([_longer_side(person) for person in persons], np.float32)
+    return {
+        "PCK": pck(keypoints, truth, visible, size, 0.2)["PCK"],
+        "AUC": auc(keypoints, truth, visible),
+        "EPE": epe(keypoints, truth, visible),
+    }
+
+
+def _average_precision(
+    dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray, annotations: str | Path
+) -> dict[str, float]:
+    persons, sigmas = dataset.persons, np.array(dataset.table.sigmas)
+    image_ids = np.array([person.ident[0] for person in persons])
+    box_scores = np.array([person.box_score for person in persons])
+    areas = np.array([np.prod(person.size * dataset.padding) for person in persons])  # of the padded box, as MMPose
+    return coco_ap(annotations, coco_results(image_ids, keypoints, scores, box_scores, areas, sigmas), sigmas)
+
+
+def _longer_side(person: Person) -> float:
+    return float(person.size.max())
+
+
+def _eye_distance(truth: np.ndarray) -> np.ndarray:
+    """Distance of the outer corners of the eyes, (N,)."""
+    return np.linalg.norm(truth[:, 36] - truth[:, 45], axis=1)
+
+
+def all_finite(model: torch.nn.Module) -> bool:
+    """Whether all parameters and statistics of a network are finite."""
+    return all(bool(torch.isfinite(t).all()) for t in model.state_dict().values() if t.is_floating_point())

@@ -1,0 +1,87 @@
+"""The record of a run: a CSV file with a row an epoch, and curves drawn from it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+
+from hgfast.files import atomic_write, write_text
+
+
+class RunLog:
+    """Rows of a CSV file that may get new columns and survive a crash.
+
+    Args:
+        path: the file; rows that are there already are kept.
+        first_epoch: rows of this epoch and later are dropped (they are about to be done again).
+    """
+
+    def __init__(self, path: Path, first_epoch: int = 0) -> None:
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+        if path.is_file():
+            self.rows = [row for row in read_log(path) if int(row["epoch"]) < first_epoch]
+            self._rewrite()
+
+    def append(self, row: dict[str, float]) -> None:
+        """Adds a row; it is on the disk when this returns."""
+        known = set(self.rows[0]) if self.rows else set()
+        self.rows.append({name: f"{value:.6g}" for name, value in row.items()})
+        if not known or not set(row) <= known:
+            self._rewrite()
+            return
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, list(self._columns())).writerow(self.rows[-1])
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _columns(self) -> dict[str, None]:
+        return {name: None for row in self.rows for name in row}
+
+    def _rewrite(self) -> None:
+        columns = self._columns()
+        self.rows = [{name: row.get(name, "") for name in columns} for row in self.rows]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(columns))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """Rows of a log; a last row that was cut off is left out."""
+    with open(path, newline="") as file:
+        return [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdigit() and None not in row.values()]
+
+
+def draw_curves(rows: list[dict[str, str]], path: Path, measures: tuple[str, ...] = ("PCKh", "PCKh@0.1")) -> bool:
+    """Draws loss and accuracy over epochs as PNG; returns False (and draws nothing) without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    loss_axes.plot(*_series(rows, "loss"), color="#d62728", marker=".")
+    loss_axes.set(title="training loss", xlabel="epoch", yscale="log")
+    for name in measures:
+        epochs, values = _series(rows, name)
+        if epochs:
+            accuracy_axes.plot(epochs, values, marker=".", label=f"{name}: {values[-1]:.1f}")
+    accuracy_axes.set(title="validation", xlabel="epoch")
+    if accuracy_axes.lines:
+        accuracy_axes.legend(loc="lower right")
+    for axes in (loss_axes, accuracy_axes):
+        axes.grid(alpha=0.3)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=130)
+    return True
+
+
+def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:
+    pairs = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
+    return [epoch for epoch, _ in pairs], [value for _, value in pairs]

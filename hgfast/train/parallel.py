@@ -1,0 +1,80 @@
+"""Several processes that train one network together, as ``torchrun`` starts them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among those that train together; alone without ``torchrun``.
+
+    Attributes:
+        rank: number of this process, 0 .. size - 1; process 0 writes files and talks.
+        size: how many there are.
+        local_rank: number on this machine: which GPU is its own.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def join(cls, device_type: str) -> World:
+        """Takes its place from torchrun's environment variables and connects to the others (NCCL, Gloo on the CPU)."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        if size == 1:
+            return cls()
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+        return cls(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def device(self, device: torch.device) -> torch.device:
+        """The GPU of this process, where "cuda" was asked for without a number."""
+        alone = self.size == 1 or device.type != "cuda" or device.index is not None
+        return device if alone else torch.device("cuda", self.local_rank)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The network with gradients averaged over processes.
+
+        Weights that are never used have ``requires_grad`` off in hgfast's models, so nothing has to search for them.
+        BatchNorm statistics stay each process's own until :meth:`average_buffers`, as in MMPose.
+        """
+        if self.size == 1:
+            return model
+        device_ids = [next(model.parameters()).device] if next(model.parameters()).is_cuda else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+    def average_buffers(self, model: nn.Module) -> None:
+        """Gives all processes the mean of their BatchNorm statistics (MMPose's SyncBuffersHook)."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                if buffer.is_floating_point():
+                    dist.all_reduce(buffer)
+                    buffer /= self.size
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Sum over all processes."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def mean(self, value: float, device: torch.device) -> float:
+        """Mean over all processes."""
+        if self.size == 1:
+            return value
+        return float(self.total(torch.tensor(value, device=device, dtype=torch.float64))) / self.size
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether it is true in one of the processes."""
+        return flag if self.size == 1 else bool(self.total(torch.tensor(float(flag), device=device)).item() > 0)

@@ -1,0 +1,89 @@
+"""The state of a training run: everything needed to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hgfast import __version__
+from hgfast.checkpoint import CheckpointError, read_checkpoint
+from hgfast.files import atomic_write
+from hgfast.train.config import Config, ConfigError, apply, to_dict
+
+_PARTS = {"meta", "state_dict", "optimizer", "scaler", "position", "rng", "cuda_rng"}
+
+
+@dataclass
+class Position:
+    """Where a run is: ``batch`` batches into ``epoch``, after ``step`` steps in all, and what it has seen so far."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    best: float | None = None
+    best_epoch: int = -1
+
+
+def checkpoint_meta(config: Config, metrics: dict[str, float]) -> dict[str, Any]:
+    """What is stored beside weights, so that a file alone suffices to rebuild its network."""
+    return {"hgfast": __version__, "config": to_dict(config), "metrics": metrics}
+
+
+def stored_config(content: Any, path: str | Path) -> Config:
+    """Configuration that a checkpoint of hgfast was trained with; raises ConfigError for other files."""
+    meta = content.get("meta") if isinstance(content, dict) else None
+    if not isinstance(meta, dict) or not isinstance(meta.get("config"), dict):
+        raise ConfigError(f"{path}: holds no configuration of hgfast; give a preset (--preset) for its network")
+    return apply(Config(), meta["config"])
+
+
+def save_state(
+    path: Path,
+    meta: dict[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    position: Position,
+) -> None:
+    """Writes everything that changes while training, as a whole or not at all."""
+    content = {
+        "meta": meta,
+        "state_dict": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
+        "position": asdict(position),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    with atomic_write(path) as file:
+        torch.save(content, file)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Content of a file of :func:`save_state`; raises CheckpointError for other files."""
+    content = read_checkpoint(path)
+    if not isinstance(content, dict) or not content.keys() >= _PARTS:
+        raise CheckpointError(f"{path}: holds no state of a training run to go on from")
+    return content
+
+
+def restore(
+    content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> Position:
+    """Puts back what :func:`save_state` wrote; raises ConfigError when the network is another one."""
+    try:
+        model.load_state_dict(content["state_dict"])
+        optimizer.load_state_dict(content["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"the run to be resumed has another network than these settings ({first})") from None
+    scaler.load_state_dict(content["scaler"])
+    torch.set_rng_state(content["rng"])
+    if torch.cuda.is_available() and len(content["cuda_rng"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(content["cuda_rng"])
+    return Position(**content["position"])

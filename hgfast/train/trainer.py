@@ -1,0 +1,226 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hgfast.checkpoint import save_checkpoint
+from hgfast.data import EpochSampler, make_loader
+from hgfast.files import write_text
+from hgfast.progress import progress_bar
+from hgfast.train import build
+from hgfast.train.config import Config, ConfigError, to_toml
+from hgfast.train.evaluate import MEASURES, all_finite, evaluate
+from hgfast.train.log import RunLog, draw_curves
+from hgfast.train.parallel import World
+from hgfast.train.schedule import learning_rate
+from hgfast.train.signals import StopRequest
+from hgfast.train.state import Position, checkpoint_meta, read_state, restore, save_state
+from hgfast.train.step import TrainingStep
+
+_SECONDS_A_LINE = 5.0
+_STEPS_A_TALK = 20  # several processes ask each other every so many steps whether one was told to stop
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why and which checkpoint is good."""
+
+
+class TrainingStopped(Exception):
+    """Training was asked to stop (signal) and has saved its state."""
+
+
+class Trainer:
+    """Trains the network of a configuration, validates it, and keeps checkpoints in ``config.output``.
+
+    The folder gets ``config.toml``, ``log.csv``, ``curves.png``, ``last.pt`` (everything, for resuming) and
+    ``best.pt`` (weights of the best validation so far). All are replaced as a whole, so that a crash at any moment
+    leaves the previous ones. A resumed run goes on bit for bit as if it had not stopped.
+
+    Under ``torchrun`` the processes share every epoch, ``config.batch_size`` samples each.
+
+    Args:
+        config: settings.
+        resume: go on from ``last.pt`` where there is one.
+        quiet: no progress bars.
+        say: receives lines of text for the user.
+
+    Raises:
+        ConfigError: the output folder holds a run and ``resume`` is off, or the settings do not fit together.
+    """
+
+    def __init__(
+        self, config: Config, resume: bool = False, quiet: bool = False, say: Callable[[str], Any] = print
+    ) -> None:
+        self.config, self.folder = config, Path(config.output)
+        last = self.folder / "last.pt"
+        if last.exists() and not resume:
+            raise ConfigError(f"{self.folder} already holds a training run: resume it or choose another output folder")
+        if config.monitor not in MEASURES[config.keypoints]:
+            known = ", ".join(MEASURES[config.keypoints])
+            raise ConfigError(f"monitor: expected one of {known} for {config.keypoints}, got {config.monitor!r}")
+        device = build.choose_device(config.device)
+        self.world = World.join(device.type)
+        self.device = self.world.device(device)
+        self.quiet, self.say = quiet or not self.world.is_main, say
+        self.train_set, self.val_set = build.make_dataset(config, "train"), build.make_dataset(config, "val")
+        self.sampler = EpochSampler(
+            len(self.train_set), config.batch_size, True, config.seed, self.world.rank, self.world.size
+        )
+        self.loader = make_loader(self.train_set, self.sampler, config.workers)
+        self.model = build.make_model(config).to(self.device)
+        self.step = TrainingStep(config, self.model, self.device, self.world)
+        self.predictor = build.make_predictor(config, self.model, build.make_codec(config), self.device)
+        self.position = Position()
+        self.metrics: dict[str, float] = {}
+        if last.exists():
+            content = read_state(last)
+            self.position = restore(content, self.model, self.step.optimizer, self.step.scaler)
+            self.metrics = content["meta"]["metrics"]
+        self.stop = StopRequest()
+        self._pending: Tensor | None = None
+        self._last_line = 0.0
+        if self.world.is_main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / "config.toml", to_toml(config))
+            self.log = RunLog(self.folder / "log.csv", first_epoch=self.position.epoch)
+
+    def fit(self) -> dict[str, float]:
+        """Trains to the end and returns the last validation's measures.
+
+        Raises:
+            TrainingError: the loss or a weight is not finite any more.
+            TrainingStopped: SIGINT or SIGTERM; the state is saved.
+        """
+        with self.stop:
+            while self.position.epoch < self.config.epochs:
+                started = time.perf_counter()
+                first_batch = self.position.batch
+                self._train_epoch()
+                images = len(self.train_set) - first_batch * self.config.batch_size * self.world.size
+                self._finish_epoch(images / (time.perf_counter() - started))
+        return self.metrics
+
+    def _train_epoch(self) -> None:
+        position = self.position
+        self.model.train()
+        self.sampler.epoch, self.sampler.start = position.epoch, position.batch
+        title = f"epoch {position.epoch + 1}/{self.config.epochs}"
+        for batch in (bar := progress_bar(title, self.quiet)(self.loader)):
+            self._settle()
+            self._pending = self.step(batch, learning_rate(self.config, position.step, position.epoch))
+            position.batch += 1
+            position.step += 1
+            if position.batch > 1 and position.batch % 10 == 1:
+                bar.set_postfix_str(f"loss {position.loss_sum / (position.batch - 1):.3g}")
+            stop = self._should_stop()
+            due = self.config.checkpoint_steps and position.step % self.config.checkpoint_steps == 0
+            if due or stop:
+                self._settle()
+                self._save_last()
+            if stop:
+                raise TrainingStopped(f"stopped at step {position.step}; go on with --resume ({self.folder})")
+        self._settle()
+
+    def _should_stop(self) -> bool:
+        if self.world.size == 1:
+            return self.stop.asked
+        return self.position.step % _STEPS_A_TALK == 0 and self.world.any(self.stop.asked, self.device)
+
+    def _settle(self) -> None:
+        """Reads the loss of the step before: one step late, so that a GPU is never waited for with nothing to do."""
+        if self._pending is None:
+            return
+        loss, self._pending = float(self._pending), None
+        if not math.isfinite(loss):
+            self._give_up(f"the loss is {loss}")
+        self.position.loss_sum += loss
+
+    def _give_up(self, reason: str) -> None:
+        position = self.position
+        rate = learning_rate(self.config, position.step, position.epoch)
+        last = self.folder / "last.pt"
+        kept = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
+        raise TrainingError(
+            f"{reason} at step {position.step}, epoch {position.epoch + 1} (learning rate {rate:.3g}); {kept}. "
+            "A lower lr, a longer warm-up or amp=bf16 instead of fp16 may help."
+        )
+
+    def _finish_epoch(self, images_per_second: float) -> None:
+        position, config = self.position, self.config
+        self.world.average_buffers(self.model)
+        row = {
+            "epoch": position.epoch,
+            "step": position.step,
+            "lr": learning_rate(config, position.step - 1, position.epoch),
+            "loss": self.world.mean(position.loss_sum / position.batch, self.device),
+            "images_per_second": images_per_second,
+        }
+        done, at_end = position.epoch + 1, position.epoch + 1 == config.epochs
+        if at_end or done % config.val_interval == 0:
+            self.metrics = self.validate()
+            row |= self.metrics
+            self._keep_best()
+        if self.world.is_main:
+            self.log.append(row)
+            self._tell(row)
+        position.epoch, position.batch, position.loss_sum = done, 0, 0.0
+        if at_end or done % config.checkpoint_interval == 0:
+            self._save_last()
+            if self.world.is_main:
+                draw_curves(self.log.rows, self.folder / "curves.png", _shown(self.metrics))
+
+    def _tell(self, row: dict[str, float]) -> None:
+        """A line for every validation, and at least every few seconds."""
+        if self.config.monitor in row or time.perf_counter() - self._last_line > _SECONDS_A_LINE:
+            self._last_line = time.perf_counter()
+            self.say(_summary(row, self.config))
+
+    def validate(self) -> dict[str, float]:
+        """Accuracy on the validation set."""
+        self.model.eval()
+        bar, config = progress_bar("validation", self.quiet), self.config
+        return evaluate(
+            self.predictor,
+            self.val_set,
+            pixel_origin=config.pixel_origin,
+            annotations=config.val_annotations,
+            workers=config.workers,
+            progress=bar,
+            world=self.world,
+        )
+
+    def _keep_best(self) -> None:
+        position, value = self.position, self.metrics[self.config.monitor]
+        sign = -1 if self.config.lower_is_better else 1
+        if math.isfinite(value) and (position.best is None or sign * value > sign * position.best):
+            self._check_weights()
+            position.best, position.best_epoch = value, position.epoch
+            if self.world.is_main:
+                save_checkpoint(self.model, self.folder / "best.pt", meta=checkpoint_meta(self.config, self.metrics))
+
+    def _save_last(self) -> None:
+        self._check_weights()
+        if self.world.is_main:
+            meta = checkpoint_meta(self.config, self.metrics)
+            save_state(self.folder / "last.pt", meta, self.model, self.step.optimizer, self.step.scaler, self.position)
+
+    def _check_weights(self) -> None:
+        if not all_finite(self.model):
+            self._give_up("a weight is not finite")
+
+
+def _shown(metrics: dict[str, float]) -> tuple[str, ...]:
+    return tuple(name for name in metrics if name.startswith(("PCK", "AP", "AUC", "NME")))
+
+
+def _summary(row: dict[str, float], config: Config) -> str:
+    parts = [f"epoch {row['epoch'] + 1:.0f}/{config.epochs}", f"loss {row['loss']:.4g}", f"lr {row['lr']:.3g}"]
+    parts += [f"{name} {row[name]:.2f}" for name in _shown(row)]
+    return "  ".join([*parts, f"{row['images_per_second']:.0f} images/s"])

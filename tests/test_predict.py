@@ -1,0 +1,120 @@
+"""Predictor: pictures and boxes in, picture coordinates out."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hgfast.codecs import MSRAHeatmap
+from hgfast.data import COCO, MPII
+from hgfast.predict import Predictor
+
+SIZE = (128, 128)
+
+
+class BlobFinder(nn.Module):
+    """Stands in for a network: every heatmap is the input's brightness at stride 4."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.batches: list[int] = []
+
+    def forward(self, images):
+        self.batches.append(len(images))
+        bright = nn.functional.avg_pool2d(images.mean(1, keepdim=True), 4) - images.amin()
+        return [bright.expand(-1, self.count, -1, -1)]
+
+
+def codec():
+    return MSRAHeatmap(SIZE, (32, 32), 2.0)
+
+
+def predictor(**options):
+    return Predictor(BlobFinder(16), codec(), **options)
+
+
+def picture(x, y, size=(300, 240)):
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    cv2.circle(image, (round(x * 16), round(y * 16)), 16 * 9, (255, 255, 255), cv2.FILLED, cv2.LINE_AA, 4)
+    return cv2.GaussianBlur(image, (0, 0), 4)
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_finds_points_in_picture_pixels(flip_test):
+    """A blob is found within the quantisation of the heatmap: a quarter of its pixel, and half a picture pixel."""
+    find = predictor(flip_test=flip_test, shift_heatmap=False)
+    boxes = [[100, 40, 220, 160], [90, 60, 170, 200], [60, 20, 240, 120]]
+    keypoints, scores = find(picture(150, 90), boxes)
+    assert keypoints.shape == (3, 16, 2) and scores.shape == (3, 16) and keypoints.dtype == np.float32
+    for (x1, y1, x2, y2), points in zip(boxes, keypoints, strict=True):
+        step = max(x2 - x1, y2 - y1) * 1.25 / 32  # a heatmap pixel, in the picture
+        # the average of 4 x 4 pixels sits at their centre: 1.5 of 4 input pixels to the right of x * stride
+        np.testing.assert_allclose(points, [[150 - 1.5 / 4 * step, 90 - 1.5 / 4 * step]] * 16, atol=0.55 * step)
+
+
+def test_flip_test_averages_the_mirrored_picture():
+    image = torch.randn(2, 3, 128, 128)
+    find = predictor(shift_heatmap=False)
+    plain = find.model(image)[-1]
+    mirrored = find.model(image.flip(3))[-1].flip(3)[:, list(MPII.flip_indices)]
+    torch.testing.assert_close(find.heatmaps(image), (plain + mirrored) / 2)
+    shifted = mirrored.clone()
+    shifted[..., 1:] = mirrored[..., :-1]
+    torch.testing.assert_close(predictor().heatmaps(image), (plain + shifted) / 2)
+    torch.testing.assert_close(predictor(flip_test=False).heatmaps(image), plain)
+
+
+def test_many_pictures_are_batched_across_and_come_back_in_order():
+    images = [picture(60 + 20 * i, 80) for i in range(4)]
+    boxes = [np.tile([[40, 20, 200, 180]], (count, 1)) for count in (3, 0, 1, 3)]
+    find = predictor(batch_size=3, flip_test=False)
+    results = find(images, boxes)
+    assert [len(r.keypoints) for r in results] == [3, 0, 1, 3]
+    assert find.model.batches == [3, 3, 1]
+    for image, persons, result in zip(images, boxes, results, strict=True):
+        alone = find(image, persons)
+        np.testing.assert_array_equal(alone.keypoints, result.keypoints)
+        np.testing.assert_array_equal(alone.scores, result.scores)
+
+
+def test_paths_and_whole_pictures(tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), picture(150, 90))
+    find = predictor()
+    result = find(path)
+    assert result.keypoints.shape == (1, 16, 2)
+    np.testing.assert_array_equal(result.keypoints, find(str(path), [[0, 0, 300, 240]]).keypoints)
+    assert find([path, path])[1].keypoints.shape == (1, 16, 2)
+    assert find([]) == []
+
+
+def test_model_is_put_into_evaluation_mode_and_table_is_respected():
+    find = Predictor(BlobFinder(17).train(), codec(), COCO)
+    assert not find.model.training
+    assert find(picture(50, 50)).keypoints.shape == (1, 17, 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "boxes", "error", "message"),
+    [
+        (np.zeros((4, 4)), None, TypeError, r"images\[0\]: expected a path or a uint8 array .* got float64"),
+        ([3], None, TypeError, r"images\[0\]: expected a path or a uint8 array .* got int"),
+        (np.zeros((4, 4), np.uint8), None, ValueError, r"images\[0\]: expected shape \(H, W, 3\), got \(4, 4\)"),
+        (picture(9, 9), [1, 2, 3, 4], ValueError, r"boxes\[0\]: expected shape \(P, 4\), got \(4,\)"),
+        (picture(9, 9), [[5, 2, 3, 4]], ValueError, r"boxes\[0\]: expected finite x1 < x2"),
+        (picture(9, 9), [[0, 0, np.nan, 4]], ValueError, r"boxes\[0\]: expected finite"),
+        ([picture(9, 9)], [], ValueError, "boxes: expected one array for each of 1 pictures, got 0"),
+        ("nowhere.jpg", None, FileNotFoundError, "nowhere.jpg: picture not found"),
+    ],
+)
+def test_bad_arguments(images, boxes, error, message):
+    with pytest.raises(error, match=message):
+        predictor()(images, boxes)
+
+
+def test_bad_batch_size():
+    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
+        predictor(batch_size=0)

@@ -1,0 +1,104 @@
+"""Two processes under torchrun: averaged gradients, averaged statistics, one log, one result."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import hgfast
+from hgfast.checkpoint import read_checkpoint
+from hgfast.data import EpochSampler, make_loader
+from hgfast.data.synthetic import write_set
+from hgfast.train import Trainer, preset
+from hgfast.train.config import apply, to_toml
+from hgfast.train.log import read_log
+from hgfast.train.parallel import World
+from hgfast.train.schedule import learning_rate
+from hgfast.train.step import trainable
+from tests.test_train import SMALL
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
+
+
+@pytest.fixture
+def config(tmp_path):
+    for name, count, seed in (("train", 8, 1), ("val", 5, 2)):
+        write_set(tmp_path, count, seed, name)
+    paths = {f"{part}_annotations": str(tmp_path / f"{part}.json") for part in ("train", "val")}
+    paths |= {f"{part}_images": str(tmp_path / "images") for part in ("train", "val")}
+    return apply(preset("demo"), SMALL | paths | {"epochs": 1, "output": str(tmp_path / "run")})
+
+
+def torchrun(config, tmp_path, *more):
+    path = tmp_path / "run.toml"
+    path.write_text(to_toml(config))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "hgfast"]
+    command += ["train", "--config", str(path), "--quiet", *more]
+    root = Path(hgfast.__file__).parents[1]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=root, env=os.environ, timeout=300)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
+
+
+def test_two_processes_make_the_step_of_the_mean_gradient(config, tmp_path):
+    output = torchrun(config, tmp_path)
+    assert output.count("epoch 1/1") == 1  # only one of them talks
+    got = read_checkpoint(Path(config.output) / "last.pt")
+    expected, loss = mean_step(apply(config, {"output": str(tmp_path / "alone")}))
+    for name, value in expected.items():
+        torch.testing.assert_close(got["state_dict"][name], value, rtol=1e-5, atol=1e-6, msg=name)
+    (row,) = read_log(Path(config.output) / "log.csv")
+    assert float(row["loss"]) == pytest.approx(loss, rel=1e-4)
+    assert got["position"]["step"] == 1  # 8 samples: 2 processes x 4
+
+
+def mean_step(config):
+    """State dict after the one step, and the mean loss, made by hand in one process."""
+    trainer = Trainer(config, quiet=True)
+    twins = [copy.deepcopy(trainer.model).train() for _ in range(2)]
+    losses = []
+    for rank, twin in enumerate(twins):
+        sampler = EpochSampler(8, config.batch_size, shuffle=True, seed=config.seed, rank=rank, world=2)
+        (batch,) = list(make_loader(trainer.train_set, sampler))
+        trainer.step.model = twin
+        trainer.step.optimizer = torch.optim.SGD(trainable(twin), lr=0.0)
+        losses.append(float(trainer.step(batch, 0.0)))
+    model = copy.deepcopy(trainer.model)
+    for parameter, a, b in zip(trainable(model), trainable(twins[0]), trainable(twins[1]), strict=True):
+        parameter.grad = (a.grad + b.grad) / 2
+    torch.optim.Adam(trainable(model), lr=learning_rate(config, 0, 0)).step()
+    for buffer, a, b in zip(model.buffers(), twins[0].buffers(), twins[1].buffers(), strict=True):
+        buffer.copy_((a + b) / 2)
+    return model.state_dict(), sum(losses) / 2
+
+
+def test_resumed_run_is_the_same_and_validation_is_complete(config, tmp_path):
+    config = apply(config, {"epochs": 2})
+    torchrun(config, tmp_path)
+    straight = read_checkpoint(Path(config.output) / "last.pt")
+    torchrun(apply(config, {"epochs": 1, "output": str(tmp_path / "other")}), tmp_path)
+    torchrun(apply(config, {"output": str(tmp_path / "other")}), tmp_path, "--resume")
+    resumed = read_checkpoint(tmp_path / "other" / "last.pt")
+    assert all(torch.equal(resumed["state_dict"][k], v) for k, v in straight["state_dict"].items())
+    assert resumed["meta"]["metrics"] == straight["meta"]["metrics"]
+    alone = Trainer(config, resume=True, quiet=True)  # one process measures what two have measured together
+    assert alone.validate() == pytest.approx(straight["meta"]["metrics"])
+
+
+def test_shares_cover_everything():
+    for count, batch, world in ((10, 2, 3), (7, 4, 2), (3, 4, 4), (12, 3, 2)):
+        samplers = [EpochSampler(count, batch, shuffle=True, seed=5, rank=rank, world=world) for rank in range(world)]
+        batches = [list(sampler) for sampler in samplers]
+        assert len({tuple(map(len, share)) for share in batches}) == 1  # same numbers of batches, of the same sizes
+        assert all(len(sampler) == len(share) for sampler, share in zip(samplers, batches, strict=True))
+        assert {number for share in batches for part in share for _, number in part} == set(range(count))
+
+
+def test_a_process_alone_needs_no_others():
+    world = World.join("cpu")
+    assert world == World() and world.is_main and world.any(True, torch.device("cpu"))
+    assert world.mean(2.5, torch.device("cpu")) == 2.5

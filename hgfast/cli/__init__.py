@@ -1,0 +1,71 @@
+"""The command ``hgfast``: one file a subcommand, each with ``add_arguments(parser)`` and ``run(options)``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hgfast import __version__
+
+COMMANDS = {
+    "info": "what was built and what of it this machine can run",
+    "demo": "train a small hourglass on drawn figures: pictures, curves and speed in two minutes",
+    "train": "train a network on MPII, COCO or your own annotations",
+    "eval": "measure the accuracy of a checkpoint",
+    "predict": "find the keypoints of persons in pictures and draw them",
+    "bench": "measure the speed against other implementations (needs a source checkout)",
+    "convert": "turn checkpoints of MMPose and princeton-vl into hgfast's, and back into plain weights",
+}
+
+_DESCRIPTION = """\
+Stacked-hourglass pose networks with fused CPU and CUDA kernels.
+
+`hgfast COMMAND --help` explains each command. Exit codes: 0 done, 2 wrong use or unusable files (the
+message says which), 130 interrupted. HGFAST_DEBUG=1 shows where in the program an error came from."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns the exit code; mistakes of the user become one line on standard error."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    try:
+        return _module(options.command).run(options) or 0
+    except KeyboardInterrupt:
+        print("hgfast: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone (`hgfast info | head`): nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, ValueError, ImportError) as error:
+        if os.environ.get("HGFAST_DEBUG"):
+            raise
+        print(f"hgfast {options.command}: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hgfast", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"hgfast {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        _module(name).add_arguments(sub)
+    return parser
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"hgfast.cli.{name}")

@@ -1,0 +1,70 @@
+"""What several commands need: options, and networks out of checkpoints."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from torch import nn
+
+from hgfast.checkpoint import load_checkpoint, read_checkpoint
+from hgfast.train.build import make_model
+from hgfast.train.config import Config, apply, parse_assignments, read_toml
+from hgfast.train.presets import preset
+from hgfast.train.state import stored_config
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--set KEY=VALUE``."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting, e.g. --set lr=1e-3 --set augment.rotation=30 (may be repeated)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device``."""
+    parser.add_argument("--device", default=None, help='"cpu", "cuda", "cuda:1"; default: the GPU where there is one')
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Adds the checkpoint and the preset that tells what network it holds."""
+    parser.add_argument("checkpoint", help="weights: a .pt file of hgfast, or a checkpoint of MMPose or princeton-vl")
+    parser.add_argument("--preset", help="configuration of a checkpoint without one of its own (see `train --list`)")
+
+
+def changed(config: Config, options: argparse.Namespace) -> Config:
+    """Configuration with what ``--set`` and ``--device`` say."""
+    config = apply(config, parse_assignments(options.set))
+    return apply(config, {"device": options.device}) if options.device else config
+
+
+def base_config(options: argparse.Namespace) -> Config:
+    """Configuration of ``--preset`` and ``--config``."""
+    config = preset(options.preset)
+    return apply(config, read_toml(options.config)) if options.config else config
+
+
+def load_network(path: str, preset_name: str | None) -> tuple[Config, nn.Module, dict[str, Any]]:
+    """Network of a checkpoint, its configuration, and the checkpoint's measured accuracy (empty where unknown).
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, not a checkpoint, or one of another network.
+    """
+    content = read_checkpoint(path)
+    config = preset(preset_name) if preset_name else stored_config(content, path)
+    model = make_model(config)
+    load_checkpoint(model, path)
+    meta = content.get("meta") if isinstance(content, dict) else None
+    return config, model, meta.get("metrics", {}) if isinstance(meta, dict) else {}
+
+
+def measures_table(metrics: dict[str, float]) -> str:
+    """Two lines of aligned text: names above numbers."""
+    width = max(8, *(len(name) + 1 for name in metrics))
+    return "\n".join(
+        ("".join(f"{name:>{width}}" for name in metrics), "".join(f"{value:>{width}.2f}" for value in metrics.values()))
+    )

@@ -1,0 +1,51 @@
+"""``hgfast info``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from hgfast import build_info
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this command."""
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints what was built."""
+    info = build_info()
+    print(json.dumps(info, indent=2) if options.json else "\n".join(describe(info)))
+
+
+def describe(info: dict[str, Any]) -> list[str]:
+    """Lines of text for a result of :func:`hgfast.build_info`."""
+    import torch
+
+    cpu, cuda = info["cpu"], info["cuda"]
+    lines = [
+        f"hgfast {info['version']}, torch {info['torch']}",
+        f"CPU    {cpu['isa']} kernels in use (compiled: {', '.join(cpu['compiled_isas'])}), "
+        f"{torch.get_num_threads()} threads, compiler {cpu['compiler']}",
+    ]
+    if cuda["compiled"]:
+        details = [f"{name.replace('_', ' ')}: {value}" for name, value in cuda.items() if name != "compiled" and value]
+        lines += [f"CUDA   kernels compiled; {'; '.join(details)}"]
+        lines += [f"GPU    {_gpus()}"]
+    else:
+        lines += [f"CUDA   kernels not compiled: {cuda['reason']}"]
+    width = max(len(name) for name in info["ops"])
+    lines += ["", f"{'operation'.ljust(width)}  kernels for"]
+    lines += [
+        f"{name.ljust(width)}  {', '.join(devices) or 'none (plain PyTorch)'}" for name, devices in info["ops"].items()
+    ]
+    return lines
+
+
+def _gpus() -> str:
+    import torch
+
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join(names) or "none that torch can use; CUDA kernels stay idle"

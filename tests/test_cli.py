@@ -1,0 +1,168 @@
+"""The command line: help, errors without tracebacks, and the way from training to pictures."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import hgfast
+from hgfast.checkpoint import read_checkpoint
+from hgfast.cli import COMMANDS, main
+from hgfast.data.synthetic import write_set
+from hgfast.train.config import apply, to_toml
+from hgfast.train.presets import PRESETS, preset
+from tests.test_train import SMALL
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A finished small run: data/, run.toml, run/."""
+    folder = tmp_path_factory.mktemp("cli")
+    for name, count, seed in (("train", 8, 1), ("val", 4, 2)):
+        write_set(folder / "data", count, seed, name)
+    paths = {f"{part}_annotations": str(folder / "data" / f"{part}.json") for part in ("train", "val")}
+    paths |= {f"{part}_images": str(folder / "data" / "images") for part in ("train", "val")}
+    config = apply(preset("demo"), SMALL | paths | {"epochs": 1, "output": str(folder / "run")})
+    (folder / "run.toml").write_text(to_toml(config))
+    assert main(["train", "--config", str(folder / "run.toml"), "--quiet"]) == 0
+    return folder
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert exit_.value.code == 0 and all(name in text for name in COMMANDS)
+    for name in COMMANDS:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        assert f"usage: hgfast {name}" in capsys.readouterr().out
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"hgfast {hgfast.__version__}, torch ")
+    cuda = [line for line in lines if line.startswith("CUDA")]
+    info = hgfast.build_info()["cuda"]
+    assert len(cuda) == 1 and ("compiled;" in cuda[0] if info["compiled"] else info["reason"] in cuda[0])
+    assert any(line.split()[0] == "upsample_add" for line in lines[4:] if line)
+    assert main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(hgfast.build_info()))
+
+
+def test_train_lists_presets_and_shows_settings(capsys):
+    assert main(["train", "--list"]) == 0
+    assert capsys.readouterr().out.split() == list(PRESETS)
+    assert main(["train", "--preset", "hg8-mpii", "--show", "--set", "lr=3e-4", "--output", "there"]) == 0
+    text = capsys.readouterr().out
+    assert 'model = "hg8"' in text and "lr = 0.0003" in text and 'output = "there"' in text
+
+
+def test_train_prints_accuracy_and_resumes(run_folder, capsys):
+    command = ["train", "--config", str(run_folder / "run.toml"), "--quiet"]
+    assert main(command) == 2
+    assert "already holds a training run" in capsys.readouterr().err
+    assert main([*command, "--resume", "--set", "epochs=2"]) == 0
+    text = capsys.readouterr().out
+    assert "resuming at epoch 2, step 2" in text and "PCKh@0.1" in text and "best.pt" in text
+
+
+def test_eval_repeats_the_measure_of_the_checkpoint(run_folder, tmp_path, capsys):
+    assert main(["eval", str(run_folder / "run" / "best.pt"), "--json", str(tmp_path / "m.json")]) == 0
+    assert "4 persons of" in capsys.readouterr().out
+    measured = json.loads((tmp_path / "m.json").read_text())
+    stored = read_checkpoint(run_folder / "run" / "best.pt")["meta"]["metrics"]
+    assert measured == pytest.approx(stored)
+
+
+def test_predict_draws_and_writes(run_folder, tmp_path, capsys):
+    picture = run_folder / "data" / "images" / "val_00000.jpg"
+    before = picture.read_bytes()
+    command = ["predict", str(run_folder / "run" / "best.pt"), str(picture), "--output", str(tmp_path)]
+    assert main([*command, "--annotations", str(run_folder / "data" / "val.json"), "--min-score", "-1"]) == 0
+    assert "1 persons in 1 pictures" in capsys.readouterr().out
+    result = json.loads((tmp_path / "keypoints.json").read_text())
+    person = result["images"][0]["persons"][0]
+    assert np.shape(person["keypoints"]) == (16, 2) and np.shape(person["scores"]) == (16,)
+    assert result["names"][9] == "head_top"
+    drawn = cv2.imread(str(tmp_path / "val_00000_keypoints.png"))
+    assert drawn.shape == (208, 224, 3) and np.abs(drawn.astype(int) - cv2.imread(str(picture))).max() > 100
+    assert main([*command, "--box", "10,10,90,100", "--box", "50,60,120,130", "--no-flip"]) == 0
+    persons = json.loads((tmp_path / "keypoints.json").read_text())["images"][0]["persons"]
+    assert [p["box"] for p in persons] == [[10, 10, 90, 100], [50, 60, 120, 130]]
+    assert picture.read_bytes() == before
+
+
+def test_convert_and_back(run_folder, tmp_path, capsys):
+    source = str(run_folder / "run" / "best.pt")
+    assert main(["convert", source, str(tmp_path / "plain.pth"), "--form", "mmpose"]) == 0
+    assert main(["convert", source, str(tmp_path / "plain.pth"), "--form", "mmpose"]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["eval", str(tmp_path / "plain.pth")]) == 2
+    assert "holds no configuration of hgfast; give a preset" in capsys.readouterr().err
+    assert main(["convert", source, str(tmp_path / "again.pt"), "--set", "lr=0.5"]) == 0
+    assert main(["eval", str(tmp_path / "again.pt")]) == 0
+    assert read_checkpoint(tmp_path / "again.pt")["meta"]["config"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--preset", "nothing"], "preset: expected one of"),
+        (["train", "--set", "lr"], "expected key=value"),
+        (["train", "--config", "nowhere.toml"], "nowhere.toml: configuration file not found"),
+        (["train", "--preset", "demo"], "annotation file not found"),
+        (["train", "--device", "cuda:99", "--preset", "demo"], "device: cannot use 'cuda:99'"),
+        (["eval", "nowhere.pt"], "nowhere.pt: no such checkpoint"),
+        (["predict", "nowhere.pt", "nowhere.jpg"], "nowhere.jpg: picture not found"),
+        (["predict", "a.pt", "b.jpg", "c.jpg", "--box", "1,2,3,4"], "--box: expected a single picture, got 2"),
+        (["predict", "a.pt", "b.jpg", "--box", "1,2,3"], "--box 1,2,3: expected X1,Y1,X2,Y2"),
+        (["convert", "nowhere.pt", "x.pt"], "nowhere.pt: no such checkpoint"),
+    ],
+)
+def test_errors_are_one_line_and_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"hgfast {arguments[0]}: error: ") and message in captured.err
+    assert len(captured.err.splitlines()) == 1 and "Traceback" not in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cut_off_checkpoint(run_folder, tmp_path, capsys):
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes((run_folder / "run" / "best.pt").read_bytes()[:2000])
+    assert main(["eval", str(broken)]) == 2
+    assert "broken.pt: not a readable checkpoint" in capsys.readouterr().err
+
+
+def test_bench_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hgfast.cli.bench.__file__", str(tmp_path / "site" / "hgfast" / "cli" / "bench.py"))
+    assert main(["bench"]) == 2
+    assert "run this in a checkout of hgfast" in capsys.readouterr().err
+
+
+def test_unknown_command_and_module_entry():
+    process = subprocess.run([sys.executable, "-m", "hgfast", "fly"], capture_output=True, text=True, cwd=_root())
+    assert process.returncode == 2 and "invalid choice: 'fly'" in process.stderr
+    process = subprocess.run([sys.executable, "-m", "hgfast", "--version"], capture_output=True, text=True, cwd=_root())
+    assert process.returncode == 0 and process.stdout.strip() == f"hgfast {hgfast.__version__}"
+
+
+def test_closed_pipe_is_no_error():
+    process = subprocess.run(
+        [f"{sys.executable} -m hgfast info | head -1; exit ${{PIPESTATUS[0]}}"],
+        shell=True, executable="/bin/bash", capture_output=True, text=True, cwd=_root(), env=os.environ,
+    )  # fmt: skip
+    assert process.returncode == 0 and process.stderr == ""
+
+
+def _root() -> Path:
+    return Path(hgfast.__file__).parents[1]

@@ -2,8 +2,21 @@
 
 __version__ = "0.1.0"
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from hgfast import models, nn, ops
 from hgfast._native import build_info
 from hgfast.checkpoint import load_checkpoint
 
 __all__ = ["__version__", "build_info", "load_checkpoint", "models", "nn", "ops"]
+
+_ON_DEMAND = ("codecs", "data", "metrics", "predict", "train", "viz")  # these need OpenCV, or much time to load
+
+if not TYPE_CHECKING:  # a type checker shall see which names there are
+
+    def __getattr__(name: str) -> ModuleType:
+        if name in _ON_DEMAND:
+            return importlib.import_module(f"hgfast.{name}")
+        raise AttributeError(f"module 'hgfast' has no attribute {name!r}")

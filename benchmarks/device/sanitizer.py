@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.device import process
 from benchmarks.device.context import Context, StageAbsent, StageError
 
-TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
+TOOLS = {"memcheck": 4.0, "racecheck": 3.0, "synccheck": 1.0, "initcheck": 2.0}  # and their weights in sharing the time
 OPTIONS = (
     "--kernel-name=kns=hgfast",  # part of the mangled name of every kernel of ours: torch's are left alone
     "--destroy-on-device-error=kernel",  # the ops after a bad one are still checked
@@ -86,7 +86,7 @@ def sanitizer(context: Context) -> None:
     context.client.close()
     stage_deadline, found = context.deadline, {}
     for i, tool in enumerate(TOOLS):
-        context.deadline = stage_deadline.share([1.0] * (len(TOOLS) - i))
+        context.deadline = stage_deadline.share(list(TOOLS.values())[i:])
         found[tool] = run_tool(context, tool, names)
         context.set("sanitizer", found)
     context.deadline = stage_deadline

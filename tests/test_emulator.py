@@ -196,3 +196,15 @@ def test_schedules_change_the_order_of_threads() -> None:
         assert sorted(order.tolist()) == list(range(96))
         seen.add(tuple(order.tolist()))
     assert len(seen) == 5
+
+
+def test_counts_of_what_kernels_did() -> None:
+    fast = probes("emulator", "fast")
+    assert fast.emulated is not None
+    fast.emulated.take_stats()
+    fast.run("partial_warp_mma", write(torch.zeros(32)), 0)
+    fast.run("ldmatrix_x4", read(torch.zeros(256, dtype=torch.int16)), write(torch.zeros(128, dtype=torch.int32)))
+    stats = fast.emulated.take_stats()
+    assert stats["launches"] == stats["blocks"] == 2 and stats["mma"] == stats["ldmatrix"] == 1
+    assert stats["ldmatrix_conflicts"] == stats["wgmma"] == 0
+    assert not any(fast.emulated.take_stats().values())

@@ -32,8 +32,6 @@ struct OperationQueue {
   void commit() { ++group; }
   // Completes all but the latest `keep` committed groups.
   void wait(int keep);
-  bool has_uncommitted() const { return !pending.empty() && pending.back().group == group; }
-  void clear() { pending.clear(), group = 0; }
 };
 
 // Accumulator registers of a wgmma in flight: using them before the wait is an error.

@@ -7,16 +7,11 @@ namespace hgfast::emu {
 void Clocks::reset(int threads) {
   threads_ = threads;
   width_ = threads + kMaxMbarriers + 2 * kMaxWarps;
-  base_ = ++latest_;
-  rows_.assign(static_cast<size_t>(width_) * width_, base_ - 1);
-  for (int actor = 0; actor < width_; ++actor) row(actor)[actor] = base_;
+  rows_.assign(static_cast<size_t>(width_) * width_, 0);
+  for (int actor = 0; actor < width_; ++actor) row(actor)[actor] = 1;
 }
 
-Clock Clocks::tick(int actor) {
-  const Clock clock = ++row(actor)[actor];
-  latest_ = std::max(latest_, clock);
-  return clock;
-}
+Clock Clocks::tick(int actor) { return ++row(actor)[actor]; }
 
 void Clocks::join(Clock* target, const Clock* source) const {
   for (int i = 0; i < width_; ++i) target[i] = std::max(target[i], source[i]);

@@ -18,14 +18,12 @@ class Clocks {
  public:
   static constexpr int kMaxMbarriers = 64, kMaxWarps = 32;
 
-  // A new block: all that happened before lies below base().
+  // A new block: nobody has seen anything of the others.
   void reset(int threads);
 
   int mbarrier_actor(int index) const { return threads_ + index; }
   int tensor_core(int warp) const { return threads_ + kMaxMbarriers + warp; }
   int store_engine(int warp) const { return tensor_core(warp) + kMaxWarps; }
-  bool is_thread(int actor) const { return actor < threads_; }
-  Clock base() const { return base_; }
   int width() const { return width_; }
 
   Clock* row(int actor) { return &rows_[static_cast<size_t>(actor) * width_]; }
@@ -45,7 +43,6 @@ class Clocks {
 
  private:
   int threads_ = 0, width_ = 0;
-  Clock base_ = 1, latest_ = 0;
   std::vector<Clock> rows_;
 };
 

@@ -9,8 +9,6 @@ __attribute__((visibility("default"))) void hgfast_emulator_schedule(int order, 
   engine.schedule = {static_cast<Order>(order), static_cast<Async>(async), seed};
 }
 
-__attribute__((visibility("default"))) int hgfast_emulator_is_checking() { return engine.checking; }
-
 // Copies the counts in the order of Stats and sets them to zero; returns how many there are.
 __attribute__((visibility("default"))) int hgfast_emulator_take_stats(uint64_t* counts) {
   static_assert(sizeof(Stats) % sizeof(uint64_t) == 0);

@@ -23,21 +23,21 @@ def points(device: str) -> tuple[Tensor, Tensor]:
     return keypoints.to(device), (torch.rand(N, K, generator=generator) > 0.1).float().to(device)
 
 
-def mmpose_encode(keypoints: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """MSRA targets the way MMPose makes them: numpy, joint by joint."""
-    heatmaps = np.zeros((N, K, SIZE, SIZE), dtype=np.float32)
+def mmpose_encode(keypoints: np.ndarray, visible: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """MSRA targets (..., size, size) the way MMPose makes them: numpy, joint by joint."""
+    heatmaps = np.zeros((*visible.shape, size, size), dtype=np.float32)
     radius = 3 * SIGMA
     axis = np.arange(0, 2 * radius + 1, 1, dtype=np.float32)
-    for n, k in np.ndindex(N, K):
+    for n, k in np.ndindex(visible.shape):
         if visible[n, k] < 0.5:
             continue
         mu = (keypoints[n, k] + 0.5).astype(np.int64)
         left, top = mu - radius
         right, bottom = mu + radius + 1
-        if left >= SIZE or top >= SIZE or right < 0 or bottom < 0:
+        if left >= size or top >= size or right < 0 or bottom < 0:
             continue
         gaussian = np.exp(-((axis - radius) ** 2 + (axis[:, None] - radius) ** 2) / (2 * SIGMA**2))
-        x0, x1, y0, y1 = max(0, left), min(SIZE, right), max(0, top), min(SIZE, bottom)
+        x0, x1, y0, y1 = max(0, left), min(size, right), max(0, top), min(size, bottom)
         patch = gaussian[y0 - top : y1 - top, x0 - left : x1 - left]
         np.maximum(heatmaps[n, k, y0:y1, x0:x1], patch, out=heatmaps[n, k, y0:y1, x0:x1])
     return heatmaps

@@ -195,7 +195,10 @@ def test_fast_decoding_shows_the_same_scene(tmp_path):
     person = load_mpii(write_entries(tmp_path, ENTRY | {"center": [500, 350], "scale": 2.5}), tmp_path)[0]
     crops = [PoseDataset([person], MPII, (96, 96), fast_decode=fast)[0]["image"].astype(int) for fast in (False, True)]
     assert np.abs(crops[0] - crops[1]).mean() < 1.5
-    assert [reduction(size, 100) for size in (50, 199, 200, 399, 400, 799, 800, 9000)] == [1, 1, 2, 2, 4, 4, 8, 8]
+    sizes = (50, 199, 200, 399, 400, 799, 800, 9000)
+    matrices = [np.array([[0, 100 / size, 5], [-100 / size, 0, 5]]) for size in sizes]
+    assert [reduction(Path("a.JPG"), matrix) for matrix in matrices] == [1, 1, 2, 2, 4, 4, 8, 8]
+    assert reduction(Path("a.png"), matrices[-1]) == 1
 
 
 def test_image_cache_is_bounded(tmp_path):

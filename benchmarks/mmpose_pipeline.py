@@ -59,7 +59,7 @@ def random_bbox_transform(sample: Sample, scale: float, rotation: float) -> None
 
 def draw() -> Drawn:
     """The random numbers of RandomFlip and RandomBBoxTransform, drawn as these do it."""
-    flip = np.random.choice(["horizontal", None], p=[0.5, 0.5]) == "horizontal"
+    flip = np.random.choice(["horizontal", ""], p=[0.5, 0.5]) == "horizontal"
     values = truncnorm.rvs(-1.0, 1.0, size=(1, 4)).astype(np.float32)
     rotation = np.where(np.random.rand(1) < 0.6, values[:, 3] * 80.0, 0.0)
     return bool(flip), float(1 + 0.5 * values[0, 2]), float(rotation[0])

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from hgfast import models, nn, ops
 from hgfast._native import build_info
 from hgfast.checkpoint import load_checkpoint
+from hgfast.frozen import FrozenModel, freeze
 
-__all__ = ["__version__", "build_info", "load_checkpoint", "models", "nn", "ops"]
+__all__ = ["FrozenModel", "__version__", "build_info", "freeze", "load_checkpoint", "models", "nn", "ops"]
 
 _ON_DEMAND = ("codecs", "data", "metrics", "predict", "train", "viz")  # these need OpenCV, or much time to load
 

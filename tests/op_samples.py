@@ -157,3 +157,13 @@ def _decode_heatmaps(device: str) -> list[tuple[Any, ...]]:
         (maps, flipped, [1, 0, 2], True, affine, "dark", 11),
         (flipped, maps, [0, 2, 1], False, affine[:1].double(), "newell", 11),
     ]
+
+
+@samples("conv_bias_act", cast=(0, 1, 2, 4, 6))
+def _conv_bias_act(device: str) -> list[tuple[Any, ...]]:
+    x, weight = _nhwc(2, 8, 6, 4, device=device, grad=True), torch.randn(16, 8, 3, 3, device=device) / 9
+    residual, skip = _nhwc(2, 16, 3, 2, device=device), _nhwc(2, 16, 6, 4, device=device, grad=True)
+    return [
+        (x, weight.requires_grad_(), torch.randn(16, device=device), 2, residual, True, skip),
+        (torch.randn(1, 8, 5, 3, device=device), weight.detach(), None, 1, None, False, None),
+    ]

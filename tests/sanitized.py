@@ -17,7 +17,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FLAGS = "-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=alignment"
 # unaligned 2-, 4- and 8-byte accesses are what vector loads by memcpy become; x86 and ARMv8 allow them
-OP_TESTS = ["tests/test_upsample_add.py", "tests/test_gaussian_heatmaps.py", "tests/test_keypoint_mse.py"]
+OP_TESTS = [
+    "tests/test_conv_bias_act.py",
+    "tests/test_upsample_add.py",
+    "tests/test_gaussian_heatmaps.py",
+    "tests/test_keypoint_mse.py",
+]
 
 
 def library(name: str) -> str:

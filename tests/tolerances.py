@@ -10,6 +10,8 @@ import torch
 
 TOLERANCES = {
     "default": 1e-5,
+    "conv_bias_act": 1e-5,
+    "conv_bias_act winograd": 1e-4,
     "gaussian_heatmaps": 1e-7,
     "keypoint_mse": 2e-6,
     "batch_norm_act out": 1e-6,

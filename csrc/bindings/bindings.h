@@ -6,6 +6,12 @@
 
 #include "common/ops.h"
 
+#define HGFAST_IS_cpu 1
+#define HGFAST_IS_cuda 0
+#define HGFAST_PASTE(a, b) a##b
+#define HGFAST_PASTE_EXPANDED(a, b) HGFAST_PASTE(a, b)
+#define HGFAST_BACKEND_IS_CPU HGFAST_PASTE_EXPANDED(HGFAST_IS_, HGFAST_BACKEND)
+
 namespace hgfast::HGFAST_BACKEND {
 
 namespace py = pybind11;
@@ -16,6 +22,7 @@ inline T* as_pointer(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
+void bind_conv(py::module_& m);
 void bind_merge(py::module_& m);
 void bind_targets(py::module_& m);
 void bind_norm(py::module_& m);

@@ -1,14 +1,15 @@
 // One fused convolution of an inference plan: the problem that the CPU and CUDA kernels, and the emulator, share.
 //
-//   v  = conv(x, weight) + extra + bias            extra: a 1x1 (strided) convolution of extra_x, as further K of the
-//   GEMM v += residual                                  (residual != null) v  = max(v, 0) (relu) y  = v or, with
-//   upsample_to: y = upsample_to + nearest2x(v): v of pixel (i, j)
-//                                                  goes to the four pixels (2i..2i+1, 2j..2j+1) that exist in y
-//   y2 = max(scale2 * y + shift2, 0)               (y2 != null) BatchNorm-ReLU of the next pre-activation block
+//   v = conv(x, weight) + extra + bias    extra: 1x1 (strided) convolution of extra_x, further K of the same GEMM
+//   v = v + residual                      if residual
+//   v = max(v, 0)                         if relu
+//   y = v                                 without upsample_to, else
+//   y = upsample_to + nearest2x(v)        v of pixel (i, j) goes to those of (2i..2i+1, 2j..2j+1) that exist in y
+//   y2 = max(scale2 * y + shift2, 0)      if y2: BatchNorm-ReLU of the next pre-activation block
 //
 // Layout: every activation is NHWC and dense; padding is (kernel - 1) / 2. Convolution weights come packed by the
-// backend's own `conv_pack` from float32 OIHW; bias, scale2 and shift2 are float32 whatever the dtype.
-// y may be the very buffer of residual (without upsample_to) or of upsample_to: each element is read before it is
+// backend's own conv_pack from float32 OIHW; bias, scale2 and shift2 are float32 whatever the dtype.
+// y may be the very buffer of residual (without upsample_to) or of upsample_to: an element is read before it is
 // written.
 #pragma once
 
@@ -29,7 +30,7 @@ struct ConvShape {
   int64_t algorithm = 0;                  // 0: chosen by the backend; else one of its own numbers
 };
 
-struct ConvProblem {
+struct Conv {
   ConvShape shape;
   const void* x = nullptr;            // (n, h, w, c)
   const void* weight = nullptr;       // packed, kernel and extra weights together
@@ -42,15 +43,26 @@ struct ConvProblem {
   const float* shift2 = nullptr;      // (k), with y2
   void* y2 = nullptr;                 // (n, out_h, out_w, k) or null
   int64_t relu = 0;
-  void* workspace = nullptr;  // conv_workspace_bytes(shape), 64-byte aligned
+  void* workspace = nullptr;  // 64-byte aligned
   int64_t workspace_bytes = 0;
 };
 
-struct ConvPackProblem {
-  ConvShape shape;                // n, h, w matter only through the algorithm chosen
-  const float* weight = nullptr;  // (k, c, kernel, kernel), BatchNorm folded
+struct ConvPack {
+  ConvShape shape;                // with the algorithm that the convolution will run with
+  const float* weight = nullptr;  // (k, c, kernel, kernel), BatchNorm folded in
   const float* extra = nullptr;   // (k, extra_c) or null
-  void* packed = nullptr;         // conv_packed_bytes(shape), 64-byte aligned
+  void* packed = nullptr;         // packed_bytes, 64-byte aligned
+};
+
+// What a backend needs for a shape; exec (the number of threads) counts on the CPU.
+struct ConvQuery {
+  ConvShape shape;
+  struct Answer {
+    int64_t algorithm = 0;  // the one chosen, or shape.algorithm
+    int64_t packed_bytes = 0, workspace_bytes = 0;
+    const char* kernel = "";  // its name, for people
+  };
+  Answer* answer = nullptr;
 };
 
 }  // namespace hgfast

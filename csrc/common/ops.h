@@ -6,9 +6,11 @@
 #include <cstdint>
 
 #include "common/batch_norm_act.h"
+#include "common/conv.h"
 #include "common/decode_heatmaps.h"
 #include "common/gaussian_heatmaps.h"
 #include "common/keypoint_mse.h"
+#include "common/max_pool.h"
 #include "common/upsample_add.h"
 
 namespace hgfast {
@@ -30,7 +32,11 @@ using Exec = std::intptr_t;
   X(keypoint_mse, KeypointMse)
 
 // Ops that only one backend has.
-#define HGFAST_FOR_EACH_CPU_ONLY_OP(X)
+#define HGFAST_FOR_EACH_CPU_ONLY_OP(X) \
+  X(conv, Conv)                        \
+  X(conv_pack, ConvPack)               \
+  X(conv_query, ConvQuery)             \
+  X(max_pool, MaxPool)
 #define HGFAST_FOR_EACH_CUDA_ONLY_OP(X)
 
 #define HGFAST_DECLARE_OP(name, Problem) void name(const Problem&, Exec);

@@ -2,6 +2,7 @@
 
 from hgfast.ops._registry import explain
 from hgfast.ops.batch_norm_act import batch_norm_act
+from hgfast.ops.conv_bias_act import conv_bias_act
 from hgfast.ops.decode_heatmaps import decode_heatmaps
 from hgfast.ops.gaussian_heatmaps import gaussian_heatmaps
 from hgfast.ops.keypoint_mse import keypoint_mse, keypoint_mse_from_points
@@ -9,6 +10,7 @@ from hgfast.ops.upsample_add import upsample_add
 
 __all__ = [
     "batch_norm_act",
+    "conv_bias_act",
     "decode_heatmaps",
     "explain",
     "gaussian_heatmaps",

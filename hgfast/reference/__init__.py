@@ -9,6 +9,7 @@ from hgfast.reference.batch_norm_act import (
     batch_norm_stats,
 )
 from hgfast.reference.blocks import REFERENCE, BasicBlock, BlockSet, Bottleneck, ConvModule, UpsampleAdd
+from hgfast.reference.conv_bias_act import conv_bias_act
 from hgfast.reference.decode_heatmaps import decode_heatmaps
 from hgfast.reference.flip_merge import decode_flip, flip_merge
 from hgfast.reference.gaussian_heatmaps import gaussian_heatmaps
@@ -31,6 +32,7 @@ __all__ = [
     "batch_norm_backward_apply",
     "batch_norm_backward_reduce",
     "batch_norm_stats",
+    "conv_bias_act",
     "gaussian_heatmaps",
     "keypoint_mse",
     "stack_mse",

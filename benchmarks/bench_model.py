@@ -1,0 +1,77 @@
+"""Whole networks, frozen, against every runtime that is installed: float32, 256x256, batch 1 and 8.
+
+    python -m benchmarks.table --only model/hourglass52 --device cpu --budget 60
+
+FLOPs are those of the direct algorithm, so that Winograd's rates may exceed the machine's peak.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+
+import torch
+from torch import Tensor, nn
+
+import hgfast
+from benchmarks.harness import Call, Case, benchmark_test
+from benchmarks.peers import Lazy, available_peers, check
+
+SIZE = 256
+GFLOP = {"hourglass52": 57.238, "hg2": 16.67}  # per image
+
+
+@cache
+def network(name: str) -> nn.Module:
+    """The plain PyTorch model with weights that keep activations at the order of 1."""
+    torch.manual_seed(0)
+    model = hgfast.models.build(name, implementation="reference").eval()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    return model
+
+
+class Frozen:
+    """hgfast.freeze, at the first call."""
+
+    def __init__(self, name: str, images: Tensor) -> None:
+        self.name, self.images = name, images
+        self.model: hgfast.FrozenModel | None = None
+
+    def __call__(self) -> Tensor:
+        if self.model is None:
+            self.model = frozen(self.name)
+            check("hgfast", self.model(self.images)[-1], network(self.name), self.images)
+        return self.model(self.images)[-1]
+
+
+@cache
+def frozen(name: str) -> hgfast.FrozenModel:
+    """One frozen model for all cases: its packed weights are large."""
+    return hgfast.freeze(network(name))
+
+
+def make(device: str, name: str, batch: int) -> dict[str, Call]:
+    """All peers on the same images."""
+    images = torch.randn(batch, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(batch))
+    return {"hgfast": Frozen(name, images)} | {peer: Lazy(peer, network(name), images) for peer in available_peers()}
+
+
+def case(name: str, batch: int, threads: int) -> Case:
+    """One comparison."""
+    return Case(
+        f"model/{name}/{batch}x3x{SIZE}x{SIZE}/{threads}t",
+        ("hgfast", *available_peers()),
+        partial(make, name=name, batch=batch),
+        flops=GFLOP[name] * 1e9 * batch,
+        threads=threads,
+        devices=("cpu",),
+    )
+
+
+CASES = [case(name, batch, threads) for name in GFLOP for batch in (1, 8) for threads in (1, 2)]
+
+test_case = benchmark_test(CASES[:1])

@@ -1,0 +1,76 @@
+// The loops around the GEMM: blocks of tiles, groups of output channels, points; and their sharing between threads.
+#pragma once
+
+#include "cpu/conv_tiles.h"
+#include "cpu/parallel.h"
+
+namespace hgfast::cpu::HGFAST_ISA {
+
+template <class Tiles>
+class ConvEngine {
+ public:
+  ConvEngine(const Conv& conv, const ConvLayout& layout) : conv_(conv), layout_(layout), epilogue_(conv) {}
+
+  void run() const { layout_.shared ? run_shared() : run_private(); }
+
+ private:
+  float* workspace() const { return static_cast<float*>(conv_.workspace); }
+  float* m_of(int64_t slot) const {
+    return workspace() + (layout_.shared ? layout_.v_floats() : 0) + slot * layout_.thread_floats();
+  }
+  float* scratch_of(int64_t slot) const { return m_of(slot) + layout_.m_floats(); }
+  float* v_of(int64_t slot) const { return layout_.shared ? workspace() : scratch_of(slot) + layout_.scratch_floats(); }
+
+  void run_private() const {
+    const int64_t blocks = (layout_.tiles + layout_.tile_block - 1) / layout_.tile_block;
+    parallel_for(blocks, 1, layout_.threads, [&](int64_t begin, int64_t end, int slot) {
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t first = block * layout_.tile_block, count = block_size(first);
+        gather(first, 0, count, slot);
+        for (int64_t group = 0; group < layout_.k_groups; ++group) multiply(first, count, group, slot);
+      }
+    });
+  }
+
+  void run_shared() const {
+    for (int64_t first = 0; first < layout_.tiles; first += layout_.tile_block) {
+      const int64_t count = block_size(first);
+      parallel_for(count, (count + layout_.threads - 1) / layout_.threads, layout_.threads,
+                   [&](int64_t begin, int64_t end, int slot) { gather(first, begin, end, slot); });
+      parallel_for(layout_.k_groups, 1, layout_.threads, [&](int64_t begin, int64_t end, int slot) {
+        for (int64_t group = begin; group < end; ++group) multiply(first, count, group, slot);
+      });
+    }
+  }
+
+  int64_t block_size(int64_t first) const { return std::min(layout_.tile_block, layout_.tiles - first); }
+
+  void gather(int64_t first, int64_t begin, int64_t end, int slot) const {
+    for (int64_t t = begin; t < end; ++t) Tiles::gather(conv_, layout_, first + t, t, v_of(slot), scratch_of(slot));
+  }
+
+  // The output channels `group` of tiles first .. first + count.
+  void multiply(int64_t first, int64_t count, int64_t group, int slot) const {
+    const ConvLayout& l = layout_;
+    const KGroup channels(conv_.shape.k, group);
+    const int width = channels.width;
+    float *v = v_of(slot), *m = m_of(slot), *extra = m + l.m_main_floats();
+    const int64_t panel = l.panel_blocks() * kConvLanes * width;
+    const float* u = static_cast<const float*>(conv_.weight) + group * l.group_rows() * kGemmWidth;
+    for (int64_t p = 0; p < l.tiling.points; ++p, u += panel)
+      multiply_panel(v + p * l.v_point(), l.v_block(), count, u, l.panel_blocks(), width, m + p * l.m_point(width),
+                     u + panel);
+    if (const int64_t blocks = l.separate_extra_blocks())
+      multiply_panel(v + l.tiling.points * l.v_point(), l.extra_v_block(), count * l.tile_pixels(), u, blocks, width,
+                     extra, u + blocks * kConvLanes * width);
+    for (int64_t t = 0; t < count; ++t)
+      for (int64_t k = 0; k < width && channels.first + k < conv_.shape.k; k += kConvLanes)
+        Tiles::scatter(epilogue_, conv_.shape, l, first + t, t, m + k, extra + k, width, channels.first + k);
+  }
+
+  const Conv& conv_;
+  const ConvLayout& layout_;
+  const ConvEpilogue epilogue_;
+};
+
+}  // namespace hgfast::cpu::HGFAST_ISA

@@ -1,0 +1,95 @@
+// The choice of algorithm and blocking, and the answer to "how much memory".
+#include "cpu/conv_layout.h"
+
+#include <unistd.h>
+
+#include "common/check.h"
+
+namespace hgfast::cpu::HGFAST_ISA {
+namespace {
+
+constexpr ConvTiling kTilings[] = {
+    {ConvAlgorithm::kDirect, 1, 1, "direct"},          {ConvAlgorithm::kF23, 16, 2, "winograd F(2,3)"},
+    {ConvAlgorithm::kF43, 36, 4, "winograd F(4,3)"},   {ConvAlgorithm::kF63, 64, 6, "winograd F(6,3)"},
+    {ConvAlgorithm::kS23, 25, 2, "winograd F(2,3)/2"}, {ConvAlgorithm::kS43, 81, 4, "winograd F(4,3)/2"},
+};
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t l2_bytes() {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  static const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (bytes > 0) return bytes;
+#endif
+  return 1 << 20;
+}
+
+bool fits(const ConvTiling& tiling, const ConvShape& s) {
+  if (tiling.algorithm == ConvAlgorithm::kDirect) return true;
+  const bool strided = tiling.algorithm == ConvAlgorithm::kS23 || tiling.algorithm == ConvAlgorithm::kS43;
+  return s.kernel == 3 && s.stride == (strided ? 2 : 1);
+}
+
+ConvLayout lay_out(const ConvTiling& tiling, const ConvShape& s, int64_t threads) {
+  ConvLayout l;
+  l.tiling = tiling;
+  l.tiles_h = ceil_div(s.p, tiling.tile);
+  l.tiles_w = ceil_div(s.q, tiling.tile);
+  l.tiles = s.n * l.tiles_h * l.tiles_w;
+  l.rows = l.direct() ? s.kernel * s.kernel * s.c : s.c;
+  l.blocks = ceil_div(l.rows, kConvLanes);
+  l.extra_blocks = ceil_div(s.extra_c, kConvLanes);
+  l.k_groups = ceil_div(s.k, kGemmWidth);
+  l.threads = threads;
+  l.tile_block = 1;
+  l.shared = false;
+  const int64_t tile_bytes = (l.v_floats() + l.m_floats()) * sizeof(float);
+  int64_t most = std::max<int64_t>(l2_bytes() * 3 / 4 / tile_bytes, kGemmRows);
+  l.shared = threads > 1 && l.tiles < threads * most;
+  if (l.shared) most *= threads;
+  int64_t blocks = std::max<int64_t>(1, ceil_div(l.tiles, most));
+  if (!l.shared) blocks = ceil_div(blocks, threads) * threads;
+  l.tile_block = std::max<int64_t>(1, ceil_div(l.tiles, blocks));
+  return l;
+}
+
+// Estimated cycles: arithmetic, transforms (about 4 cycles per vector in and out) and the weights' way from memory.
+double cost(const ConvLayout& l) {
+  const double macs_per_cycle = 2 * kConvLanes, bytes_per_cycle = l.threads > 1 ? 20 : 10;
+  const double k = static_cast<double>(l.k_groups * kGemmWidth);
+  const double rows = static_cast<double>(
+      (l.tiling.points * l.panel_blocks() + l.tile_pixels() * l.separate_extra_blocks()) * kConvLanes);
+  const double arithmetic = l.tiles * rows * k / macs_per_cycle;
+  const double transforms = 4. * l.tiles * l.tiling.points * (l.panel_blocks() + k / kConvLanes);
+  const double weights = l.packed_floats() * sizeof(float) / bytes_per_cycle;
+  return std::max((arithmetic + transforms) / l.threads, weights);
+}
+
+}  // namespace
+
+ConvLayout conv_layout(const ConvShape& s, Exec exec) {
+  HGFAST_CHECK(s.dtype == DType::kFloat32, "conv: the CPU kernels take float32, got dtype code ", int(s.dtype));
+  const int64_t threads = std::max<Exec>(exec, 1);
+  ConvLayout best;
+  bool found = false;
+  for (const ConvTiling& tiling : kTilings) {
+    if (!fits(tiling, s)) continue;
+    const bool wanted = static_cast<int64_t>(tiling.algorithm) == s.algorithm;
+    if (s.algorithm && !wanted) continue;
+    const ConvLayout candidate = lay_out(tiling, s, threads);
+    if (!found || cost(candidate) < cost(best)) best = candidate;
+    found = true;
+  }
+  HGFAST_CHECK(found, "conv: algorithm ", s.algorithm, " does not fit a ", s.kernel, "x", s.kernel,
+               " kernel of stride ", s.stride);
+  return best;
+}
+
+void conv_query(const ConvQuery& query, Exec exec) {
+  const ConvLayout layout = conv_layout(query.shape, exec);
+  *query.answer = {static_cast<int64_t>(layout.tiling.algorithm),
+                   layout.packed_floats() * static_cast<int64_t>(sizeof(float)),
+                   layout.workspace_floats() * static_cast<int64_t>(sizeof(float)), layout.tiling.name};
+}
+
+}  // namespace hgfast::cpu::HGFAST_ISA

@@ -1,0 +1,74 @@
+// How a convolution is cut up: the algorithm, its tiles, the packed weights' layout and the workspace.
+//
+// Output is made of tiles of tile x tile pixels (1 x 1 for the direct algorithm). A block of tiles is gathered into the
+// panel V (points x reduction blocks x tiles x lanes); then, for each group of kGemmWidth output channels, the products
+// M (points x tiles x width) are computed and scattered with the epilogue. M, small, stays in L2. Two ways to share the
+// work: each thread has its own V and takes blocks of tiles; or, where tiles are too few for that and reading the
+// weights is what costs, all threads fill one V and then take groups of output channels.
+#pragma once
+
+#include "common/conv.h"
+#include "common/ops.h"
+#include "cpu/conv_gemm.h"
+
+namespace hgfast::cpu::HGFAST_ISA {
+
+// Codes of ConvShape::algorithm. The number also stands for the layout of the packed weights.
+enum class ConvAlgorithm : int64_t { kAuto = 0, kDirect = 1, kF23 = 2, kF43 = 3, kF63 = 4, kS23 = 5, kS43 = 6 };
+
+struct ConvTiling {
+  ConvAlgorithm algorithm;
+  int64_t points, tile;
+  const char* name;
+};
+
+struct ConvLayout {
+  ConvTiling tiling;
+  int64_t tiles_h, tiles_w, tiles;  // tiles of the whole batch
+  int64_t rows;                     // reduction length per point
+  int64_t blocks;                   // the same in vectors
+  int64_t extra_blocks;             // of the extra input: more blocks of the one point (direct), or a GEMM of its own
+  int64_t k_groups;                 // groups of kGemmWidth output channels
+  bool shared;                      // one V for all threads
+  int64_t tile_block;               // tiles in V
+  int64_t threads;
+
+  bool direct() const { return tiling.algorithm == ConvAlgorithm::kDirect; }
+  int64_t tile_pixels() const { return tiling.tile * tiling.tile; }
+  int64_t panel_blocks() const { return blocks + (direct() ? extra_blocks : 0); }
+  int64_t separate_extra_blocks() const { return direct() ? 0 : extra_blocks; }
+
+  // Packed weights, in floats: per group of output channels all points, then the separate extra panel.
+  int64_t group_rows() const { return (tiling.points * panel_blocks() + separate_extra_blocks()) * kConvLanes; }
+  int64_t packed_floats() const { return k_groups * group_rows() * kGemmWidth; }
+
+  // V and M, in floats. One vector of padding between points keeps their addresses off one another's cache sets.
+  int64_t v_block() const { return tile_block * kConvLanes; }
+  int64_t v_point() const { return panel_blocks() * v_block() + kConvLanes; }
+  int64_t extra_v_block() const { return v_block() * tile_pixels(); }
+  int64_t v_floats() const { return tiling.points * v_point() + separate_extra_blocks() * extra_v_block(); }
+  int64_t m_point(int width) const { return tile_block * width + kConvLanes; }
+  int64_t m_main_floats() const { return tiling.points * m_point(kGemmWidth); }
+  int64_t m_floats() const {
+    return m_main_floats() + (separate_extra_blocks() ? tile_block * tile_pixels() * kGemmWidth : 0);
+  }
+  // Of the direct algorithm's gathering, where channels do not fill vectors (DirectTiles::gather_elements).
+  int64_t scratch_floats() const { return direct() && rows % kConvLanes ? (blocks + 2) * kConvLanes : 0; }
+  int64_t thread_floats() const { return m_floats() + scratch_floats() + (shared ? 0 : v_floats()); }
+  int64_t workspace_floats() const { return (shared ? v_floats() : 0) + threads * thread_floats(); }
+};
+
+// Channels of a group and the width of its panels: the last group of few channels is one vector wide.
+struct KGroup {
+  int64_t first;
+  int width;
+
+  KGroup(int64_t k, int64_t group) : first(group * kGemmWidth) {
+    width = k - first <= kConvLanes ? kConvLanes : kGemmWidth;
+  }
+};
+
+// Throws std::invalid_argument for shapes that no kernel takes.
+ConvLayout conv_layout(const ConvShape& shape, Exec exec);
+
+}  // namespace hgfast::cpu::HGFAST_ISA

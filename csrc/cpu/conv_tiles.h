@@ -1,0 +1,152 @@
+// The two ways to make V and to read M: Winograd tiles (any transform) and single pixels with all taps (im2col).
+#pragma once
+
+#include "cpu/conv_epilogue.h"
+#include "cpu/conv_layout.h"
+
+namespace hgfast::cpu::HGFAST_ISA {
+
+struct TilePosition {
+  int64_t image, y, x;  // image of the batch; row and column of the tile
+
+  TilePosition(const ConvLayout& layout, int64_t tile) {
+    const int64_t row = tile / layout.tiles_w;
+    x = tile % layout.tiles_w;
+    y = row % layout.tiles_h;
+    image = row / layout.tiles_h;
+  }
+};
+
+// A vector of channels c .. of pixel (y, x), zero outside of the image.
+inline VecF load_padded(const float* image, const ConvShape& s, int64_t y, int64_t x, int64_t c) {
+  if (static_cast<uint64_t>(y) >= static_cast<uint64_t>(s.h)) return VecF{};
+  if (static_cast<uint64_t>(x) >= static_cast<uint64_t>(s.w)) return VecF{};
+  return load_lanes(image + (y * s.w + x) * s.c + c, s.c - c);
+}
+
+// Output pixel (i, j)'s extra input, as blocks of lanes `step` floats apart; zero where there is no such pixel.
+inline void gather_extra(const Conv& conv, int64_t image, int64_t i, int64_t j, float* to, int64_t step) {
+  const ConvShape& s = conv.shape;
+  const bool inside = i < s.p && j < s.q;
+  const int64_t pixel = (image * s.extra_h + i * s.extra_stride) * s.extra_w + j * s.extra_stride;
+  const float* from = static_cast<const float*>(conv.extra_x) + pixel * s.extra_c;
+  for (int64_t c = 0; c < s.extra_c; c += kConvLanes, to += step)
+    store(to, inside ? load_lanes(from + c, s.extra_c - c) : VecF{});
+}
+
+template <class T>
+struct WinogradTiles {
+  static constexpr int kIn = T::kIn, kPoints = T::kPoints, kOut = T::kOut;
+
+  // Transforms the input of tile `tile` into slot `slot` of V.
+  static void gather(const Conv& conv, const ConvLayout& layout, int64_t tile, int64_t slot, float* v, float*) {
+    const ConvShape& s = conv.shape;
+    const TilePosition at(layout, tile);
+    const int64_t y0 = at.y * kOut * T::kStride - 1, x0 = at.x * kOut * T::kStride - 1;
+    const float* image = static_cast<const float*>(conv.x) + at.image * s.h * s.w * s.c;
+    const bool inside = y0 >= 0 && x0 >= 0 && y0 + kIn <= s.h && x0 + kIn <= s.w && s.c % kConvLanes == 0;
+    float* to = v + slot * kConvLanes;
+    for (int64_t c = 0; c < s.c; c += kConvLanes, to += layout.v_block()) {
+      VecF columns[kPoints][kIn];  // [point of the column transform][column]
+      for (int j = 0; j < kIn; ++j) {
+        VecF d[kIn], u[kPoints];
+        for (int i = 0; i < kIn; ++i)
+          d[i] = inside ? load(image + ((y0 + i) * s.w + x0 + j) * s.c + c) : load_padded(image, s, y0 + i, x0 + j, c);
+        T::input(d, u);
+        for (int p = 0; p < kPoints; ++p) columns[p][j] = u[p];
+      }
+      for (int p = 0; p < kPoints; ++p) {
+        VecF u[kPoints];
+        T::input(columns[p], u);
+        for (int q = 0; q < kPoints; ++q) store(to + (p * kPoints + q) * layout.v_point(), u[q]);
+      }
+    }
+    if (layout.extra_blocks) gather_extra_tile(conv, layout, at, slot, v + kPoints * kPoints * layout.v_point());
+  }
+
+  static void gather_extra_tile(const Conv& conv, const ConvLayout& layout, const TilePosition& at, int64_t slot,
+                                float* v) {
+    for (int i = 0; i < kOut; ++i)
+      for (int j = 0; j < kOut; ++j) {
+        const int64_t row = slot * kOut * kOut + i * kOut + j;
+        gather_extra(conv, at.image, at.y * kOut + i, at.x * kOut + j, v + row * kConvLanes, layout.extra_v_block());
+      }
+  }
+
+  // Transforms the products of channels k .. of slot `slot` back and finishes the tile's pixels. m and extra point at
+  // those channels of slot 0; they have `width` floats per row.
+  static void scatter(const ConvEpilogue& epilogue, const ConvShape& s, const ConvLayout& layout, int64_t tile,
+                      int64_t slot, const float* m, const float* extra, int width, int64_t k) {
+    const TilePosition at(layout, tile);
+    VecF columns[kOut][kPoints];
+    for (int q = 0; q < kPoints; ++q) {
+      VecF products[kPoints], y[kOut];
+      for (int p = 0; p < kPoints; ++p)
+        products[p] = load(m + (p * kPoints + q) * layout.m_point(width) + slot * width);
+      T::output(products, y);
+      for (int i = 0; i < kOut; ++i) columns[i][q] = y[i];
+    }
+    const int64_t y0 = at.y * kOut, x0 = at.x * kOut;
+    for (int i = 0; i < kOut && y0 + i < s.p; ++i) {
+      VecF y[kOut];
+      T::output(columns[i], y);
+      for (int j = 0; j < kOut && x0 + j < s.q; ++j) {
+        if (layout.extra_blocks) y[j] += load(extra + (slot * kOut * kOut + i * kOut + j) * width);
+        epilogue.finish(y[j], at.image, y0 + i, x0 + j, k, s.k - k);
+      }
+    }
+  }
+};
+
+struct DirectTiles {
+  // Copies all taps of output pixel `tile` to slot `slot` of V: kernel rows one after the other, each kernel x c
+  // floats.
+  static void gather(const Conv& conv, const ConvLayout& layout, int64_t tile, int64_t slot, float* v, float* scratch) {
+    const ConvShape& s = conv.shape;
+    const TilePosition at(layout, tile);
+    float* to = v + slot * kConvLanes;
+    if (s.c % kConvLanes == 0)
+      gather_vectors(conv, at, to, layout.v_block());
+    else
+      gather_elements(conv, at, to, layout.v_block(), scratch);
+    if (layout.extra_blocks)
+      gather_extra(conv, at.image, at.y, at.x, to + layout.blocks * layout.v_block(), layout.v_block());
+  }
+
+  static void gather_vectors(const Conv& conv, const TilePosition& at, float* to, int64_t step) {
+    const ConvShape& s = conv.shape;
+    const float* image = static_cast<const float*>(conv.x) + at.image * s.h * s.w * s.c;
+    const int64_t y0 = at.y * s.stride - s.kernel / 2, x0 = at.x * s.stride - s.kernel / 2;
+    for (int64_t y = y0; y < y0 + s.kernel; ++y)
+      for (int64_t x = x0; x < x0 + s.kernel; ++x)
+        for (int64_t c = 0; c < s.c; c += kConvLanes, to += step) store(to, load_padded(image, s, y, x, c));
+  }
+
+  // Channels that do not fill vectors (the stem's 3): the taps of a kernel row follow each other without gaps, first in
+  // `scratch`, where each run ends in zeros that the next one overwrites.
+  static void gather_elements(const Conv& conv, const TilePosition& at, float* to, int64_t step, float* scratch) {
+    const ConvShape& s = conv.shape;
+    const float* image = static_cast<const float*>(conv.x) + at.image * s.h * s.w * s.c;
+    const int64_t y0 = at.y * s.stride - s.kernel / 2, x0 = at.x * s.stride - s.kernel / 2, row = s.kernel * s.c;
+    const int64_t first = std::max<int64_t>(0, -x0) * s.c, last = std::min(row, (s.w - x0) * s.c);
+    float* end = scratch;
+    for (int64_t y = y0; y < y0 + s.kernel; ++y, end += row) {
+      const bool inside = y >= 0 && y < s.h;
+      if (!inside || last - first < row)
+        for (int64_t e = 0; e < row; e += kConvLanes) store(end + e, VecF{});
+      if (!inside) continue;
+      const float* from = image + (y * s.w + x0) * s.c;
+      for (int64_t e = first; e < last; e += kConvLanes) store(end + e, load_lanes(from + e, last - e));
+    }
+    store(end, VecF{});
+    for (const float* taps = scratch; taps < end; taps += kConvLanes, to += step) store(to, load(taps));
+  }
+
+  static void scatter(const ConvEpilogue& epilogue, const ConvShape& s, const ConvLayout& layout, int64_t tile,
+                      int64_t slot, const float* m, const float*, int width, int64_t k) {
+    const TilePosition at(layout, tile);
+    epilogue.finish(load(m + slot * width), at.image, at.y, at.x, k, s.k - k);
+  }
+};
+
+}  // namespace hgfast::cpu::HGFAST_ISA

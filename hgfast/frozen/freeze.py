@@ -1,0 +1,109 @@
+"""hgfast.freeze: a trained model turned into a frozen one, and held against the model it came from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hgfast.frozen.build import build_graph, run_model
+from hgfast.frozen.model import FrozenModel
+
+TOLERANCE = {torch.float32: 3e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Allowed ||frozen - model|| / ||model|| of a stack's heat-maps, model in float32."""
+TF32_TOLERANCE = 1e-2
+
+
+def freeze(
+    model: nn.Module,
+    dtype: torch.dtype | None = None,
+    cuda_graph: bool = False,
+    batch_sizes: Sequence[int] | None = None,
+) -> FrozenModel:
+    """The inference form of a trained hourglass: BatchNorm folded, weights packed, epilogues fused, memory planned.
+
+    Takes hgfast's models, fused or not, and those of MMPose (`backbone`, `head`) and princeton-vl, which are known by
+    their attributes. The model itself is not changed and shares no memory with the result. BatchNorm uses its running
+    statistics, whatever mode the model is in. Before it is returned the result is compared with the model on a random
+    image; see TOLERANCE.
+
+    Args:
+        model: on the device where the frozen model shall run.
+        dtype: of weights and activations; default float32, on CUDA the model's own. On the CPU only float32.
+        cuda_graph: on CUDA, replay each plan as one CUDA graph.
+        batch_sizes: with cuda_graph, the batch sizes that get a graph (default: all that occur).
+
+    Raises:
+        TypeError: not a module, or not one of these networks.
+        ValueError: a part of it has no fused form, or the options do not fit the device.
+        RuntimeError: the result differs from the model by more than the tolerance, or there are no kernels.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"freeze: model must be a torch.nn.Module, got {type(model).__name__}")
+    graph = build_graph(model)
+    parameter = next(model.parameters())
+    device = parameter.device
+    dtype = _dtype(dtype, parameter)
+    if cuda_graph and device.type != "cuda":
+        raise ValueError(f"freeze: cuda_graph needs a model on CUDA, got {device}")
+    if batch_sizes is not None and not all(isinstance(n, int) and n > 0 for n in batch_sizes):
+        raise ValueError(f"freeze: batch_sizes must be positive ints, got {batch_sizes!r}")
+    frozen = FrozenModel(graph, dtype, device, cuda_graph, batch_sizes)
+    verify(frozen, model)
+    return frozen
+
+
+def _dtype(dtype: torch.dtype | None, parameter: Tensor) -> torch.dtype:
+    if dtype is None:
+        dtype = parameter.dtype if parameter.is_cuda and parameter.dtype in TOLERANCE else torch.float32
+    allowed = tuple(TOLERANCE) if parameter.is_cuda else (torch.float32,)
+    if dtype not in allowed:
+        names = ", ".join(map(str, allowed))
+        raise ValueError(f"freeze: dtype must be one of {names} on {parameter.device.type}, got {dtype}")
+    return dtype
+
+
+def relative_errors(frozen: FrozenModel, model: nn.Module, images: Tensor) -> list[float]:
+    """||frozen - model|| / ||model|| for each stack; 0 where both are 0."""
+    parameter = next(model.parameters())
+    with torch.no_grad(), _evaluating(model):
+        expected = run_model(model, images.to(parameter.dtype))
+    errors = []
+    for ours, theirs in zip(frozen(images), expected, strict=True):
+        difference, size = (ours.double() - theirs.double()).norm().item(), theirs.double().norm().item()
+        errors.append(difference / size if size else difference)
+    return errors
+
+
+def verify(frozen: FrozenModel, model: nn.Module) -> None:
+    """Compare on a random image of the smallest size.
+
+    Raises:
+        RuntimeError: beyond the tolerance.
+    """
+    generator = torch.Generator().manual_seed(0)
+    side = frozen.graph.unit
+    images = torch.randn(1, frozen.graph.in_channels, side, side, generator=generator).to(frozen.device)
+    allowed = TOLERANCE[frozen.dtype]
+    if frozen.dtype == torch.float32 and frozen.device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
+        allowed = TF32_TOLERANCE
+    for stack, error in enumerate(relative_errors(frozen, model, images)):
+        if not error <= allowed:
+            raise RuntimeError(
+                f"freeze: heat-maps of stack {stack} differ from the model's by {error:.2e} (relative), more than "
+                f"the {allowed:.0e} that {frozen.dtype} may"
+            )
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode, and back in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

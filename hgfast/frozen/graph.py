@@ -1,0 +1,102 @@
+"""A network as a list of fused calls, before anything is known of sizes, devices or kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+Value = int
+"""Number of an activation; 0 is the image."""
+
+IMAGE: Value = 0
+
+
+@dataclass
+class Second:
+    """The second output of a call, relu(scale * output + shift): the BatchNorm-ReLU that opens the next block."""
+
+    value: Value
+    scale: Tensor
+    shift: Tensor
+
+
+@dataclass
+class Extra:
+    """A 1x1 convolution of another input that adds to the result of a call (its bias is in the call's bias)."""
+
+    value: Value
+    weight: Tensor
+    stride: int = 1
+
+
+@dataclass
+class ConvCall:
+    """output = [upsample_to + nearest2x] relu(conv(x) + extra + bias + residual).
+
+    Weights are float32: weight (K, C, r, r), bias (K,), extra's (K, C').
+    """
+
+    name: str
+    output: Value
+    x: Value
+    weight: Tensor
+    bias: Tensor
+    stride: int = 1
+    relu: bool = False
+    residual: Value | None = None
+    upsample_to: Value | None = None
+    extra: Extra | None = None
+    second: Second | None = None
+
+    def inputs(self) -> Iterator[Value]:
+        """All values that the call reads."""
+        yield self.x
+        if self.residual is not None:
+            yield self.residual
+        if self.upsample_to is not None:
+            yield self.upsample_to
+        if self.extra is not None:
+            yield self.extra.value
+
+
+@dataclass
+class PoolCall:
+    """output = max_pool2d(x, 2)."""
+
+    name: str
+    output: Value
+    x: Value
+    second: Second | None = None
+
+    def inputs(self) -> Iterator[Value]:
+        """All values that the call reads."""
+        yield self.x
+
+
+Call = ConvCall | PoolCall
+
+
+@dataclass
+class Graph:
+    """Calls in order, the values that are the network's outputs, and the image sizes that it takes.
+
+    Height and width must be a multiple of `unit`, or up to `slack` less.
+    """
+
+    unit: int
+    slack: int
+    in_channels: int
+    calls: list[Call] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+    values: int = 1
+
+    def new_value(self) -> Value:
+        """The number of a new activation."""
+        self.values += 1
+        return self.values - 1
+
+    def producer(self, value: Value) -> Call:
+        """The call whose first output is `value`."""
+        return next(call for call in self.calls if call.output == value)

@@ -1,0 +1,147 @@
+"""A graph made ready for one input size: kernels chosen, weights packed, memory placed, every call's arguments written.
+
+Running a plan is a loop of native calls: nothing is allocated but the heat-maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hgfast import _native
+from hgfast.frozen.arena import place
+from hgfast.frozen.graph import IMAGE, Call, ConvCall, Graph, PoolCall, Value
+from hgfast.frozen.weights import Weights
+from hgfast.ops._conv_native import ConvNeeds, ConvSizes, query
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+@dataclass
+class Step:
+    """One native call; arguments that change from run to run are put in at `external` (position, value, access)."""
+
+    call: Call
+    function: Callable[..., None]
+    arguments: list[Any]
+    external: list[tuple[int, Value, str]] = field(default_factory=list)
+    sizes: ConvSizes | None = None
+    needs: ConvNeeds | None = None
+
+
+def value_shapes(graph: Graph, height: int, width: int) -> dict[Value, Shape]:
+    """Shapes of all values for images of a size."""
+    shapes: dict[Value, Shape] = {IMAGE: (graph.in_channels, height, width)}
+    for call in graph.calls:
+        channels, h, w = shapes[call.x]
+        if isinstance(call, PoolCall):
+            shape = channels, h // 2, w // 2
+        elif call.upsample_to is not None:
+            shape = shapes[call.upsample_to]
+        else:
+            shape = len(call.weight), -(-h // call.stride), -(-w // call.stride)
+        shapes[call.output] = shape
+        if call.second is not None:
+            shapes[call.second.value] = shape
+    return shapes
+
+
+class Plan:
+    """Runs a graph for images (batch, C, height, width)."""
+
+    def __init__(self, lib: Any, graph: Graph, weights: Weights, batch: int, height: int, width: int) -> None:
+        """Plan; lib is the native module of the weights' device."""
+        self.lib, self.graph, self.weights, self.batch = lib, graph, weights, batch
+        self.dtype, self.device = weights.dtype, weights.device
+        self.shapes = value_shapes(graph, height, width)
+        self.external = {IMAGE, *graph.outputs}
+        nbytes = {value: batch * c * h * w * self.dtype.itemsize for value, (c, h, w) in self.shapes.items()}
+        self.offsets, self.arena_bytes = place(graph, nbytes, self.external)
+        self.arena = torch.empty(self.arena_bytes, dtype=torch.uint8, device=self.device)
+        sized = {i: self._sizes(call) for i, call in enumerate(graph.calls) if isinstance(call, ConvCall)}
+        threads = _native.exec_handle(self.arena) if self.device.type == "cpu" else 1
+        needed = {i: query(lib, sizes, threads) for i, sizes in sized.items()}
+        self.workspace_bytes = max((needs.workspace_bytes for needs in needed.values()), default=0)
+        self.workspace = torch.empty(self.workspace_bytes, dtype=torch.uint8, device=self.device)
+        self.steps = [
+            self._conv(i, call, sized[i], needed[i]) if isinstance(call, ConvCall) else self._pool(i, call)
+            for i, call in enumerate(graph.calls)
+        ]
+
+    def run(self, images: Tensor) -> list[Tensor]:
+        """Heat-maps for images of this plan's size, dtype and device, dense in channels_last order."""
+        tensors = {IMAGE: images}
+        for value in self.graph.outputs:
+            shape = (self.batch, *self.shapes[value])
+            tensors[value] = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=torch.channels_last)
+        self.launch(tensors)
+        return [tensors[value] for value in self.graph.outputs]
+
+    def launch(self, tensors: dict[Value, Tensor]) -> None:
+        """All calls, on the given tensors for the external values."""
+        exec_handle = _native.exec_handle(tensors[IMAGE])
+        for step in self.steps:
+            for position, value, access in step.external:
+                step.arguments[position] = getattr(_native, access)(tensors[value])
+            step.function(*step.arguments, exec_handle)
+
+    def _sizes(self, call: ConvCall) -> ConvSizes:
+        c, h, w = self.shapes[call.x]
+        k, _, kernel, _ = call.weight.shape
+        out = self.shapes[call.output][1:]
+        sizes = ConvSizes(self.batch, h, w, c, k, kernel, call.stride, *out, dtype=self.dtype)
+        if call.extra is None:
+            return sizes
+        extra_c, extra_h, extra_w = self.shapes[call.extra.value]
+        extra: dict[str, Any] = {
+            "extra_c": extra_c,
+            "extra_h": extra_h,
+            "extra_w": extra_w,
+            "extra_stride": call.extra.stride,
+        }
+        return replace(sizes, **extra)
+
+    def _address(self, step: Step, value: Value | None, access: str) -> int:
+        """Of a value; for an external one 0, and a note in the step that its place is the next argument."""
+        if value is None:
+            return 0
+        if value in self.external:
+            step.external.append((len(step.arguments), value, access))
+            return 0
+        c, h, w = self.shapes[value]
+        offset, nbytes = self.offsets[value], self.batch * c * h * w * self.dtype.itemsize
+        return getattr(_native, access)(self.arena[offset : offset + nbytes].view(self.dtype))
+
+    def _add(self, step: Step, access: str, *values: Value | None) -> None:
+        for value in values:
+            step.arguments.append(self._address(step, value, access))
+
+    def _add_second(self, step: Step, index: int) -> None:
+        second = step.call.second
+        step.arguments += [_native.ptr(t) for t in self.weights.second(index)]
+        self._add(step, "out", None if second is None else second.value)
+
+    def _conv(self, index: int, call: ConvCall, sizes: ConvSizes, needs: ConvNeeds) -> Step:
+        step = Step(call, self.lib.conv, [sizes.native(self.lib, needs.algorithm)], sizes=sizes, needs=needs)
+        packed, bias = self.weights.packed(self.lib, index, sizes, needs), self.weights.bias(index)
+        self._add(step, "ptr", call.x)
+        step.arguments += [_native.ptr(packed), _native.ptr(bias)]
+        self._add(step, "ptr", call.residual, call.upsample_to, call.extra.value if call.extra else None)
+        self._add(step, "out", call.output)
+        self._add_second(step, index)
+        step.arguments += [int(call.relu), _native.inout(self.workspace), self.workspace_bytes]
+        return step
+
+    def _pool(self, index: int, call: PoolCall) -> Step:
+        step = Step(call, self.lib.max_pool, [])
+        self._add(step, "ptr", call.x)
+        self._add(step, "out", call.output)
+        self._add_second(step, index)
+        c, h, w = self.shapes[call.x]
+        step.arguments += [_native.DTYPE_CODES[self.dtype], self.batch, h, w, c]
+        return step

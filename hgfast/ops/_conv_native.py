@@ -1,0 +1,79 @@
+"""The native convolution as Python sees it: its sizes, and weights packed for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hgfast import _native
+
+
+@dataclass(frozen=True)
+class ConvSizes:
+    """csrc/common/conv.h: ConvShape, without the algorithm. A size of 0 for the output means that of the result."""
+
+    n: int
+    h: int
+    w: int
+    c: int
+    k: int
+    kernel: int
+    stride: int
+    out_h: int = 0
+    out_w: int = 0
+    extra_h: int = 0
+    extra_w: int = 0
+    extra_c: int = 0
+    extra_stride: int = 1
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def result(self) -> tuple[int, int]:
+        """Height and width of the convolution's result, before any upsampling."""
+        return -(-self.h // self.stride), -(-self.w // self.stride)
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Height and width of y."""
+        return (self.out_h, self.out_w) if self.out_h else self.result
+
+    def native(self, lib: Any, algorithm: int = 0) -> Any:
+        """The library's ConvShape; algorithm 0 leaves the choice to it."""
+        return lib.ConvShape(
+            *(self.n, self.h, self.w, self.c, self.k, self.kernel, self.stride, *self.output),
+            *(self.extra_h, self.extra_w, self.extra_c, self.extra_stride),
+            *(_native.DTYPE_CODES[self.dtype], algorithm),
+        )
+
+
+@dataclass(frozen=True)
+class ConvNeeds:
+    """What the library answers for some sizes: the algorithm it takes, bytes of weights and workspace, a name."""
+
+    algorithm: int
+    packed_bytes: int
+    workspace_bytes: int
+    kernel: str
+
+
+def query(lib: Any, sizes: ConvSizes, threads: int, algorithm: int = 0) -> ConvNeeds:
+    """Ask the library.
+
+    Raises:
+        ValueError: it has no kernel for these sizes or this dtype.
+    """
+    return ConvNeeds(*lib.conv_query(sizes.native(lib, algorithm), threads))
+
+
+def pack(
+    lib: Any, sizes: ConvSizes, needs: ConvNeeds, weight: torch.Tensor, extra: torch.Tensor | None, exec_handle: int
+) -> torch.Tensor:
+    """Weights (K, C, r, r) and extra (K, C') in float32, in the layout of the algorithm; a uint8 tensor."""
+    packed = torch.empty(needs.packed_bytes, dtype=torch.uint8, device=weight.device)
+    weight = weight.float().contiguous()
+    extra = None if extra is None else extra.float().contiguous()
+    shape = sizes.native(lib, needs.algorithm)
+    lib.conv_pack(shape, _native.ptr(weight), _native.ptr(extra), _native.out(packed), exec_handle)
+    return packed

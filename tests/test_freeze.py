@@ -1,0 +1,222 @@
+"""hgfast.freeze: golden vectors, foreign classes, plans, memory, self-check, files, bad input."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import hgfast
+from hgfast import models
+from hgfast.frozen.arena import last_uses, place
+from hgfast.frozen.build import build_graph
+from hgfast.frozen.freeze import TOLERANCE, relative_errors
+from hgfast.frozen.plan import value_shapes
+from tests.recipe import apply_recipe
+from tests.small_models import FAMILIES, small_model
+
+SIDE = {"mmpose": 16, "princeton": 64}
+
+
+def trained(family: str, **options: Any) -> nn.Module:
+    """A small network whose BatchNorms are no identities."""
+    return apply_recipe(small_model(family, "reference", **options), 7).eval()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("size", [(1, 1, 1), (3, 2, 1), (2, 1, 3)])
+def test_equals_the_model_in_float64(family: str, size: tuple[int, int, int]) -> None:
+    model = trained(family)
+    frozen = hgfast.freeze(model)
+    images = torch.randn(size[0], 3, *(SIDE[family] * s for s in size[1:]))
+    expected = copy.deepcopy(model).double()(images.double())
+    heatmaps = frozen(images)
+    assert len(heatmaps) == len(expected) == 2
+    for ours, theirs in zip(heatmaps, expected, strict=True):
+        assert ours.shape == theirs.shape and ours.dtype == torch.float32 and not ours.requires_grad
+        assert (ours - theirs).norm() <= TOLERANCE[torch.float32] / 10 * theirs.norm()
+
+
+def test_sizes_a_little_smaller_than_a_multiple() -> None:
+    model = trained("mmpose")
+    assert max(relative_errors(hgfast.freeze(model), model, torch.randn(1, 3, 13, 47))) < 1e-5
+
+
+@pytest.mark.parametrize("increase", [0, 4])
+@pytest.mark.parametrize("num_stacks", [1, 3])
+def test_newell_variants(increase: int, num_stacks: int) -> None:
+    model = trained("princeton", num_stacks=num_stacks, increase=increase)
+    assert max(relative_errors(hgfast.freeze(model), model, torch.randn(1, 3, 64, 64))) < 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fused_models_freeze_to_the_same(family: str) -> None:
+    images = torch.randn(1, 3, SIDE[family], SIDE[family])
+    fused = apply_recipe(small_model(family, "fused"), 7).eval()
+    for ours, theirs in zip(hgfast.freeze(fused)(images), hgfast.freeze(trained(family))(images), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+class PeerConv(nn.Module):
+    """princeton-vl's `Conv`: ReLU and BatchNorm are modules or None."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        self.conv, self.bn, self.relu = ours.conv, ours.bn, nn.ReLU() if ours.relu else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in (self.conv, self.bn, self.relu):
+            x = x if module is None else module(x)
+        return x
+
+
+class PeerNet(nn.Module):
+    """princeton-vl's `PoseNet` by its attributes: channels last in, stacked heat-maps out."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        self.nstack, self.ours = len(ours.hgs), [ours]
+        for name in ("pre", "hgs", "features", "outs", "merge_features", "merge_preds"):
+            setattr(self, name, getattr(ours, name))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack(self.ours[0](images.permute(0, 3, 1, 2)), 1)
+
+
+def test_princeton_classes() -> None:
+    ours = trained("princeton")
+    for module in list(ours.modules()):
+        for name, child in list(module.named_children()):
+            if hasattr(child, "conv") and hasattr(child, "bn"):
+                setattr(module, name, PeerConv(child))
+    assert max(relative_errors(hgfast.freeze(PeerNet(ours)), PeerNet(ours), torch.randn(2, 3, 64, 64))) < 1e-5
+
+
+def test_bad_statistics_and_unknown_parts() -> None:
+    model = trained("mmpose")
+    model.backbone.stem[0].bn = nn.BatchNorm2d(4, track_running_stats=False)
+    with pytest.raises(ValueError, match="without running statistics"):
+        hgfast.freeze(model)
+    model = trained("mmpose")
+    model.backbone.stem[0].conv = nn.Conv2d(3, 4, 7, 2, padding=0)
+    with pytest.raises(ValueError, match="same padding"):
+        hgfast.freeze(model)
+
+
+def test_refuses_a_result_that_differs() -> None:
+    class Other(models.HourglassPose):
+        def __init__(self) -> None:
+            super().__init__(5, 1, 2, (8, 6, 10), (1, 2, 1), 12, (4, 8), "reference")
+            self.backbone.out_convs[0].register_forward_hook(lambda module, inputs, output: output + 1)
+
+    with pytest.raises(RuntimeError, match="heat-maps of stack 0 differ from the model's by"):
+        hgfast.freeze(apply_recipe(Other(), 7))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((3,), TypeError, "model must be a torch.nn.Module, got int"),
+        ((nn.Linear(2, 2),), TypeError, "model must be an hourglass in MMPose's form"),
+        ((small_model("mmpose"), torch.float16), ValueError, "dtype must be one of torch.float32 on cpu"),
+        ((small_model("mmpose"), None, True), ValueError, "cuda_graph needs a model on CUDA, got cpu"),
+        ((small_model("mmpose"), None, False, [0]), ValueError, "batch_sizes must be positive ints"),
+    ],
+)
+def test_bad_arguments(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        hgfast.freeze(*arguments)
+
+
+def test_bad_images() -> None:
+    frozen = hgfast.freeze(trained("mmpose"))
+    with pytest.raises(ValueError, match="multiple of 16"):
+        frozen(torch.zeros(1, 3, 17, 16))
+    with pytest.raises(TypeError, match="floating point"):
+        frozen(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+    assert [h.shape for h in frozen(torch.zeros(0, 3, 16, 16))] == [(0, 5, 4, 4)] * 2
+
+
+def test_leaves_the_model_as_it_was() -> None:
+    model = trained("mmpose").train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    hgfast.freeze(model)
+    assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_values_that_live_together_do_not_overlap(family: str) -> None:
+    graph = build_graph(small_model(family))
+    shapes = value_shapes(graph, 64, 64)
+    nbytes = {value: 4 * c * h * w for value, (c, h, w) in shapes.items()}
+    external = {0, *graph.outputs}
+    offsets, size = place(graph, nbytes, external)
+    last, made = last_uses(graph), {}
+    for index, call in enumerate(graph.calls):
+        made[call.output] = index
+        if call.second is not None:
+            made[call.second.value] = index
+    for a in offsets:
+        assert offsets[a] + nbytes[a] <= size
+        for b in offsets:
+            apart = offsets[a] + nbytes[a] <= offsets[b] or offsets[b] + nbytes[b] <= offsets[a]
+            ends = last[a] < made[b] or last[b] < made[a]
+            in_place = offsets[a] == offsets[b] and (last[a] == made[b] or last[b] == made[a])
+            assert a == b or apart or ends or in_place
+    assert size < sum(nbytes.values()) / 2
+
+
+def test_describe() -> None:
+    frozen = hgfast.freeze(trained("mmpose"))
+    text = frozen.describe(2, 32, 32)
+    assert "ReLU + merge" in text and "1x1 shortcut/2" in text and "winograd" in text
+    assert text.splitlines()[-1].startswith(f"{len(frozen.graph.calls)} calls, ")
+    assert "BN-ReLU" in hgfast.freeze(trained("princeton")).describe(1, 64, 64)
+
+
+def test_files(tmp_path: Path) -> None:
+    frozen, images = hgfast.freeze(trained("princeton")), torch.randn(1, 3, 64, 64)
+    path = tmp_path / "frozen.pt"
+    frozen.save(path)
+    loaded = hgfast.FrozenModel.load(path)
+    assert all(torch.equal(a, b) for a, b in zip(loaded(images), frozen(images), strict=True))
+    data = torch.load(path, weights_only=True)
+    for change, message in [
+        ({"version": 99}, "format version 99"),
+        ({"format": "x"}, "not a frozen network"),
+        ({"calls": data["calls"][1:]}, "damaged at call"),
+        ({"calls": [{**data["calls"][0], "weight": torch.zeros(6, 2, 7, 7)}]}, "damaged at call 'pre.0'"),
+        ({"calls": [{"kind": "nonsense"}]}, "damaged: 'nonsense'"),
+    ]:
+        torch.save({**data, **change}, path)
+        with pytest.raises(ValueError, match=message):
+            hgfast.FrozenModel.load(path)
+
+
+def test_threads_give_the_same_result_and_may_call_together() -> None:
+    frozen, images = hgfast.freeze(trained("mmpose")), torch.randn(4, 3, 32, 32)
+    expected = frozen(images)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    for a, b in zip(frozen(images), expected, strict=True):  # more threads may choose other algorithms
+        assert (a - b).norm() <= 1e-5 * b.norm()
+    torch.set_num_threads(before)
+    results: list[list[Tensor]] = []
+    threads = [threading.Thread(target=lambda: results.append(frozen(images))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    assert all((a - b).norm() <= 1e-5 * b.norm() for r in results for a, b in zip(r, expected, strict=True))
+
+
+def test_hourglass52() -> None:
+    """Full width: the widths and levels that the blocking was made for."""
+    model = apply_recipe(models.build("hourglass52", implementation="reference"), 3).eval()
+    assert max(relative_errors(hgfast.freeze(model), model, torch.randn(1, 3, 256, 256))) < 1e-5

@@ -32,7 +32,7 @@ _TRAIN_SEED, _VAL_SEED = 1, 2  # of the figures; the validation figures are neve
 def run_demo(
     output: str | Path, epochs: int = 6, seed: int = 0, quiet: bool = False, say: Callable[[str], Any] = print
 ) -> dict[str, Any]:
-    """Runs the demonstration.
+    """Runs the demonstration, or goes on with one that was stopped.
 
     Args:
         output: folder for everything: ``data/``, ``run/`` (log and checkpoints), ``overlay.png``, ``curves.png``,
@@ -51,7 +51,7 @@ def run_demo(
     for name, count, figures_seed in (("train", TRAIN_FIGURES, _TRAIN_SEED), ("val", VAL_FIGURES, _VAL_SEED)):
         write_set(folder / "data", count, figures_seed, name, progress_bar(name, quiet))
     say(f"2/4  training a small hourglass of fused modules, {torch.get_num_threads()} CPU threads")
-    trainer = Trainer(config, quiet=quiet, say=say)
+    trainer = Trainer(config, resume=True, quiet=quiet, say=say)
     training_started = time.perf_counter()
     metrics = trainer.fit()
     training_seconds = time.perf_counter() - training_started

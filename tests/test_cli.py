@@ -14,6 +14,7 @@ import hgfast
 from hgfast.checkpoint import read_checkpoint
 from hgfast.cli import COMMANDS, main
 from hgfast.data.synthetic import write_set
+from hgfast.train import TrainingError, TrainingStopped
 from hgfast.train.config import apply, to_toml
 from hgfast.train.presets import PRESETS, preset
 from tests.test_train import SMALL
@@ -133,6 +134,16 @@ def test_errors_are_one_line_and_code_2(arguments, message, capsys, tmp_path, mo
     assert captured.err.startswith(f"hgfast {arguments[0]}: error: ") and message in captured.err
     assert len(captured.err.splitlines()) == 1 and "Traceback" not in captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("error", "code"), [(TrainingStopped("stopped at 3"), 130), (TrainingError("loss is nan"), 2)])
+def test_training_that_ends_early_is_no_traceback(error, code, capsys, tmp_path, monkeypatch):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr("hgfast.cli.demo.run_demo", stop)
+    assert main(["demo", "--output", str(tmp_path)]) == code
+    assert str(error) in capsys.readouterr().err
 
 
 def test_cut_off_checkpoint(run_folder, tmp_path, capsys):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hgfast import __version__
+from hgfast.train import TrainingError, TrainingStopped
 
 COMMANDS = {
     "info": "what was built and what of it this machine can run",
@@ -43,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone (`hgfast info | head`): nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, ValueError, ImportError) as error:
+    except TrainingStopped as stopped:
+        print(f"hgfast {options.command}: {stopped}", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, ImportError, TrainingError) as error:
         if os.environ.get("HGFAST_DEBUG"):
             raise
         print(f"hgfast {options.command}: error: {error}", file=sys.stderr)

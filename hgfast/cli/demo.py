@@ -19,6 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Runs the demonstration."""
-    if (Path(options.output) / "run" / "last.pt").exists():
+    if (Path(options.output) / "summary.json").exists():
         raise ValueError(f"{options.output} holds an earlier demo: remove it or choose another --output")
     run_demo(options.output, options.epochs, options.seed, options.quiet)

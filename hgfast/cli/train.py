@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from hgfast.cli._shared import add_device, add_set, base_config, changed, measures_table
-from hgfast.train import PRESETS, Trainer, TrainingError, TrainingStopped
+from hgfast.train import PRESETS, Trainer
 from hgfast.train.config import to_toml
 
 _EPILOG = """\
@@ -45,17 +44,10 @@ def run(options: argparse.Namespace) -> int:
     if options.show:
         print(to_toml(config), end="")
         return 0
-    try:
-        trainer = Trainer(config, resume=options.resume, quiet=options.quiet)
-        if trainer.position.step:
-            print(f"resuming at epoch {trainer.position.epoch + 1}, step {trainer.position.step}")
-        metrics = trainer.fit()
-    except TrainingStopped as stopped:
-        print(stopped, file=sys.stderr)
-        return 130
-    except TrainingError as error:
-        print(f"hgfast train: error: {error}", file=sys.stderr)
-        return 2
+    trainer = Trainer(config, resume=options.resume, quiet=options.quiet)
+    if trainer.position.step:
+        print(f"resuming at epoch {trainer.position.epoch + 1}, step {trainer.position.step}")
+    metrics = trainer.fit()
     print(measures_table(metrics))
     best = trainer.position
     print(f"best {config.monitor} {best.best:.2f} in epoch {best.best_epoch + 1}: {trainer.folder / 'best.pt'}")

@@ -125,7 +125,7 @@ class Trainer:
                 self._settle()
                 self._save_last()
             if stop:
-                raise TrainingStopped(f"stopped at step {position.step}; go on with --resume ({self.folder})")
+                raise TrainingStopped(f"stopped at step {position.step}; {self.folder} has the state to go on from")
         self._settle()
 
     def _should_stop(self) -> bool:

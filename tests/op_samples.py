@@ -130,7 +130,7 @@ def _gradient_samples(device: str, want_masked: bool | None) -> list[tuple[Any, 
     x, weight, bias, residual, mean, var = _norm_inputs(device, (2, 20, 3, 4), grad=False)
     grad, grad2 = torch.randn_like(x), torch.randn_like(x)
     mask = torch.ops.hgfast.batch_norm_act_train(x, weight, bias, residual, True, 1e-5, True)[3]
-    last: tuple[Any, ...] = (weight, bias, 24.0, True) if want_masked is None else (want_masked,)
+    last: tuple[Any, ...] = (weight, bias, grad2, 24.0, True) if want_masked is None else (want_masked,)
     return [
         (grad, None, x, None, mask, mean, var, weight, bias, 1e-5, 1, *last),
         (grad, grad2, x, residual, None, mean, var, weight, bias, 1e-5, 2, *last),

@@ -275,7 +275,7 @@ def test_kernels_agree_with_their_references(shape, memory_format, device) -> No
             ):
                 torch.testing.assert_close(a, b)
             for batch_statistics in (True, False):
-                last = (*reduced[1:], 40.0, batch_statistics)
+                last = (*reduced[1:], grad2, 40.0, batch_statistics)
                 torch.testing.assert_close(
                     ops.batch_norm_backward_apply(inputs.grad, grad2, *rest, *last),
                     reference.batch_norm_backward_apply(inputs.grad, grad2, *rest, *last),

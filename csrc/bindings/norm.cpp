@@ -59,12 +59,12 @@ void bind_norm(py::module_& m) {
         });
   m.def("batch_norm_backward_apply", [](Address grad, Address grad2, Address x, Address residual, Address mask,
                                         Address mean, Address var, Address weight, Address bias, Address weight_grad,
-                                        Address bias_grad, Address x_grad, double count, bool batch_statistics,
-                                        int dtype, int layout, int64_t n, int64_t hw, int64_t c, double eps, int gate,
-                                        Exec exec) {
+                                        Address bias_grad, Address addend, Address x_grad, double count,
+                                        bool batch_statistics, int dtype, int layout, int64_t n, int64_t hw, int64_t c,
+                                        double eps, int gate, Exec exec) {
     const GradientAddresses gradient{grad, grad2, x, residual, mask, mean, var, weight, bias};
     batch_norm_backward_apply({gradient.with(make_shape(dtype, layout, n, hw, c), eps, gate), as_pointer(weight_grad),
-                               as_pointer(bias_grad), as_pointer(x_grad), count, batch_statistics},
+                               as_pointer(bias_grad), as_pointer(addend), as_pointer(x_grad), count, batch_statistics},
                               exec);
   });
 }

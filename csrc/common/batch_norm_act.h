@@ -83,10 +83,11 @@ struct BatchNormBackwardReduce {
 
 // x_grad = scale * g, and with batch statistics
 // x_grad = scale * (g - bias_grad / count - (x - mean) / sqrt(var + eps) * weight_grad / count),
-// scale = weight / sqrt(var + eps). x_grad may be grad, grad2 or x. count: elements of a channel over all processes.
+// scale = weight / sqrt(var + eps). addend, if not null, is added: the gradient that reaches x another way. x_grad may
+// be any of the tensors read. count: elements of a channel over all processes.
 struct BatchNormBackwardApply {
   BatchNormGradient gradient;
-  const void *weight_grad, *bias_grad;
+  const void *weight_grad, *bias_grad, *addend;
   void* x_grad;
   double count;
   bool batch_statistics;

@@ -1,9 +1,10 @@
 // Backward of batch_norm_act on the CPU: one pass of sums, one pass that makes the gradient of x.
 //
 // g = grad (+ grad2) where ReLU let through. Reduce: bias_grad = sum g, weight_grad = sum g * (x - mean) / std; writes
-// g where the residual wants it, so that the second pass need not form it again. Apply: x_grad = scale * g + slope * (x
-// - mean) + offset. Sums: float32 within a chunk, double over the chunks in order. Bytes, each a tensor: reduce 2 reads
-// (+1 read for grad2, +1 write for g), apply 2 reads and 1 write.
+// g where the residual wants it, so that the second pass need not form it again.
+// Apply: x_grad = scale * g + slope * (x - mean) + offset (+ addend).
+// Sums: float32 within a chunk, double over the chunks in order. Bytes, each a tensor: reduce 2 reads (+1 read for
+// grad2, +1 write for g), apply 2 reads (+1 for addend) and 1 write.
 #include "common/ops.h"
 #include "cpu/batch_norm_act.h"
 
@@ -54,7 +55,7 @@ T* row_of(void* base, const BatchNormShape& shape, int64_t row) {
   return base ? static_cast<T*>(base) + row * shape.run() : nullptr;
 }
 
-// sums += g and g * (x - mean) of one pixel or, in NCHW, of one plane into single lanes' sums.
+// sums of g and g * (x - mean) of one chunk
 template <class T, ReluGate kGate>
 void reduce_chunk_nhwc(const BatchNormBackwardReduce& p, const Coefficients<T>& coefficients, int64_t chunk) {
   const BatchNormShape& s = p.gradient.shape;
@@ -134,10 +135,13 @@ void apply_row(const BatchNormBackwardApply& p, const Coefficients<T>& affine, c
   const GradientRow<T, kNHWC, kGate> in(p.gradient, affine, row);
   const RowCoefficients<T, kNHWC> slope(line.first, s, row), offset(line.second, s, row);
   T* x_grad = row_of<T>(p.x_grad, s, row);
+  const T* addend = in.at(p.addend, p.gradient, row);
   for (int64_t i = 0; i < s.run(); i += kBlock) {
     const int64_t width = s.run() - i;
     const Block<T> centred = in.centred(i, width), g = in.gradient(i, width, centred);
-    store_block(x_grad + i, in.scale.at(i) * g + (slope.at(i) * centred + offset.at(i)), width);
+    Block<T> result = in.scale.at(i) * g + (slope.at(i) * centred + offset.at(i));
+    if (addend) result = result + load_block(addend + i, width);
+    store_block(x_grad + i, result, width);
   }
 }
 

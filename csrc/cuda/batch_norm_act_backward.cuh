@@ -3,7 +3,8 @@
 // g = grad (+ grad2) where ReLU let through. Reduce: bias_grad = sum g, weight_grad = sum g * (x - mean) / std, float32
 // within a chunk, double over the chunks in a fixed order; it writes g where the residual wants it. Apply:
 // x_grad = scale * (g - bias_grad / count - (x - mean) / std * weight_grad / count).
-// Bytes, each a tensor: reduce 2 reads (+1 read for grad2, +1 write for g), apply 2 reads and 1 write. DRAM bound.
+// Bytes, each a tensor: reduce 2 reads (+1 read for grad2, +1 write for g), apply 2 reads (+1 for addend) and 1 write.
+// Bound by DRAM bandwidth.
 #pragma once
 
 #include "cuda/batch_norm_act.cuh"
@@ -110,18 +111,23 @@ __global__ void batch_norm_backward_apply_kernel(BatchNormBackwardApply p, NormR
       s, [&](int channel) { return Coefficients(p, channel, s.c); },
       [&](int64_t row, int octet, const Coefficients& line) {
         GatedOctet<T, kNHWC> in(p.gradient, s, line.affine, row, octet);
+        const int count = s.count(octet);
+        const int64_t at = row * s.run + octet * kOctet;
+        Octet<T> addend = {};
+        if (p.addend) addend = load_octet(static_cast<const T*>(p.addend) + at, count, s.packed);
 #pragma unroll
         for (int k = 0; k < kOctet; ++k) {
           const int j = kNHWC ? k : 0;
-          in.g.v[k] = line.affine.scale[j] * in.g.v[k] + (line.slope[j] * in.centred.v[k] + line.offset[j]);
+          in.g.v[k] =
+              line.affine.scale[j] * in.g.v[k] + (line.slope[j] * in.centred.v[k] + line.offset[j]) + addend.v[k];
         }
-        store_octet(static_cast<T*>(p.x_grad) + row * s.run + octet * kOctet, in.g, s.count(octet), s.packed);
+        store_octet(static_cast<T*>(p.x_grad) + at, in.g, count, s.packed);
       });
 }
 
 template <class T>
-NormRows rows_of(const BatchNormGradient& p, const void* output) {
-  return NormRows(p.shape, can_use_packs<T>(p.shape.run(), p.grad, p.grad2, p.x, p.residual, output));
+NormRows rows_of(const BatchNormGradient& p, const void* output, const void* addend = nullptr) {
+  return NormRows(p.shape, can_use_packs<T>(p.shape.run(), p.grad, p.grad2, p.x, p.residual, output, addend));
 }
 
 template <class T, bool kNHWC>
@@ -133,7 +139,7 @@ void launch_batch_norm_backward_reduce(const BatchNormBackwardReduce& p, Exec st
 
 template <class T, bool kNHWC>
 void launch_batch_norm_backward_apply(const BatchNormBackwardApply& p, Exec stream) {
-  const NormRows s = rows_of<T>(p.gradient, p.x_grad);
+  const NormRows s = rows_of<T>(p.gradient, p.x_grad, p.addend);
   launch(batch_norm_backward_apply_kernel<T, kNHWC>, s.grid(kNHWC), s.block(), 0, stream, p, s);
 }
 

@@ -131,12 +131,13 @@ def backward_apply(
     bias_grad: Tensor | None,
     count: float,
     batch_statistics: bool,
+    addend: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Gradient of x; out may be grad, grad2 or x itself. count: elements of a channel over all processes."""
+    """Gradient of x, plus addend; out may be any tensor read. count: elements of a channel over all processes."""
     x = gradient.x
     out = torch.empty_like(x) if out is None else out
-    where = addresses((*gradient.tensors(), weight_grad, bias_grad), [out])
+    where = addresses((*gradient.tensors(), weight_grad, bias_grad, addend), [out])
     lib.batch_norm_backward_apply(
         *where, count, batch_statistics, *_shape(x), gradient.eps, gradient.gate, exec_handle(x)
     )

@@ -87,12 +87,12 @@ def _kernel_backward_reduce(
 def _kernel_backward_apply(
     lib: ModuleType, grad: Tensor, grad2: _Optional, x: Tensor, residual: _Optional, *rest: Any
 ) -> Tensor:
-    *common, weight_grad, bias_grad, count, batch_statistics = rest
+    *common, weight_grad, bias_grad, addend, count, batch_statistics = rest
     gradient = _gradient(x, grad, grad2, residual, *common)
     if x.numel() == 0:
         return torch.empty_like(gradient.x)
     sums = as_stat(weight_grad, x), as_stat(bias_grad, x)
-    return native.backward_apply(lib, gradient, *sums, count, batch_statistics)
+    return native.backward_apply(lib, gradient, *sums, count, batch_statistics, dense(addend, x))
 
 
 def _fake_like(x: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ def _gradients(ctx: Any, grad: _Optional, needs: tuple[bool, ...]) -> tuple[_Opt
             arguments = (masked, None, x, None, None, mean, var, weight, bias, ctx.eps, GATE_NONE)
     if need_x:
         count = x.numel() / max(x.shape[1], 1)
-        x_grad = backward_apply(*arguments, weight_grad, bias_grad, count, ctx.batch_statistics)
+        x_grad = backward_apply(*arguments, weight_grad, bias_grad, None, count, ctx.batch_statistics)
     weight_grad = weight_grad.to(weight.dtype) if need_weight and weight_grad is not None else None
     bias_grad = bias_grad.to(bias.dtype) if need_bias and bias_grad is not None else None
     return x_grad, weight_grad, bias_grad, residual_grad
@@ -202,8 +202,8 @@ backward_reduce = define(
     fake=_fake_reduce,
 )
 backward_apply = define(
-    f"batch_norm_backward_apply({_GRADIENT}, Tensor? weight_grad, Tensor? bias_grad, float count, "
-    "bool batch_statistics) -> Tensor",
+    f"batch_norm_backward_apply({_GRADIENT}, Tensor? weight_grad, Tensor? bias_grad, "
+    "Tensor? addend, float count, bool batch_statistics) -> Tensor",
     kernel=_kernel_backward_apply,
     reference=reference.batch_norm_backward_apply,
     fake=lambda grad, grad2, x, *rest: _fake_like(x),

@@ -99,17 +99,19 @@ def batch_norm_backward_apply(
     gate: int,
     weight_grad: Tensor | None,
     bias_grad: Tensor | None,
+    addend: Tensor | None,
     count: float,
     batch_statistics: bool,
 ) -> Tensor:
-    """Gradient of x, from the sums over all `count` elements of each channel."""
+    """Gradient of x, from the sums over all `count` elements of each channel, plus addend."""
     g = _gated(grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate)
     if batch_statistics:
         assert weight_grad is not None and bias_grad is not None
         slope, offset = _per_channel(weight_grad / count, g), _per_channel(bias_grad / count, g)
         g = g - offset - _normalised(x, mean, var, eps) * slope
     scale = (var.to(g.dtype) + eps).rsqrt() * (1 if weight is None else weight)
-    return torch.empty_like(x).copy_(g * _per_channel(scale, g))
+    g = g * _per_channel(scale, g)
+    return torch.empty_like(x).copy_(g if addend is None else g + addend)
 
 
 def pack_mask(positive: Tensor, nhwc: bool) -> Tensor:

@@ -19,7 +19,7 @@ from hgfast.frozen.plan import Plan
 from hgfast.frozen.weights import Weights
 from hgfast.models.common import check_images
 
-MAX_PLANS = 8  # a plan holds its workspace: 13 MB per 256x256 image of hourglass52
+MAX_PLANS = 8  # a plan holds its workspace: 18 MB for one 256x256 image of hourglass52
 
 
 class FrozenModel(nn.Module):

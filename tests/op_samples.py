@@ -167,3 +167,12 @@ def _conv_bias_act(device: str) -> list[tuple[Any, ...]]:
         (x, weight.requires_grad_(), torch.randn(16, device=device), 2, residual, True, skip),
         (torch.randn(1, 8, 5, 3, device=device), weight.detach(), None, 1, None, False, None),
     ]
+
+
+@samples("flip_merge", cast=(0, 1))
+def _flip_merge(device: str) -> list[tuple[Any, ...]]:
+    maps, flipped = torch.rand(2, 3, 9, 7, device=device), _nhwc(2, 3, 9, 7, device=device)
+    return [
+        (maps.requires_grad_(), flipped.requires_grad_(), [1, 0, 2], True),
+        (flipped.detach(), maps.detach(), [0, 2, 1], False),
+    ]

@@ -33,6 +33,14 @@ void bind_decode(py::module_& m) {
                            opencv_gaussian_kernel(blur_kernel_size)},
                           exec);
         });
+  m.def("flip_merge", [](Address heatmaps, int dtype, int layout, int64_t n, int64_t k, int64_t h, int64_t w,
+                         Address flipped, const py::tuple& flip_indices, int shift, Address out, Exec exec) {
+    flip_merge({{DType(dtype), Layout(layout), n, k, h, w},
+                as_pointer(heatmaps),
+                flipped_maps(flipped, flip_indices, shift),
+                as_pointer(out)},
+               exec);
+  });
 }
 
 }  // namespace hgfast::HGFAST_BACKEND

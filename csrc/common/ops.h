@@ -8,6 +8,7 @@
 #include "common/batch_norm_act.h"
 #include "common/conv.h"
 #include "common/decode_heatmaps.h"
+#include "common/flip_merge.h"
 #include "common/gaussian_heatmaps.h"
 #include "common/keypoint_mse.h"
 #include "common/max_pool.h"
@@ -28,6 +29,7 @@ using Exec = std::intptr_t;
   X(batch_norm_backward_reduce, BatchNormBackwardReduce) \
   X(batch_norm_backward_apply, BatchNormBackwardApply)   \
   X(decode_heatmaps, DecodeHeatmaps)                     \
+  X(flip_merge, FlipMerge)                               \
   X(gaussian_heatmaps, GaussianHeatmaps)                 \
   X(keypoint_mse, KeypointMse)
 

@@ -79,8 +79,7 @@ Keypoint<R> no_positive_value(const DecodeHeatmaps& p, const Plane<R>& plane, Pe
 }
 
 template <class R>
-Keypoint<R> decode_plane(const DecodeHeatmaps& p, const Plane<R>& plane, Blur<R>& blur) {
-  const Peak<R> peak = find_peak(plane.values, int64_t{plane.w} * plane.h);
+Keypoint<R> decode_plane(const DecodeHeatmaps& p, const Plane<R>& plane, Peak<R> peak, Blur<R>& blur) {
   if (!(peak.value > 0)) return no_positive_value(p, plane, peak);
   const int x = static_cast<int>(peak.index % plane.w), y = static_cast<int>(peak.index / plane.w);
   const Offset step = step_from(p, plane, blur, x, y, peak.value);
@@ -116,13 +115,16 @@ void decode_heatmaps(const DecodeHeatmaps& p, Exec exec) {
     using T = typename decltype(tag)::type;
     using R = typename Compute<T>::type;
     const int w = static_cast<int>(p.shape.w), h = static_cast<int>(p.shape.h);
-    const int64_t group = MapPlanes<T>(p.shape, p.heatmaps, p.flipped, false).group();
+    const R limit = p.clamps_at_one() ? R(1) : std::numeric_limits<R>::infinity();
+    const int64_t group = p.shape.layout == Layout::kNHWC ? p.shape.k : 1;  // planes that are prepared together
     const int64_t grain = kBytesPerChunk / std::max<int64_t>(1, group * h * w * sizeof(T));
     parallel_for(p.shape.maps() / group, grain, exec, [&](int64_t begin, int64_t end, int) {
-      MapPlanes<T> planes(p.shape, p.heatmaps, p.flipped, p.clamps_at_one());
+      MapPlanes<T> planes(p.shape, p.heatmaps, p.flipped, limit);
       Blur<R> blur(p.blur);
-      for (int64_t index = begin * group; index < end * group; ++index)
-        write_keypoint(p, index, decode_plane(p, Plane<R>{planes.plane(index), w, h}, blur));
+      for (int64_t index = begin * group; index < end * group; ++index) {
+        const auto [values, peak] = planes.plane(index);
+        write_keypoint(p, index, decode_plane(p, Plane<R>{values, w, h}, peak, blur));
+      }
     });
   });
 }

@@ -4,83 +4,81 @@
 // partner and put in order in a buffer that stays in cache: one plane, or for NHWC the planes of one image.
 #pragma once
 
-#include <algorithm>
-
 #include "common/heatmaps.h"
 #include "cpu/buffer.h"
-#include "cpu/vecmath.h"
+#include "cpu/decode_peak.h"
 
 namespace hgfast::cpu::HGFAST_ISA {
 
-// out[x] = (a[x] + b[column(x)]) / 2 for one row of a plane.
-template <class T, class R>
-void merge_planar_row(const T* a, const T* b, int64_t w, int shift, R* out) {
-  constexpr int64_t kStep = kLanes<T>;
-  const int64_t start = shift;  // from here on, b's column falls by one with each x
-  int64_t x = 0;
-  if (w - start >= kStep) {
-    if (start == 1) out[0] = (to_float(a[0]) + to_float(b[w - 1])) * R(0.5);
-    for (x = start; x < w; x += kStep) {
-      if (x + kStep > w) x = w - kStep;
-      const Vec<T> mirrored = reverse(load(b + (w - x - kStep + shift)));
-      store(out + x, (load(a + x) + mirrored) * R(0.5));
-    }
-    return;
-  }
-  for (; x < w; ++x) out[x] = (to_float(a[x]) + to_float(b[FlippedMaps::column(x, w, shift)])) * R(0.5);
-}
+template <class R>
+struct PlaneWithPeak {
+  const R* values;
+  Peak<R> peak;
+};
 
 template <class T>
 class MapPlanes {
  public:
   using R = typename Compute<T>::type;
 
-  MapPlanes(const HeatmapShape& shape, const void* maps, const FlippedMaps& flipped, bool clamps_at_one)
-      : shape_(shape), maps_(static_cast<const T*>(maps)), flipped_(flipped), clamps_at_one_(clamps_at_one) {}
+  MapPlanes(const HeatmapShape& shape, const void* maps, const FlippedMaps& flipped, R limit)
+      : shape_(shape), maps_(static_cast<const T*>(maps)), flipped_(flipped), limit_(limit) {}
 
-  // Planes that are prepared together: work is divided among threads in multiples of this.
-  int64_t group() const { return shape_.layout == Layout::kNHWC ? shape_.k : 1; }
-
-  // Plane `index` of all n * k; valid until the next call. Planes of a group are best asked for in order.
-  const R* plane(int64_t index) {
-    const int64_t size = shape_.h * shape_.w, first = index / group() * group();
+  // Plane `index` of all n * k and its maximum; valid until the next call. To be asked for in order.
+  PlaneWithPeak<R> plane(int64_t index) {
+    const int64_t size = shape_.h * shape_.w, group = shape_.layout == Layout::kNHWC ? shape_.k : 1;
+    const int64_t first = index / group * group;
+    if (shape_.layout == Layout::kNCHW && flipped_.maps != nullptr) return merged_plane(index);
     if constexpr (std::is_same_v<T, R>) {
-      if (shape_.layout == Layout::kNCHW && flipped_.maps == nullptr) return maps_ + index * size;
+      if (shape_.layout == Layout::kNCHW) return with_peak(maps_ + index * size);
     }
     if (first != prepared_) {
-      R* out = buffer_.reserve(group() * size);
-      shape_.layout == Layout::kNHWC ? prepare_image(index / shape_.k) : prepare_plane(index);
-      for (int64_t i = 0; clamps_at_one_ && i < group() * size; ++i) out[i] = out[i] > 1 ? 1 : out[i];
+      R* out = buffer_.reserve(group * size);
+      if (shape_.layout == Layout::kNHWC)
+        prepare_image(index / shape_.k, out);
+      else
+        convert_plane(maps_ + index * size, out);
       prepared_ = first;
     }
-    return buffer_.data() + (index - first) * size;
+    return with_peak(buffer_.data() + (index - first) * size);
   }
 
  private:
-  void prepare_plane(int64_t index) {
-    const int64_t size = shape_.h * shape_.w, channel = index % shape_.k;
-    const T* a = maps_ + index * size;
-    R* out = buffer_.data();
-    if (flipped_.maps == nullptr) {
-      int64_t i = 0;
-      for (; i + kLanes<T> <= size; i += kLanes<T>) store(out + i, load(a + i));
-      for (; i < size; ++i) out[i] = to_float(a[i]);
-      return;
-    }
-    const T* b = static_cast<const T*>(flipped_.maps) + (index - channel + flipped_.partner[channel]) * size;
-    for (int64_t y = 0; y < shape_.h; ++y)
-      merge_planar_row(a + y * shape_.w, b + y * shape_.w, shape_.w, flipped_.shift, out + y * shape_.w);
+  PlaneWithPeak<R> with_peak(const R* plane) const { return {plane, find_peak(plane, shape_.h * shape_.w)}; }
+
+  PlaneWithPeak<R> merged_plane(int64_t index) {
+    R* out = buffer_.reserve(shape_.h * shape_.w);
+    const FlippedPlane<T> planes{maps_ + index * shape_.h * shape_.w,
+                                 partner(index),
+                                 partner(index + 1),
+                                 shape_.w,
+                                 shape_.h,
+                                 flipped_.shift,
+                                 limit_};
+    return {out, planes.merge(out)};
   }
 
-  void prepare_image(int64_t image) {
+  const T* partner(int64_t index) const {
+    const int64_t image = index / shape_.k, channel = flipped_.partner[index % shape_.k];
+    return static_cast<const T*>(flipped_.maps) + (image * shape_.k + channel) * shape_.h * shape_.w;
+  }
+
+  void convert_plane(const T* plane, R* out) const {
+    const int64_t size = shape_.h * shape_.w;
+    int64_t i = 0;
+    for (; i + kLanes<T> <= size; i += kLanes<T>) store(out + i, load(plane + i));
+    for (; i < size; ++i) out[i] = to_float(plane[i]);
+  }
+
+  void prepare_image(int64_t image, R* planes) const {
     const int64_t size = shape_.h * shape_.w, k = shape_.k;
     const T* a = maps_ + image * size * k;
-    const T* b = static_cast<const T*>(flipped_.maps) + image * size * k;
+    const T* b = flipped_.maps == nullptr ? nullptr : static_cast<const T*>(flipped_.maps) + image * size * k;
     constexpr int64_t kTile = 16;  // pixels whose channels stay in L1 while they are spread over the planes
     for (int64_t begin = 0; begin < size; begin += kTile) {
       const int64_t end = std::min(begin + kTile, size);
       for (int64_t channel = 0; channel < k; ++channel) {
-        R* out = buffer_.data() + channel * size;
+        R* out = planes + channel * size;
         if (flipped_.maps == nullptr) {
           for (int64_t i = begin; i < end; ++i) out[i] = to_float(a[i * k + channel]);
           continue;
@@ -88,7 +86,8 @@ class MapPlanes {
         const int64_t partner = flipped_.partner[channel];
         for (int64_t i = begin; i < end; ++i) {
           const int64_t x = i % shape_.w, mirror = i - x + FlippedMaps::column(x, shape_.w, flipped_.shift);
-          out[i] = (to_float(a[i * k + channel]) + to_float(b[mirror * k + partner])) * R(0.5);
+          const R mean = (to_float(a[i * k + channel]) + to_float(b[mirror * k + partner])) * R(0.5);
+          out[i] = mean > limit_ ? limit_ : mean;
         }
       }
     }
@@ -97,7 +96,7 @@ class MapPlanes {
   const HeatmapShape shape_;
   const T* maps_;
   const FlippedMaps& flipped_;
-  const bool clamps_at_one_;
+  const R limit_;  // of averaged values
   Buffer<R> buffer_;
   int64_t prepared_ = -1;
 };

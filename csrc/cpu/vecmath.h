@@ -48,10 +48,23 @@ template <class V, int... kLane>
 static inline V reverse_lanes(V v, std::integer_sequence<int, kLane...>) {
   return __builtin_shufflevector(v, v, static_cast<int>(sizeof...(kLane)) - 1 - kLane...);
 }
+template <class V, int... kLane>
+static inline V reverse_after_lanes(V first, V v, std::integer_sequence<int, kLane...>) {
+  constexpr int kCount = sizeof...(kLane);
+  return __builtin_shufflevector(first, v, (kLane == 0 ? 0 : 2 * kCount - kLane)...);
+}
+template <class V>
+using LaneNumbers = std::make_integer_sequence<int, sizeof(V) / sizeof(std::declval<V>()[0])>;
+
 // The lanes in the opposite order.
 template <class V>
 static inline V reverse(V v) {
-  return reverse_lanes(v, std::make_integer_sequence<int, sizeof(V) / sizeof(v[0])>{});
+  return reverse_lanes(v, LaneNumbers<V>{});
+}
+// Lane 0 of `first`, then the lanes of v in the opposite order but for v's lane 0.
+template <class V>
+static inline V reverse_after(V first, V v) {
+  return reverse_after_lanes(first, v, LaneNumbers<V>{});
 }
 
 }  // namespace hgfast::cpu::HGFAST_ISA

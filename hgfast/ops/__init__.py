@@ -3,7 +3,9 @@
 from hgfast.ops._registry import explain
 from hgfast.ops.batch_norm_act import batch_norm_act
 from hgfast.ops.conv_bias_act import conv_bias_act
+from hgfast.ops.decode_flip import decode_flip
 from hgfast.ops.decode_heatmaps import decode_heatmaps
+from hgfast.ops.flip_merge import flip_merge
 from hgfast.ops.gaussian_heatmaps import gaussian_heatmaps
 from hgfast.ops.keypoint_mse import keypoint_mse, keypoint_mse_from_points
 from hgfast.ops.upsample_add import upsample_add
@@ -11,8 +13,10 @@ from hgfast.ops.upsample_add import upsample_add
 __all__ = [
     "batch_norm_act",
     "conv_bias_act",
+    "decode_flip",
     "decode_heatmaps",
     "explain",
+    "flip_merge",
     "gaussian_heatmaps",
     "keypoint_mse",
     "keypoint_mse_from_points",

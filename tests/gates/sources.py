@@ -24,6 +24,7 @@ SOURCES = {
     "keypoint_mse.cu": Source("tests/test_keypoint_mse.py", ("wide",), ("reduce.cuh",)),
     "batch_norm_act.cu": Source("tests/test_batch_norm_act.py", ("wide",), ("batch_norm_rows.cuh", "octet.cuh")),
     "batch_norm_act_backward.cu": Source("tests/test_batch_norm_act.py", ("wide",)),
+    "flip_merge.cu": Source("tests/test_flip.py", ("wide_store",)),
     "decode_heatmaps.cu": Source(
         "tests/test_decode_heatmaps.py", ("wide_load",), ("decode_blur.cuh", "decode_peak.cuh", "heatmap_reader.cuh")
     ),

@@ -176,3 +176,24 @@ def _flip_merge(device: str) -> list[tuple[Any, ...]]:
         (maps.requires_grad_(), flipped.requires_grad_(), [1, 0, 2], True),
         (flipped.detach(), maps.detach(), [0, 2, 1], False),
     ]
+
+
+@samples("soft_argmax")
+def _soft_argmax(device: str) -> list[tuple[Any, ...]]:
+    return [
+        (torch.rand(2, 3, 9, 7, device=device, requires_grad=True), 0.5, -1),
+        (_nhwc(2, 3, 9, 7, device=device), 0.1, 2),
+    ]
+
+
+@samples("soft_argmax_backward")
+def _soft_argmax_backward(device: str) -> list[tuple[Any, ...]]:
+    found = []
+    for maps, temperature, window in (
+        (torch.rand(2, 3, 9, 7, device=device), 0.5, -1),
+        (_nhwc(1, 2, 5, 8, device=device), 1.0, 2),
+    ):
+        keypoints, scores, totals = torch.ops.hgfast.soft_argmax(maps, temperature, window)
+        grads = torch.randn_like(keypoints), torch.randn_like(scores)
+        found.append((maps, keypoints, scores, totals, *grads, temperature, window))
+    return found

@@ -41,6 +41,33 @@ void bind_decode(py::module_& m) {
                 as_pointer(out)},
                exec);
   });
+  m.def("soft_argmax",
+        [](Address heatmaps, int dtype, int layout, int64_t n, int64_t k, int64_t h, int64_t w, Address keypoints,
+           Address scores, Address totals, double temperature, int64_t window, Exec exec) {
+          soft_argmax({{DType(dtype), Layout(layout), n, k, h, w},
+                       as_pointer(heatmaps),
+                       as_pointer(keypoints),
+                       as_pointer(scores),
+                       as_pointer(totals),
+                       temperature,
+                       window},
+                      exec);
+        });
+  m.def("soft_argmax_backward", [](Address heatmaps, int dtype, int64_t n, int64_t k, int64_t h, int64_t w,
+                                   Address keypoints, Address scores, Address totals, Address grad_keypoints,
+                                   Address grad_scores, Address grad, double temperature, int64_t window, Exec exec) {
+    soft_argmax_backward({{DType(dtype), Layout::kNCHW, n, k, h, w},
+                          as_pointer(heatmaps),
+                          as_pointer(keypoints),
+                          as_pointer(scores),
+                          as_pointer(totals),
+                          as_pointer(grad_keypoints),
+                          as_pointer(grad_scores),
+                          as_pointer(grad),
+                          temperature,
+                          window},
+                         exec);
+  });
 }
 
 }  // namespace hgfast::HGFAST_BACKEND

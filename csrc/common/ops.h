@@ -12,6 +12,7 @@
 #include "common/gaussian_heatmaps.h"
 #include "common/keypoint_mse.h"
 #include "common/max_pool.h"
+#include "common/soft_argmax.h"
 #include "common/upsample_add.h"
 
 namespace hgfast {
@@ -30,6 +31,8 @@ using Exec = std::intptr_t;
   X(batch_norm_backward_apply, BatchNormBackwardApply)   \
   X(decode_heatmaps, DecodeHeatmaps)                     \
   X(flip_merge, FlipMerge)                               \
+  X(soft_argmax, SoftArgmax)                             \
+  X(soft_argmax_backward, SoftArgmaxBackward)            \
   X(gaussian_heatmaps, GaussianHeatmaps)                 \
   X(keypoint_mse, KeypointMse)
 

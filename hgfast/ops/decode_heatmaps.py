@@ -7,18 +7,24 @@ from types import ModuleType
 import torch
 
 from hgfast import _native, reference
-from hgfast._native import DTYPE_CODES, exec_handle, layout_of
+from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops import _checks
+from hgfast.ops._heatmaps import MAX_FLIP_CHANNELS, check_heatmaps, dense_maps, points_like
 from hgfast.ops._registry import define
+from hgfast.ops.soft_argmax import soft_argmax
 
 METHODS = {"argmax": 0, "quarter": 1, "dark": 2, "dark_udp": 3, "newell": 4}  # csrc/common: DecodeMethod
 MAX_BLUR_KERNEL_SIZE = 63  # csrc/common/decode_heatmaps.h: kMaxBlurRadius; a larger one goes to the reference
 MAX_CUDA_WIDTH = 4096  # csrc/cuda/decode_heatmaps.cuh: kMaxDecodeWidth
-MAX_FLIP_CHANNELS = 512  # csrc/common/heatmaps.h: kMaxFlipChannels
 
 
 def decode_heatmaps(
-    heatmaps: torch.Tensor, method: str = "quarter", blur_kernel_size: int = 11
+    heatmaps: torch.Tensor,
+    method: str = "quarter",
+    blur_kernel_size: int = 11,
+    *,
+    temperature: float = 1.0,
+    window: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Location of each heatmap's maximum, refined below a pixel, and the maximum as score.
 
@@ -29,39 +35,35 @@ def decode_heatmaps(
     - "dark": Newton step on the logarithm of the blurred map (Zhang et al., CVPR 2020; MSRAHeatmap(unbiased=True)).
     - "dark_udp": the same with UDP's derivatives, clipping and border (Huang et al., CVPR 2020; UDPHeatmap).
     - "newell": princeton-vl's quarter step, which is always taken, and +0.5 (stacked hourglass of Newell et al.).
+    - "soft": the mean position under softmax(map / temperature), over the whole map or a window around the maximum;
+      differentiable (integral regression, Sun et al., ECCV 2018). kornia's `temperature` is the inverse of this one.
 
-    A map without a positive value gives (-1, -1) and its maximum as score (a map of nothing but NaN: score NaN), except
-    with "newell", where the location is that of the first maximum and the score princeton-vl's. Where MMPose gives NaN,
-    lets one map leak into the next (both "dark_udp") or raises, hgfast leaves out the step: the location is always
-    finite, and depends on its own map alone.
+    A map without a positive value gives (-1, -1) and its maximum as score (a map of nothing but NaN: score NaN). Not so
+    "newell", where the location is that of the first maximum and the score princeton-vl's; nor "soft", which takes any
+    values: NaN has no weight, and beside +inf nothing else has one. Where MMPose gives NaN, lets one map leak into the
+    next (both "dark_udp") or raises, hgfast leaves out the step: the location is always finite, and depends on its own
+    map alone.
 
     Args:
         heatmaps: (N, K, H, W), float32, float16, bfloat16 or float64; contiguous or channels_last are the fast layouts.
         method: see above.
         blur_kernel_size: odd, positive; of "dark" and "dark_udp" (11 for sigma 2, 17 for sigma 3).
+        temperature: of "soft", > 0.
+        window: of "soft": only pixels at most that far from the maximum, in x and in y, take part; None: all.
 
     Returns:
-        keypoints (N, K, 2), x and y in heatmap pixels, and scores (N, K); float32 (float64 for float64 maps). No
-        gradient flows through them.
+        keypoints (N, K, 2), x and y in heatmap pixels, and scores (N, K); float32 (float64 for float64 maps). Gradients
+        flow through those of "soft" only, the window being constant.
 
     Raises:
         TypeError: heatmaps is no floating-point tensor, or blur_kernel_size no integer.
         ValueError: another rank, maps without pixels, an unknown method, an even or non-positive blur_kernel_size.
     """
     check_heatmaps("decode_heatmaps", "heatmaps", heatmaps)
-    check_method("decode_heatmaps", method, blur_kernel_size)
+    check_method("decode_heatmaps", method, blur_kernel_size, extra=("soft",))
+    if method == "soft":
+        return soft_argmax("decode_heatmaps", heatmaps, temperature, window)
     return _decode(heatmaps.detach(), None, [], False, None, method, blur_kernel_size)
-
-
-def check_heatmaps(op: str, name: str, heatmaps: torch.Tensor) -> None:
-    """Heatmaps (N, K, H, W) with at least one pixel.
-
-    Raises:
-        TypeError, ValueError: they are not.
-    """
-    _checks.tensor(op, name, heatmaps, ndim=4)
-    if heatmaps.shape[2] == 0 or heatmaps.shape[3] == 0:
-        raise ValueError(f"{op}: {name} must have at least one pixel a map, got shape {tuple(heatmaps.shape)}")
 
 
 def check_method(op: str, method: str, blur_kernel_size: int, extra: tuple[str, ...] = ()) -> None:
@@ -95,16 +97,6 @@ def _supports(
     if len(flip_indices) > MAX_FLIP_CHANNELS:
         return f"flip_indices has more than {MAX_FLIP_CHANNELS} entries"
     return None
-
-
-def dense_maps(heatmaps: torch.Tensor, flipped: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None, int]:
-    """Both sets of maps dense in one memory order: that of heatmaps, or NCHW if it has none."""
-    # A map of one channel or one pixel is dense in both orders; NCHW is the faster reading of it.
-    layout = _native.NCHW if heatmaps.is_contiguous() else layout_of(heatmaps)
-    if layout is None:
-        heatmaps, layout = heatmaps.contiguous(), _native.NCHW
-    memory_format = torch.channels_last if layout == _native.NHWC else torch.contiguous_format
-    return heatmaps, None if flipped is None else flipped.contiguous(memory_format=memory_format), layout
 
 
 def _kernel(
@@ -143,10 +135,7 @@ def _kernel(
 
 
 def _fake(heatmaps: torch.Tensor, *rest: object) -> tuple[torch.Tensor, torch.Tensor]:
-    dtype = torch.float64 if heatmaps.dtype == torch.float64 else torch.float32
-    n, k = heatmaps.shape[:2]
-    keypoints = torch.empty((n, k, 2), dtype=dtype, device=heatmaps.device)
-    return keypoints, torch.empty((n, k), dtype=dtype, device=heatmaps.device)
+    return points_like(heatmaps, 2), points_like(heatmaps)
 
 
 # flipped and affine may be absent; decode_flip calls it with them.

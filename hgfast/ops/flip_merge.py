@@ -11,8 +11,8 @@ import torch
 from hgfast import _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops import _checks
+from hgfast.ops._heatmaps import MAX_FLIP_CHANNELS, check_heatmaps, dense_maps
 from hgfast.ops._registry import define
-from hgfast.ops.decode_heatmaps import MAX_FLIP_CHANNELS, check_heatmaps, dense_maps
 
 
 def flip_merge(

@@ -15,6 +15,7 @@ from hgfast.reference.flip_merge import decode_flip, flip_merge
 from hgfast.reference.gaussian_heatmaps import gaussian_heatmaps
 from hgfast.reference.hourglass import HourglassModule, NewellHourglass
 from hgfast.reference.losses import keypoint_mse, stack_mse
+from hgfast.reference.soft_argmax import soft_argmax, soft_argmax_backward
 from hgfast.reference.upsample_add import upsample_add, upsample_add_backward
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "decode_flip",
     "decode_heatmaps",
     "flip_merge",
+    "soft_argmax",
+    "soft_argmax_backward",
     "upsample_add",
     "upsample_add_backward",
 ]

@@ -20,7 +20,7 @@ def decode_heatmaps(
     float32 for all but float64 maps. A step that is not finite is not taken.
     """
     maps = heatmaps.to(torch.float64 if heatmaps.dtype == torch.float64 else torch.float32)
-    value, x, y = _first_maximum(maps)
+    value, x, y = first_maximum(maps)
     if method == "newell":
         return _newell(maps, value, x, y)
     step = torch.zeros(*value.shape, 2, dtype=torch.float64, device=maps.device)
@@ -56,7 +56,7 @@ def gaussian_blur(maps: torch.Tensor, size: int) -> torch.Tensor:
     return columns[radius] * half[0] + sum(pairs)
 
 
-def _first_maximum(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def first_maximum(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Value, column and row of each map's first maximum; NaN never wins, a map of nothing else has value NaN."""
     flat = maps.flatten(2)
     numbers = torch.where(flat.isnan(), -math.inf, flat)

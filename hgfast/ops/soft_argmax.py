@@ -1,0 +1,116 @@
+"""soft_argmax: the differentiable decoding behind `decode_heatmaps(method="soft")`."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from hgfast import _native, reference
+from hgfast._native import DTYPE_CODES, exec_handle
+from hgfast.ops._heatmaps import dense_maps, points_like
+from hgfast.ops._registry import define
+
+Three = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def soft_argmax(
+    op: str, heatmaps: torch.Tensor, temperature: float, window: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keypoints (N, K, 2) and scores (N, K) of checked heatmaps, see `hgfast.ops.decode_heatmaps`.
+
+    Raises:
+        TypeError, ValueError: temperature is no positive, finite number, or window no number of pixels.
+    """
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
+        raise TypeError(f"{op}: temperature must be a number, got {type(temperature).__name__}")
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"{op}: temperature must be positive and finite, got {temperature}")
+    if window is not None and (not isinstance(window, int) or isinstance(window, bool)):
+        raise TypeError(f"{op}: window must be an int or None, got {type(window).__name__}")
+    if window is not None and window < 0:
+        raise ValueError(f"{op}: window must not be negative, got {window}")
+    return _soft_argmax(heatmaps, float(temperature), -1 if window is None else window)[:2]
+
+
+def _supports(heatmaps: torch.Tensor, *rest: Any) -> str | None:
+    return "float64 has no CUDA kernel" if _native.on_cuda(heatmaps) and heatmaps.dtype == torch.float64 else None
+
+
+def _fake(heatmaps: torch.Tensor, temperature: float, window: int) -> Three:
+    return points_like(heatmaps, 2), points_like(heatmaps), points_like(heatmaps)
+
+
+def _kernel(lib: ModuleType, heatmaps: torch.Tensor, temperature: float, window: int) -> Three:
+    keypoints, scores, totals = _fake(heatmaps, temperature, window)
+    if scores.numel():
+        heatmaps, _, layout = dense_maps(heatmaps, None)
+        lib.soft_argmax(
+            _native.ptr(heatmaps), DTYPE_CODES[heatmaps.dtype], layout, *heatmaps.shape, _native.out(keypoints),
+            _native.out(scores), _native.out(totals), temperature, window, exec_handle(heatmaps),
+        )  # fmt: skip
+    return keypoints, scores, totals
+
+
+def _setup_context(ctx: Any, inputs: tuple[torch.Tensor, float, int], output: Three) -> None:
+    ctx.temperature, ctx.window = inputs[1:]
+    ctx.save_for_backward(inputs[0], *output)
+    ctx.mark_non_differentiable(output[2])
+
+
+def _backward(ctx: Any, grad_keypoints: torch.Tensor, grad_scores: torch.Tensor, _: Any) -> Any:
+    grads = grad_keypoints.contiguous(), grad_scores.contiguous()
+    return _soft_argmax_backward(*ctx.saved_tensors, *grads, ctx.temperature, ctx.window), None, None
+
+
+def _fake_backward(heatmaps: torch.Tensor, *rest: Any) -> torch.Tensor:
+    return torch.empty_like(heatmaps, memory_format=torch.contiguous_format)
+
+
+def _kernel_backward(
+    lib: ModuleType,
+    heatmaps: torch.Tensor,
+    keypoints: torch.Tensor,
+    scores: torch.Tensor,
+    totals: torch.Tensor,
+    grad_keypoints: torch.Tensor,
+    grad_scores: torch.Tensor,
+    temperature: float,
+    window: int,
+) -> torch.Tensor:
+    grad = _fake_backward(heatmaps)
+    if grad.numel():
+        maps = heatmaps.contiguous()
+        lib.soft_argmax_backward(
+            _native.ptr(maps), DTYPE_CODES[maps.dtype], *maps.shape, _native.ptr(keypoints), _native.ptr(scores),
+            _native.ptr(totals), _native.ptr(grad_keypoints), _native.ptr(grad_scores), _native.out(grad), temperature,
+            window, exec_handle(maps),
+        )  # fmt: skip
+    return grad
+
+
+def _no_second_derivative(ctx: Any, grad: torch.Tensor) -> None:
+    raise NotImplementedError('decode_heatmaps(method="soft") has no second derivative')
+
+
+_soft_argmax_backward = define(
+    "soft_argmax_backward(Tensor heatmaps, Tensor keypoints, Tensor scores, Tensor totals, Tensor grad_keypoints, "
+    "Tensor grad_scores, float temperature, int window) -> Tensor",
+    kernel=_kernel_backward,
+    reference=reference.soft_argmax_backward,
+    fake=_fake_backward,
+    supports=_supports,
+    setup_context=lambda ctx, inputs, output: None,
+    backward=_no_second_derivative,
+)
+_soft_argmax = define(
+    "soft_argmax(Tensor heatmaps, float temperature, int window) -> (Tensor, Tensor, Tensor)",
+    kernel=_kernel,
+    reference=reference.soft_argmax,
+    fake=_fake,
+    supports=_supports,
+    setup_context=_setup_context,
+    backward=_backward,
+)

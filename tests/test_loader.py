@@ -9,9 +9,18 @@ import torch
 
 from benchmarks.mmpose_pipeline import annotation, transform
 from hgfast.codecs.affine import compose
+from hgfast.constants import constant
 from hgfast.data import MPII, Augmentation, Change, EpochSampler, Person, PoseDataset, load_mpii, make_loader
 from hgfast.data.cache import FileCache
-from hgfast.data.images import crop, person_matrix, read_image, reduction
+from hgfast.data.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    crop,
+    network_input,
+    person_matrix,
+    read_image,
+    reduction,
+)
 
 WIDTH, HEIGHT = 1277, 715  # not multiples of 2, 4 or 8
 CHANGES = [Change(), Change(flip=True), Change(True, 0.9, 40.0, (0.05, -0.1)), Change(False, 1.2, -75.0)]
@@ -141,6 +150,19 @@ def test_cached_samples_equal_decoded_ones(picture, tmp_path):
         images = torch.cat([batch["image"] for batch in loader])
         assert torch.equal(images, torch.stack([torch.from_numpy(plain[i]["image"]) for i in range(4)]))
     assert any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 5, 3), (1, 1, 1, 3), (0, 4, 4, 3)])
+def test_normalisation_is_the_plain_expression_to_the_bit(shape, device):
+    images = torch.randint(0, 256, (shape[0], shape[2], shape[1], 3), dtype=torch.uint8).transpose(1, 2).to(device)
+    mean, std = torch.tensor(IMAGENET_MEAN, device=device), torch.tensor(IMAGENET_STD, device=device)
+    made = network_input(images)
+    assert made.is_contiguous(memory_format=torch.channels_last) and made.dtype == torch.float32
+    assert torch.equal(made, ((images[..., [2, 1, 0]].float() - mean) / std).permute(0, 3, 1, 2))
+    with torch.inference_mode():
+        network_input(images)
+    assert not constant((1.0, 2.0), images.device).is_inference()
+    assert constant((1, 2), images.device, 2).tolist() == [1.0, 2.0, 1.0, 2.0]
 
 
 def test_the_measured_pipeline_is_mmposes(mpii_root):

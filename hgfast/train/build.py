@@ -61,6 +61,7 @@ def make_dataset(config: Config, part: str) -> PoseDataset:
         udp=config.codec == "udp",
         fast_decode=config.fast_decode,
         cache_mb=config.cache_mb,
+        cache_dir=config.cache_dir,
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from hgfast import ops
+from hgfast.constants import constant
 from hgfast.train.config import Config
 
 
@@ -38,4 +38,4 @@ def to_heatmap(config: Config, keypoints: Tensor, heatmaps: Tensor) -> Tensor:
     less = 1 if config.codec == "udp" else 0
     height, width = heatmaps.shape[2:]
     sizes = zip((width, height), config.input_size, strict=True)
-    return keypoints * torch.tensor([(out - less) / (given - less) for out, given in sizes], device=keypoints.device)
+    return keypoints * constant(tuple((out - less) / (given - less) for out, given in sizes), keypoints.device)

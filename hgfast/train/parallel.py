@@ -69,6 +69,14 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
+    def gather(self, tensor: Tensor) -> Tensor:
+        """This tensor of all processes, (size, ...) in the order of ranks."""
+        if self.size == 1:
+            return tensor[None]
+        parts = [torch.empty_like(tensor) for _ in range(self.size)]
+        dist.all_gather(parts, tensor)
+        return torch.stack(parts)
+
     def mean(self, value: float, device: torch.device) -> float:
         """Mean over all processes."""
         if self.size == 1:

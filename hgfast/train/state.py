@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hgfast import __version__
 from hgfast.checkpoint import CheckpointError, read_checkpoint
 from hgfast.files import atomic_write
 from hgfast.train.config import Config, ConfigError, apply, to_dict
+from hgfast.train.parallel import World
 
-_PARTS = {"meta", "state_dict", "optimizer", "scaler", "position", "rng", "cuda_rng"}
+_PARTS = {"meta", "state_dict", "optimizer", "scaler", "position", "ranks", "rng", "cuda_rng"}
 
 
 @dataclass
@@ -49,14 +50,16 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     position: Position,
+    ranks: Tensor,
 ) -> None:
-    """Writes everything that changes while training, as a whole or not at all."""
+    """Writes everything that changes while training, as a whole or not at all; ``ranks`` are all :func:`own_values`."""
     content = {
         "meta": meta,
         "state_dict": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
         "position": asdict(position),
+        "ranks": ranks,
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -72,10 +75,34 @@ def read_state(path: Path) -> dict[str, Any]:
     return content
 
 
+def own_values(model: nn.Module, position: Position) -> Tensor:
+    """What each process has of its own within an epoch: BatchNorm statistics and the sum of losses, float64 (M,)."""
+    values = [buffer.detach().double().flatten() for buffer in _statistics(model)]
+    return torch.cat([*values, values[0].new_tensor([position.loss_sum])])
+
+
+def _put_own_values(values: Tensor, model: nn.Module, position: Position) -> None:
+    *parts, loss_sum = values.split([*(buffer.numel() for buffer in _statistics(model)), 1])
+    for buffer, part in zip(_statistics(model), parts, strict=True):
+        buffer.copy_(part.view_as(buffer))
+    position.loss_sum = float(loss_sum)
+
+
+def _statistics(model: nn.Module) -> list[Tensor]:
+    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+
+
 def restore(
-    content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    content: dict[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    world: World,
 ) -> Position:
-    """Puts back what :func:`save_state` wrote; raises ConfigError when the network is another one."""
+    """Puts back what :func:`save_state` wrote; raises ConfigError when the network is another one.
+
+    With another number of processes than before all go on with the values of the first.
+    """
     try:
         model.load_state_dict(content["state_dict"])
         optimizer.load_state_dict(content["optimizer"])
@@ -86,4 +113,7 @@ def restore(
     torch.set_rng_state(content["rng"])
     if torch.cuda.is_available() and len(content["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(content["cuda_rng"])
-    return Position(**content["position"])
+    position = Position(**content["position"])
+    if len(content["ranks"]) == world.size:
+        _put_own_values(content["ranks"][world.rank], model, position)
+    return position

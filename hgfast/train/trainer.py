@@ -21,7 +21,7 @@ from hgfast.train.log import RunLog, draw_curves
 from hgfast.train.parallel import World
 from hgfast.train.schedule import learning_rate
 from hgfast.train.signals import StopRequest
-from hgfast.train.state import Position, checkpoint_meta, read_state, restore, save_state
+from hgfast.train.state import Position, checkpoint_meta, own_values, read_state, restore, save_state
 from hgfast.train.step import TrainingStep
 
 _SECONDS_A_LINE = 5.0
@@ -81,7 +81,7 @@ class Trainer:
         self.metrics: dict[str, float] = {}
         if last.exists():
             content = read_state(last)
-            self.position = restore(content, self.model, self.step.optimizer, self.step.scaler)
+            self.position = restore(content, self.model, self.step.optimizer, self.step.scaler, self.world)
             self.metrics = content["meta"]["metrics"]
         self.stop = StopRequest()
         self._pending: Tensor | None = None
@@ -207,9 +207,10 @@ class Trainer:
 
     def _save_last(self) -> None:
         self._check_weights()
+        ranks, step = self.world.gather(own_values(self.model, self.position)), self.step
         if self.world.is_main:
             meta = checkpoint_meta(self.config, self.metrics)
-            save_state(self.folder / "last.pt", meta, self.model, self.step.optimizer, self.step.scaler, self.position)
+            save_state(self.folder / "last.pt", meta, self.model, step.optimizer, step.scaler, self.position, ranks)
 
     def _check_weights(self) -> None:
         if not all_finite(self.model):

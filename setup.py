@@ -188,7 +188,8 @@ def cuda_objects(ninja: NinjaFile, nvcc: Nvcc) -> list[str]:
     flags += f""" '-DHGFAST_CUDA_ARCHS="{archs}"' '-DHGFAST_NVCC_VERSION="{nvcc.version}"'"""
     sources = sorted((CSRC / "bindings").glob("*.cpp")) + sorted((CSRC / "cuda").glob("*.cpp"))
     objects = [ninja.object(source, flags, ".cuda") for source in sources]
-    return objects + [ninja.object(source, "") for source in sorted((CSRC / "cuda").glob("*.cu"))]
+    kernel_flags = "-DHGFAST_SM90A" if "90a" in cuda_archs() else ""
+    return objects + [ninja.object(source, kernel_flags) for source in sorted((CSRC / "cuda").glob("*.cu"))]
 
 
 class BuildExt(build_ext):

@@ -34,14 +34,14 @@ using Exec = std::intptr_t;
   X(soft_argmax, SoftArgmax)                             \
   X(soft_argmax_backward, SoftArgmaxBackward)            \
   X(gaussian_heatmaps, GaussianHeatmaps)                 \
-  X(keypoint_mse, KeypointMse)
+  X(keypoint_mse, KeypointMse)                           \
+  X(conv, Conv)                                          \
+  X(conv_pack, ConvPack)                                 \
+  X(conv_query, ConvQuery)                               \
+  X(max_pool, MaxPool)
 
 // Ops that only one backend has.
-#define HGFAST_FOR_EACH_CPU_ONLY_OP(X) \
-  X(conv, Conv)                        \
-  X(conv_pack, ConvPack)               \
-  X(conv_query, ConvQuery)             \
-  X(max_pool, MaxPool)
+#define HGFAST_FOR_EACH_CPU_ONLY_OP(X)
 #define HGFAST_FOR_EACH_CUDA_ONLY_OP(X)
 
 #define HGFAST_DECLARE_OP(name, Problem) void name(const Problem&, Exec);

@@ -149,7 +149,9 @@ void issue_body(void* const* args, uint32_t) {
   for (uint64_t part : {shape.a, shape.b, uint64_t(shape.n) * 4 + uint64_t(shape.type)})
     warp.product_log.push_back(part);
   if (engine.checking) note_operands(*product, block.lanes[product->warp * kWarpLanes].call);
-  const bool deferred = defer_async();
+  // Products run in order: none overtakes one that is put off.
+  const bool overtakes = engine.schedule.async == Async::kMixed && !warp.products.pending.empty();
+  const bool deferred = overtakes || defer_async();
   if (!deferred) run(*product);
   warp.products.add([product, deferred, &warp] {
     if (deferred) run(*product);

@@ -1,0 +1,72 @@
+// The fused convolution on CUDA: checks, choice of the kernel (cuda/conv_choice.cuh), dispatch by dtype.
+//
+// Takes float16, bfloat16 and float32 (computed in tf32); C and extra C multiples of 8, or few channels (conv_small);
+// any K; kernel 1 or 3 (conv_small: up to 7), padding (kernel - 1) / 2; tensors below 2^31 elements.
+#pragma once
+
+#include "cuda/conv_choice.cuh"
+#include "cuda/conv_pack.cuh"
+
+namespace hgfast::cuda {
+
+inline void check_conv_shape(const ConvShape& s) {
+  HGFAST_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0 && s.k > 0, "conv: sizes must be positive, got n ", s.n, ", h ",
+               s.h, ", w ", s.w, ", c ", s.c, ", k ", s.k);
+  HGFAST_CHECK(is_small_input(s) || (s.c % 8 == 0 && s.extra_c % 8 == 0 && (s.kernel == 1 || s.kernel == 3)),
+               "conv: CUDA kernels take c and extra_c that are multiples of 8 with kernel 1 or 3, or kernel^2 c <= ",
+               kSmallTerms, "; got kernel ", s.kernel, ", c ", s.c, ", extra_c ", s.extra_c);
+  HGFAST_CHECK(s.p == (s.h - 1) / s.stride + 1 && s.q == (s.w - 1) / s.stride + 1, "conv: p, q must be ",
+               (s.h - 1) / s.stride + 1, ", ", (s.w - 1) / s.stride + 1, ", got ", s.p, ", ", s.q);
+  constexpr int64_t kLimit = int64_t{1} << 31;
+  HGFAST_CHECK(s.n * s.h * s.w * s.c < kLimit && s.n * s.out_h * s.out_w * s.k < kLimit &&
+                   s.n * s.extra_h * s.extra_w * s.extra_c < kLimit,
+               "conv: CUDA kernels take tensors below 2^31 elements");
+}
+
+inline void check_conv(const Conv& a, const ConvChoice& choice) {
+  const ConvShape& s = a.shape;
+  const bool merge = a.upsample_to != nullptr;
+  HGFAST_CHECK(merge ? (s.out_h + 1) / 2 == s.p && (s.out_w + 1) / 2 == s.q : s.out_h == s.p && s.out_w == s.q,
+               "conv: out_h, out_w do not fit p, q = ", s.p, ", ", s.q, ": got ", s.out_h, ", ", s.out_w);
+  HGFAST_CHECK((a.extra_x != nullptr) == (s.extra_c > 0), "conv: extra_x must be given exactly if extra_c > 0");
+  HGFAST_CHECK(
+      s.extra_c == 0 || ((s.extra_h - 1) / s.extra_stride + 1 == s.p && (s.extra_w - 1) / s.extra_stride + 1 == s.q),
+      "conv: extra_h, extra_w, extra_stride do not give p, q = ", s.p, ", ", s.q);
+  const bool small = choice.kernel == ConvKernel::kSmallInput;
+  HGFAST_CHECK(small == is_small_input(s) && (small || conv_tile(choice.kernel).kernel != ConvKernel::kNone) &&
+                   (!is_wgmma(choice.kernel) || has_wgmma(s, current_device())) &&
+                   (small ? choice.splits == 1 : ConvCost(s, {}).can_split(conv_tile(choice.kernel), choice.splits)),
+               "conv: algorithm ", s.algorithm, " does not take this shape, dtype or device");
+  HGFAST_CHECK(conv_workspace_bytes(s, choice) <= a.workspace_bytes, "conv: workspace must have ",
+               conv_workspace_bytes(s, choice), " bytes, got ", a.workspace_bytes);
+}
+
+template <class T>
+void run_conv(const Conv& a, const ConvChoice& choice, Exec stream) {
+  if (choice.kernel == ConvKernel::kSmallInput) return run_conv_small<T>(a, choice, stream);
+  if constexpr (!std::is_same_v<T, float>) {
+    if (is_wgmma(choice.kernel)) return run_conv_wgmma<T>(a, choice, stream);
+  }
+  run_conv_mma<T>(a, choice, stream);
+}
+
+inline void launch_conv(const Conv& a, Exec stream) {
+  check_conv_shape(a.shape);
+  const ConvChoice choice = choose_conv(a.shape, current_device());
+  check_conv(a, choice);
+  dispatch(a.shape.dtype, "conv", [&](auto tag) { run_conv<typename decltype(tag)::type>(a, choice, stream); });
+}
+
+inline void answer_conv_query(const ConvQuery& query) {
+  const ConvShape& s = query.shape;
+  check_conv_shape(s);
+  const ConvChoice choice = choose_conv(s, current_device());
+  dispatch(s.dtype, "conv_query", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const int64_t packed_bytes = s.k * packed_row<T>(s) * static_cast<int64_t>(sizeof(T));
+    *query.answer = {choice.algorithm(), packed_bytes, conv_workspace_bytes(s, choice),
+                     is_small_input(s) ? "mma few channels" : conv_tile(choice.kernel).name};
+  });
+}
+
+}  // namespace hgfast::cuda

@@ -1,0 +1,192 @@
+// Which kernel computes a convolution, with which tile, and into how many parts K is split: a cost model in clock
+// cycles over the candidates, on the host. `ConvShape::algorithm` overrides it: kernel number + 16 * splits.
+#pragma once
+
+#include "common/conv.h"
+#include "cuda/conv_box.cuh"
+#include "cuda/device.cuh"
+#include "cuda/swizzle.cuh"
+
+namespace hgfast::cuda {
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+enum class ConvKernel : int {
+  kNone = 0,
+  kSmallInput = 1,  // cuda/conv_small.cuh
+  kMma256x128 = 2,  // cuda/conv_mma.cuh, pixels x output channels
+  kMma128x64 = 3,
+  kMma64x64 = 4,
+  kMma64x32 = 5,
+  kWgmma256 = 6,  // cuda/conv_wgmma.cuh, by output channels
+  kWgmma192 = 7,
+  kWgmma128 = 8,
+  kWgmma64 = 9,
+};
+
+struct ConvChoice {
+  ConvKernel kernel = ConvKernel::kNone;
+  int splits = 1;
+
+  int64_t algorithm() const { return static_cast<int>(kernel) + 16 * splits; }
+  static ConvChoice decode(int64_t algorithm) {
+    return {static_cast<ConvKernel>(algorithm % 16), static_cast<int>(algorithm / 16)};
+  }
+};
+
+// Arrival counters at the start of the workspace; they must be zero before the first call.
+constexpr int64_t kCounterBytes = 16384;
+
+// How K is cut into steps of 128 bytes: for each filter tap the channels in blocks, then those of the extra input. The
+// packed weights are one row per output channel, a block per step, tails of blocks zero.
+struct ConvSteps {
+  int c_blocks, taps, extra_blocks;
+
+  ConvSteps(const ConvShape& s, int block_k)
+      : c_blocks(static_cast<int>(ceil_div(s.c, block_k))),
+        taps(static_cast<int>(s.kernel * s.kernel)),
+        extra_blocks(static_cast<int>(ceil_div(s.extra_c, block_k))) {}
+  __host__ __device__ int main() const { return taps * c_blocks; }
+  __host__ __device__ int total() const { return main() + extra_blocks; }
+};
+
+inline int block_k(DType dtype) { return dtype == DType::kFloat32 ? kBlockK<float> : kBlockK<__half>; }
+
+// K of the small-input kernel: all taps and channels of a result, at most 7 x 7 x 3 = 147, in rows of 128 bytes.
+constexpr int kSmallTerms = 160;
+template <class T>
+constexpr int kSmallBlocks = static_cast<int>(ceil_div(kSmallTerms, kBlockK<T>));
+template <class T>
+constexpr int kSmallK = kSmallBlocks<T> * kBlockK<T>;
+
+inline bool is_small_input(const ConvShape& s) {
+  return s.c % 8 != 0 && s.extra_c == 0 && s.kernel * s.kernel * s.c <= kSmallTerms;
+}
+
+// What the cost model knows of a kernel's tile. Rates are for half types; tf32 runs at half of them. The figures are
+// estimates (instruction rates and latencies from NVIDIA's tables and the microbenchmark literature), not measured.
+struct ConvTile {
+  ConvKernel kernel;
+  const char* name;
+  int m, n;  // pixels, output channels
+  int blocks_per_sm;
+  double fma_per_cycle;  // of a multiprocessor that is full of such blocks
+  double step_latency;   // cycles that a step takes at least, by the depth of the pipeline
+};
+
+constexpr ConvTile kConvTiles[] = {
+    {ConvKernel::kMma256x128, "mma 256x128", 256, 128, 1, 900, 400},
+    {ConvKernel::kMma128x64, "mma 128x64", 128, 64, 2, 750, 400},
+    {ConvKernel::kMma64x64, "mma 64x64", 64, 64, 2, 650, 270},
+    {ConvKernel::kMma64x32, "mma 64x32", 64, 32, 3, 500, 270},
+    {ConvKernel::kWgmma256, "wgmma 128x256", 128, 256, 1, 1600, 300},
+    {ConvKernel::kWgmma192, "wgmma 128x192", 128, 192, 1, 1500, 300},
+    {ConvKernel::kWgmma128, "wgmma 128x128", 128, 128, 1, 1300, 300},
+    {ConvKernel::kWgmma64, "wgmma 128x64", 128, 64, 1, 900, 250},
+};
+
+constexpr ConvTile conv_tile(ConvKernel kernel) {
+  for (const ConvTile& tile : kConvTiles)
+    if (tile.kernel == kernel) return tile;
+  return {ConvKernel::kNone, "none", 1, 1, 1, 1, 0};
+}
+
+constexpr bool is_wgmma(ConvKernel kernel) { return kernel >= ConvKernel::kWgmma256 && kernel <= ConvKernel::kWgmma64; }
+
+// Whether this build has sm_90a code, and the device runs it.
+inline bool has_wgmma(const ConvShape& s, const Device& device) {
+#if defined(HGFAST_SM90A) || defined(HGFAST_EMULATOR)
+  return device.major == 9 && s.dtype != DType::kFloat32;
+#else
+  return false;
+#endif
+}
+
+class ConvCost {
+ public:
+  ConvCost(const ConvShape& s, const Device& device)
+      : shape_(s),
+        device_(device),
+        steps_(ConvSteps(s, block_k(s.dtype)).total()),
+        rate_factor_(s.dtype == DType::kFloat32 ? 0.5 : 1.0) {}
+
+  // What a split of K counts: the wgmma kernel's input copies, which may serve three steps, or steps.
+  int64_t parts(const ConvTile& t) const {
+    const ConvSteps steps(shape_, block_k(shape_.dtype));
+    return is_wgmma(t.kernel) && choose_box(shape_).reuse ? steps.main() / 3 + steps.extra_blocks : steps.total();
+  }
+
+  // Whether K can be split so: the last split must have something to do, and each tile a counter.
+  bool can_split(const ConvTile& t, int splits) const {
+    const int64_t all = parts(t);
+    return splits == 1 || (splits > 1 && splits <= all && ceil_div(all, ceil_div(all, splits)) == splits &&
+                           tiles(t) * 4 <= kCounterBytes);
+  }
+
+  int64_t tiles(const ConvTile& t) const {
+    const int64_t rows =
+        is_wgmma(t.kernel) ? choose_box(shape_).tiles() : ceil_div(shape_.n * shape_.p * shape_.q, t.m);
+    return rows * ceil_div(shape_.k, t.n);
+  }
+
+  double cycles(const ConvTile& t, int splits) const {
+    const int64_t sms = device_.multiprocessors, blocks = tiles(t) * splits, per_wave = sms * t.blocks_per_sm;
+    const double rest = blocks % per_wave == 0 ? 0 : wave(t, splits, ceil_div(blocks % per_wave, sms));
+    return blocks / per_wave * wave(t, splits, t.blocks_per_sm) + rest;
+  }
+
+ private:
+  static constexpr double kFixed = 1500;        // launch, filling the pipeline, latency of the epilogue
+  static constexpr double kBytesPerCycle = 40;  // of one multiprocessor to and from L2
+
+  // A wave of blocks, `together` of them on each multiprocessor.
+  double wave(const ConvTile& t, int splits, int64_t together) const {
+    const double busy =
+        static_cast<double>(t.m) * t.n * block_k(shape_.dtype) / (t.fma_per_cycle * rate_factor_) * together;
+    const double step = busy > t.step_latency ? busy : t.step_latency;
+    const int64_t pixels = shape_.n * shape_.p * shape_.q;
+    const double tile_bytes = 4.0 * (pixels < t.m && !is_wgmma(t.kernel) ? pixels : t.m) * t.n * together;
+    const double partial = splits > 1 ? (splits + 1) * tile_bytes / kBytesPerCycle + kFixed / 2 : 0;
+    return kFixed + ceil_div(steps_, splits) * step + tile_bytes / kBytesPerCycle + partial;
+  }
+
+  ConvShape shape_;
+  Device device_;
+  int64_t steps_;
+  double rate_factor_;
+};
+
+inline ConvChoice choose_conv(const ConvShape& s, const Device& device) {
+  if (s.algorithm != 0) return ConvChoice::decode(s.algorithm);
+  if (is_small_input(s)) return {ConvKernel::kSmallInput, 1};
+  constexpr int kMaxSplits = 32;
+  const ConvCost cost(s, device);
+  ConvChoice best;
+  double best_cycles = 0;
+  for (const ConvTile& tile : kConvTiles) {
+    if (is_wgmma(tile.kernel) && !has_wgmma(s, device)) continue;
+    for (int splits = 1; splits <= kMaxSplits; ++splits) {
+      if (!cost.can_split(tile, splits)) continue;
+      const double cycles = cost.cycles(tile, splits);
+      if (best.kernel == ConvKernel::kNone || cycles < best_cycles) best = {tile.kernel, splits}, best_cycles = cycles;
+    }
+  }
+  return best;
+}
+
+// Bytes of workspace: none without a split.
+inline int64_t conv_workspace_bytes(const ConvShape& s, const ConvChoice& choice) {
+  if (choice.splits <= 1) return 0;
+  const ConvTile t = conv_tile(choice.kernel);
+  return kCounterBytes + ConvCost(s, {}).tiles(t) * choice.splits * t.m * t.n * 4;
+}
+
+// The kernels, each instantiated in a .cu file of its own.
+template <class T>
+void run_conv_mma(const Conv& a, const ConvChoice& choice, Exec stream);
+template <class T>
+void run_conv_wgmma(const Conv& a, const ConvChoice& choice, Exec stream);
+template <class T>
+void run_conv_small(const Conv& a, const ConvChoice& choice, Exec stream);
+
+}  // namespace hgfast::cuda

@@ -1,0 +1,7 @@
+#include "cuda/conv_mma.cuh"
+
+namespace hgfast::cuda {
+
+template void run_conv_mma<__nv_bfloat16>(const Conv&, const ConvChoice&, Exec);
+
+}  // namespace hgfast::cuda

@@ -1,0 +1,9 @@
+#include "cuda/max_pool.cuh"
+
+namespace hgfast::cuda {
+
+void max_pool(const MaxPool& p, Exec stream) {
+  dispatch(p.dtype, "max_pool", [&](auto tag) { launch_max_pool<typename decltype(tag)::type>(p, stream); });
+}
+
+}  // namespace hgfast::cuda

@@ -1,0 +1,310 @@
+"""The CUDA convolution kernels, each by its number, against float64: emulated always, on a GPU where there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hgfast import _native
+from hgfast.ops._conv_native import ConvSizes, pack, query
+from tests.emulator import emulated_cuda
+from tests.emulator.build import NoToolkit, toolkit_include
+from tests.tolerances import assert_close
+
+# csrc/cuda/conv_choice.cuh: ConvKernel
+MMA = {"256x128": 2, "128x64": 3, "64x64": 4, "64x32": 5}
+WGMMA = {"256": 6, "192": 7, "128": 8, "64": 9}
+CHOSEN = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """extras: r = residual, u = merged into twice the size, o = into an odd size, 2 = second output, n = no bias, l =
+    linear (no ReLU)."""
+
+    n: int
+    h: int
+    w: int
+    c: int
+    k: int
+    kernel: int = 3
+    stride: int = 1
+    extras: str = ""
+    extra_c: int = 0
+    extra_stride: int = 1
+    dtype: torch.dtype = torch.float16
+    algorithm: int = CHOSEN
+    splits: int = 1
+
+    @property
+    def result(self) -> tuple[int, int]:
+        return -(-self.h // self.stride), -(-self.w // self.stride)
+
+    @property
+    def output(self) -> tuple[int, int]:
+        p, q = self.result
+        odd = int("o" in self.extras)
+        return (2 * p - odd, 2 * q - odd) if "u" in self.extras or odd else (p, q)
+
+
+@pytest.fixture(params=["emulator", "cuda"] if torch.cuda.is_available() else ["emulator"])
+def machine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Device for the tensors; within the test the kernels run there."""
+    try:
+        toolkit_include()
+    except NoToolkit as error:
+        pytest.skip(str(error))
+    with emulated_cuda() if request.param == "emulator" else contextlib.nullcontext():
+        yield "cpu" if request.param == "emulator" else "cuda"
+
+
+def draw(case: Case) -> dict[str, Tensor | None]:
+    """Random arguments, NHWC, rounded to the case's dtype where the kernel sees them in it."""
+    generator = torch.Generator().manual_seed(hash(dataclasses.astuple(case)[:5]) % 1000)
+
+    def normal(*shape: int, scale: float = 1.0, dtype: torch.dtype = case.dtype) -> Tensor:
+        return (torch.randn(*shape, generator=generator) * scale).to(dtype)
+
+    (p, q), (out_h, out_w) = case.result, case.output
+    terms = case.c * case.kernel**2 + case.extra_c
+    merged, second = case.output != case.result, "2" in case.extras
+    extra_size = (p - 1) * case.extra_stride + 1, (q - 1) * case.extra_stride + 1
+    return {
+        "x": normal(case.n, case.h, case.w, case.c),
+        "weight": normal(case.k, case.c, case.kernel, case.kernel, scale=terms**-0.5),
+        "extra_x": normal(case.n, *extra_size, case.extra_c) if case.extra_c else None,
+        "extra_weight": normal(case.k, case.extra_c, scale=terms**-0.5) if case.extra_c else None,
+        "bias": None if "n" in case.extras else normal(case.k, dtype=torch.float32),
+        "residual": normal(case.n, p, q, case.k) if "r" in case.extras else None,
+        "upsample_to": normal(case.n, out_h, out_w, case.k) if merged else None,
+        "scale2": normal(case.k, dtype=torch.float32) if second else None,
+        "shift2": normal(case.k, dtype=torch.float32) if second else None,
+    }
+
+
+def expected(case: Case, arguments: dict[str, Tensor | None], dtype: torch.dtype) -> list[Tensor]:
+    """The outputs by torch's operators in a dtype, NHWC."""
+    a = {name: None if value is None else value.to(dtype) for name, value in arguments.items()}
+
+    def nchw(tensor: Tensor) -> Tensor:
+        return tensor.permute(0, 3, 1, 2)
+
+    v = F.conv2d(nchw(a["x"]), a["weight"], a["bias"], case.stride, case.kernel // 2)
+    if case.extra_c:
+        v = v + F.conv2d(nchw(a["extra_x"]), a["extra_weight"][:, :, None, None], None, case.extra_stride)
+    if a["residual"] is not None:
+        v = v + nchw(a["residual"])
+    if "l" not in case.extras:
+        v = v.relu()
+    if a["upsample_to"] is not None:
+        v = nchw(a["upsample_to"]) + F.interpolate(v, size=case.output)
+    outputs = [v.permute(0, 2, 3, 1)]
+    if a["scale2"] is not None:
+        outputs.append((outputs[0] * a["scale2"] + a["shift2"]).relu())
+    return outputs
+
+
+def run(case: Case, arguments: dict[str, Tensor | None], device: str, in_place: str = "") -> list[Tensor]:
+    """The outputs by the kernel; in_place names the argument whose memory y takes."""
+    a = {name: None if value is None else value.to(device) for name, value in arguments.items()}
+    lib: Any = _native.library(device)
+    handle = _native.exec_handle(a["x"])
+    extra_h, extra_w = (0, 0) if a["extra_x"] is None else a["extra_x"].shape[1:3]
+    sizes = ConvSizes(
+        *(case.n, case.h, case.w, case.c, case.k, case.kernel, case.stride, *case.output),
+        *(extra_h, extra_w, case.extra_c, case.extra_stride),
+        dtype=case.dtype,
+    )
+    needs = query(lib, sizes, handle, case.algorithm and case.algorithm + 16 * case.splits)
+    packed = pack(lib, sizes, needs, a["weight"], a["extra_weight"], handle)
+    y = a[in_place] if in_place else torch.empty(case.n, *case.output, case.k, dtype=case.dtype, device=device)
+    y2 = None if a["scale2"] is None else torch.empty_like(y)
+    workspace = torch.zeros(needs.workspace_bytes, dtype=torch.uint8, device=device)
+    read, write = _native.ptr, _native.inout if in_place else _native.out
+    for _ in range(1 if in_place else 2):  # twice: the first call leaves the workspace's counters ready for the second
+        lib.conv(
+            sizes.native(lib, needs.algorithm),
+            *(read(a["x"]), read(packed), read(a["bias"]), read(a["residual"]), read(a["upsample_to"])),
+            *(read(a["extra_x"]), write(y), read(a["scale2"]), read(a["shift2"]), write(y2)),
+            *(int("l" not in case.extras), _native.inout(workspace), needs.workspace_bytes, handle),
+        )
+    return [y] if y2 is None else [y, y2]
+
+
+def check(case: Case, device: str, in_place: str = "") -> None:
+    if case.algorithm in WGMMA.values() and device == "cuda" and torch.cuda.get_device_capability()[0] != 9:
+        pytest.skip("needs a Hopper GPU")
+    arguments = draw(case)
+    exact, same = expected(case, arguments, torch.float64), expected(case, arguments, case.dtype)
+    for out, reference, rounded in zip(run(case, arguments, device, in_place), exact, same, strict=True):
+        assert_close("conv tf32", out.cpu(), reference, rounded)
+
+
+EPILOGUES = ["", "r", "rl", "n", "u", "ru", "o", "2", "r2", "rul2", "o2"]
+AWKWARD = [(1, 1), (2, 3), (3, 5), (5, 7), (7, 16), (16, 2), (33, 3)]
+WIDTHS = [(8, 8), (24, 16), (16, 24), (64, 136), (72, 64), (128, 40), (40, 17)]
+HALVES = [torch.float16, torch.bfloat16]
+DTYPES = [*HALVES, torch.float32]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", MMA)
+def test_mma(kernel: str, dtype: torch.dtype, machine: str) -> None:
+    epilogues = itertools.cycle(EPILOGUES)
+    for (h, w), (c, k), epilogue in zip(AWKWARD, WIDTHS, epilogues, strict=False):
+        for size, stride in ((3, 1), (1, 1), (3, 2), (1, 2)):
+            check(Case(2, h, w, c, k, size, stride, epilogue, dtype=dtype, algorithm=MMA[kernel]), machine)
+            epilogue = next(epilogues)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("kernel", WGMMA)
+def test_wgmma(kernel: str, dtype: torch.dtype, machine: str) -> None:
+    epilogues = itertools.cycle(EPILOGUES)
+    for (h, w), (c, k), epilogue in zip(AWKWARD, WIDTHS, epilogues, strict=False):
+        for size, stride in ((3, 1), (1, 1), (3, 2), (1, 2)):
+            check(Case(2, h, w, c, k, size, stride, epilogue, dtype=dtype, algorithm=WGMMA[kernel]), machine)
+            epilogue = next(epilogues)
+
+
+@pytest.mark.parametrize(("h", "w"), [(16, 16), (8, 8), (4, 4), (17, 9), (12, 20)])
+def test_wgmma_boxes_and_items(h: int, w: int, machine: str) -> None:
+    """Boxes over lines, columns and images; more items than multiprocessors, so that the rings run across items."""
+    for n, epilogue in ((1, "r"), (3, "ru")):
+        check(Case(n, h, w, 72, 200, 3, 1, epilogue, algorithm=WGMMA["64"]), machine)
+    check(Case(3, h, w, 136, 260, 3, 1, "r2", algorithm=WGMMA["256"]), machine)
+    check(Case(5, h, w, 72, 72, 1, 1, "r", algorithm=WGMMA["64"]), machine)
+
+
+@pytest.mark.parametrize("algorithm", [*MMA.values(), *WGMMA.values()])
+def test_extra_input(algorithm: int, machine: str) -> None:
+    """The 1x1 shortcut, strided or widening, as further K."""
+    for stride, extra_stride, extra_c in ((1, 1, 24), (2, 2, 72), (2, 1, 8), (1, 2, 136)):
+        check(Case(2, 9, 7, 40, 72, 3, stride, "2", extra_c, extra_stride, algorithm=algorithm), machine)
+    check(Case(2, 9, 7, 40, 72, 1, 1, "ru", 24, 1, algorithm=algorithm), machine)
+    check(Case(2, 9, 7, 40, 72, 1, 1, "", 24, 2, algorithm=algorithm), machine)
+
+
+@pytest.mark.parametrize("algorithm", [*MMA.values(), *WGMMA.values()])
+@pytest.mark.parametrize("splits", [2, 3, 5])
+def test_split_k(algorithm: int, splits: int, machine: str) -> None:
+    check(Case(1, 4, 4, 136, 72, 3, 1, "r", algorithm=algorithm, splits=splits), machine)
+    check(Case(2, 9, 7, 136, 72, 3, 2, "u2", 24, 1, algorithm=algorithm, splits=splits), machine)
+
+
+def test_split_k_is_deterministic(machine: str) -> None:
+    case = Case(2, 6, 6, 264, 72, algorithm=MMA["64x64"], splits=5)
+    arguments = draw(case)
+    first = run(case, arguments, machine)[0]
+    for order in ("reverse", "shuffled"):
+        with emulated_cuda(order=order) if machine == "cpu" else contextlib.nullcontext():
+            assert torch.equal(run(case, arguments, machine)[0], first)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_few_channels(dtype: torch.dtype, machine: str) -> None:
+    """The stem, and other widths that are no multiple of 8."""
+    for (c, k, kernel, stride), epilogue in zip(
+        [(3, 128, 7, 2), (3, 64, 7, 1), (17, 24, 1, 1), (17, 17, 3, 1), (1, 8, 5, 3), (3, 17, 3, 2)],
+        EPILOGUES,
+        strict=False,
+    ):
+        for h, w in ((1, 1), (9, 21), (33, 6)):
+            check(Case(2, h, w, c, k, kernel, stride, epilogue, dtype=dtype), machine)
+
+
+@pytest.mark.parametrize("algorithm", [MMA["64x64"], MMA["256x128"], WGMMA["64"], WGMMA["256"]])
+def test_in_place(algorithm: int, machine: str) -> None:
+    """y in the memory of the residual, or of what it is merged into."""
+    for splits in (1, 3):
+        case = Case(2, 7, 9, 72, 72, 3, 1, "r", algorithm=algorithm, splits=splits)
+        check(case, machine, "residual")
+        check(dataclasses.replace(case, extras="ru2"), machine, "upsample_to")
+
+
+def test_schedules(machine: str) -> None:
+    """Other orders of threads and of asynchronous copies."""
+    if machine != "cpu":
+        pytest.skip("the emulator's schedules")
+    for order, asynchronous in itertools.product(("reverse", "shuffled"), ("eager", "mixed")):
+        with emulated_cuda(order=order, asynchronous=asynchronous):
+            for algorithm in (*MMA.values(), *WGMMA.values()):
+                check(Case(3, 9, 17, 136, 72, 3, 1, "r2", 24, 1, algorithm=algorithm), machine)
+
+
+@pytest.mark.parametrize("algorithm", [MMA["256x128"], MMA["64x32"], WGMMA["64"], WGMMA["256"]])
+def test_checked_memory(algorithm: int) -> None:
+    """With every access checked: bounds, uninitialised reads, races."""
+    try:
+        toolkit_include()
+    except NoToolkit as error:
+        pytest.skip(str(error))
+    with emulated_cuda("check"):
+        check(Case(2, 5, 9, 72, 40, 3, 1, "r2", 24, 1, algorithm=algorithm), "cpu")
+        check(Case(2, 5, 9, 72, 40, 3, 2, "u", algorithm=algorithm, splits=3), "cpu")
+
+
+@pytest.mark.parametrize("batch", [1, 8, 64])
+def test_choice_fits_hourglass(batch: int, machine: str) -> None:
+    """Every layer gets a kernel; small levels are split, large ones are not; the workspace stays small."""
+    lib: Any = _native.library(machine)
+    for c, k, kernel, stride, size in [
+        (3, 128, 7, 2, 256),
+        (256, 256, 3, 1, 64),
+        (384, 384, 3, 1, 4),
+        (256, 17, 1, 1, 64),
+    ]:
+        needs = query(lib, ConvSizes(batch, size, size, c, k, kernel, stride, dtype=torch.bfloat16), 0)
+        assert needs.kernel != "none"
+        assert needs.workspace_bytes < 64 << 20
+        assert (needs.workspace_bytes > 0) == (needs.algorithm >= 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"c": 12, "k": 8, "kernel": 7}, "multiples of 8"),
+        ({"c": 8, "kernel": 5}, "multiples of 8"),
+        ({"n": 0}, "sizes must be positive"),
+        ({"n": 1 << 20, "h": 64, "w": 64}, r"below 2\^31 elements"),
+    ],
+)
+def test_refused_shapes(change: dict[str, int], message: str, machine: str) -> None:
+    lib: Any = _native.library(machine)
+    sizes = ConvSizes(
+        **{"n": 1, "h": 4, "w": 4, "c": 8, "k": 8, "kernel": 3, "stride": 1, **change}, dtype=torch.float16
+    )
+    with pytest.raises(ValueError, match=message):
+        query(lib, sizes, 0)
+
+
+def test_refused_algorithms(machine: str) -> None:
+    for algorithm, splits, dtype in (
+        (1, 1, torch.float16),
+        (4, 99, torch.float16),
+        (6, 1, torch.float32),
+        (15, 1, torch.float16),
+    ):
+        case = Case(1, 4, 4, 64, 64, dtype=dtype, algorithm=algorithm, splits=splits)
+        with pytest.raises(ValueError, match="does not take this shape"):
+            run(case, draw(case), machine)
+
+
+def test_nan_and_infinity_pass_through(machine: str) -> None:
+    case = Case(1, 3, 3, 8, 8, 1, 1, "r", algorithm=MMA["64x32"])
+    arguments = draw(case)
+    residual = arguments["residual"]
+    assert residual is not None
+    residual[0, 0, 0, :3] = torch.tensor([math.nan, math.inf, -math.inf])
+    out = run(case, arguments, machine)[0].cpu()
+    assert out[0, 0, 0, 0].isnan() and out[0, 0, 0, 1] == math.inf and out[0, 0, 0, 2] == 0
+    assert out[0, 1:].isfinite().all()

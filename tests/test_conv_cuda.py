@@ -14,10 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hgfast import _native
+from hgfast import _native, models
+from hgfast.frozen.build import build_graph
+from hgfast.frozen.freeze import TOLERANCE
+from hgfast.frozen.model import FrozenModel
 from hgfast.ops._conv_native import ConvSizes, pack, query
 from tests.emulator import emulated_cuda
 from tests.emulator.build import NoToolkit, toolkit_include
+from tests.recipe import apply_recipe
 from tests.tolerances import assert_close
 
 # csrc/cuda/conv_choice.cuh: ConvKernel
@@ -211,6 +215,14 @@ def test_split_k_is_deterministic(machine: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", MMA)
+def test_odd_channels(kernel: str, dtype: torch.dtype, machine: str) -> None:
+    """Widths that are no multiple of 16 bytes, of the input or of the extra one; a 5x5 filter of stride 3."""
+    for c, size, stride, extra_c in ((21, 3, 1, 0), (33, 3, 2, 24), (16, 1, 1, 17), (70, 5, 3, 3)):
+        check(Case(2, 9, 7, c, 17, size, stride, "r", extra_c, dtype=dtype, algorithm=MMA[kernel]), machine)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_few_channels(dtype: torch.dtype, machine: str) -> None:
     """The stem, and other widths that are no multiple of 8."""
     for (c, k, kernel, stride), epilogue in zip(
@@ -272,8 +284,7 @@ def test_choice_fits_hourglass(batch: int, machine: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"c": 12, "k": 8, "kernel": 7}, "multiples of 8"),
-        ({"c": 8, "kernel": 5}, "multiples of 8"),
+        ({"c": 12, "k": 8, "kernel": 7}, "take a kernel up to 5"),
         ({"n": 0}, "sizes must be positive"),
         ({"n": 1 << 20, "h": 64, "w": 64}, r"below 2\^31 elements"),
     ],
@@ -299,6 +310,19 @@ def test_refused_algorithms(machine: str) -> None:
             run(case, draw(case), machine)
 
 
+@pytest.mark.parametrize("algorithm", [CHOSEN, MMA["64x64"], WGMMA["128"]])
+def test_unaligned_tensors(algorithm: int, machine: str) -> None:
+    """Dense tensors that start at an odd element of their storage."""
+    case = Case(2, 5, 6, 24, 40, 3, 1, "r2", 16, 1, algorithm=algorithm)
+    arguments = draw(case)
+    for name, value in arguments.items():
+        if value is not None:
+            arguments[name] = torch.cat([value.new_zeros(1), value.flatten()])[1:].view(value.shape)
+    exact, same = expected(case, arguments, torch.float64), expected(case, arguments, case.dtype)
+    for out, reference, rounded in zip(run(case, arguments, machine), exact, same, strict=True):
+        assert_close("conv tf32", out.cpu(), reference, rounded)
+
+
 def test_nan_and_infinity_pass_through(machine: str) -> None:
     case = Case(1, 3, 3, 8, 8, 1, 1, "r", algorithm=MMA["64x32"])
     arguments = draw(case)
@@ -308,3 +332,23 @@ def test_nan_and_infinity_pass_through(machine: str) -> None:
     out = run(case, arguments, machine)[0].cpu()
     assert out[0, 0, 0, 0].isnan() and out[0, 0, 0, 1] == math.inf and out[0, 0, 0, 2] == 0
     assert out[0, 1:].isfinite().all()
+
+
+NETWORKS = {
+    "mmpose": lambda: models.HourglassPose(17, 2, 2, (8, 16, 24), (1, 2, 1), 16, (8, 8), "reference"),
+    "princeton": lambda: models.StackedHourglass(2, 32, 17, 0, (16, 32), "reference"),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("family", NETWORKS)
+def test_whole_networks(family: str, dtype: torch.dtype, machine: str) -> None:
+    """A frozen network: every call through these kernels, twice in the same workspace."""
+    model = apply_recipe(NETWORKS[family](), 7).eval()
+    frozen = FrozenModel(build_graph(model), dtype, torch.device(machine))
+    for seed in (0, 1):
+        images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed)).to(dtype)
+        with torch.no_grad():
+            exact = model.double()(images.double())
+        for ours, reference in zip(frozen(images.to(machine)), exact, strict=True):
+            assert (ours.cpu().double() - reference).norm() <= max(TOLERANCE[dtype], 1e-2) * reference.norm()

@@ -6,12 +6,6 @@
 
 #include "common/ops.h"
 
-#define HGFAST_IS_cpu 1
-#define HGFAST_IS_cuda 0
-#define HGFAST_PASTE(a, b) a##b
-#define HGFAST_PASTE_EXPANDED(a, b) HGFAST_PASTE(a, b)
-#define HGFAST_BACKEND_IS_CPU HGFAST_PASTE_EXPANDED(HGFAST_IS_, HGFAST_BACKEND)
-
 namespace hgfast::HGFAST_BACKEND {
 
 namespace py = pybind11;

@@ -1,8 +1,6 @@
 // Bindings of the fused convolution and of the pooling of frozen networks. A shape is an object of its own, made once.
 #include "bindings/bindings.h"
 
-#if HGFAST_BACKEND_IS_CPU  // CUDA kernels are still to come
-
 namespace hgfast::HGFAST_BACKEND {
 namespace {
 
@@ -49,5 +47,3 @@ void bind_conv(py::module_& m) {
 }
 
 }  // namespace hgfast::HGFAST_BACKEND
-
-#endif

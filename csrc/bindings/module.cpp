@@ -5,9 +5,7 @@ PYBIND11_MODULE(HGFAST_MODULE, m) {
   using namespace hgfast::HGFAST_BACKEND;
   m.doc() = "Kernels of hgfast; call them through hgfast.ops.";
   bind_backend_info(m);
-#if HGFAST_BACKEND_IS_CPU
   bind_conv(m);
-#endif
   bind_merge(m);
   bind_targets(m);
   bind_norm(m);

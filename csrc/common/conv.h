@@ -43,7 +43,7 @@ struct Conv {
   const float* shift2 = nullptr;      // (k), with y2
   void* y2 = nullptr;                 // (n, out_h, out_w, k) or null
   int64_t relu = 0;
-  void* workspace = nullptr;  // 64-byte aligned
+  void* workspace = nullptr;  // 64-byte aligned; on CUDA zero before its first call, and left fit for the next
   int64_t workspace_bytes = 0;
 };
 

@@ -1,7 +1,7 @@
 // The fused convolution on CUDA: checks, choice of the kernel (cuda/conv_choice.cuh), dispatch by dtype.
 //
-// Takes float16, bfloat16 and float32 (computed in tf32); C and extra C multiples of 8, or few channels (conv_small);
-// any K; kernel 1 or 3 (conv_small: up to 7), padding (kernel - 1) / 2; tensors below 2^31 elements.
+// Takes float16, bfloat16 and float32 (computed in tf32), any C, extra C and K (multiples of 8 are fast), kernel 1, 3
+// or 5 (7 with few channels: conv_small), padding (kernel - 1) / 2, any stride; tensors below 2^31 elements.
 #pragma once
 
 #include "cuda/conv_choice.cuh"
@@ -12,9 +12,8 @@ namespace hgfast::cuda {
 inline void check_conv_shape(const ConvShape& s) {
   HGFAST_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0 && s.k > 0, "conv: sizes must be positive, got n ", s.n, ", h ",
                s.h, ", w ", s.w, ", c ", s.c, ", k ", s.k);
-  HGFAST_CHECK(is_small_input(s) || (s.c % 8 == 0 && s.extra_c % 8 == 0 && (s.kernel == 1 || s.kernel == 3)),
-               "conv: CUDA kernels take c and extra_c that are multiples of 8 with kernel 1 or 3, or kernel^2 c <= ",
-               kSmallTerms, "; got kernel ", s.kernel, ", c ", s.c, ", extra_c ", s.extra_c);
+  HGFAST_CHECK(is_small_input(s) || s.kernel <= kMaxMmaKernel, "conv: CUDA kernels take a kernel up to ", kMaxMmaKernel,
+               ", or kernel^2 c <= ", kSmallTerms, "; got kernel ", s.kernel, ", c ", s.c);
   HGFAST_CHECK(s.p == (s.h - 1) / s.stride + 1 && s.q == (s.w - 1) / s.stride + 1, "conv: p, q must be ",
                (s.h - 1) / s.stride + 1, ", ", (s.w - 1) / s.stride + 1, ", got ", s.p, ", ", s.q);
   constexpr int64_t kLimit = int64_t{1} << 31;
@@ -34,7 +33,7 @@ inline void check_conv(const Conv& a, const ConvChoice& choice) {
       "conv: extra_h, extra_w, extra_stride do not give p, q = ", s.p, ", ", s.q);
   const bool small = choice.kernel == ConvKernel::kSmallInput;
   HGFAST_CHECK(small == is_small_input(s) && (small || conv_tile(choice.kernel).kernel != ConvKernel::kNone) &&
-                   (!is_wgmma(choice.kernel) || has_wgmma(s, current_device())) &&
+                   (!is_wgmma(choice.kernel) || takes_wgmma(s, current_device())) &&
                    (small ? choice.splits == 1 : ConvCost(s, {}).can_split(conv_tile(choice.kernel), choice.splits)),
                "conv: algorithm ", s.algorithm, " does not take this shape, dtype or device");
   HGFAST_CHECK(conv_workspace_bytes(s, choice) <= a.workspace_bytes, "conv: workspace must have ",
@@ -52,8 +51,10 @@ void run_conv(const Conv& a, const ConvChoice& choice, Exec stream) {
 
 inline void launch_conv(const Conv& a, Exec stream) {
   check_conv_shape(a.shape);
-  const ConvChoice choice = choose_conv(a.shape, current_device());
+  ConvChoice choice = choose_conv(a.shape, current_device());
   check_conv(a, choice);
+  // The choice knows only the shape. TMA needs 16-byte addresses; both kernels read the same packed weights.
+  if (is_wgmma(choice.kernel) && !are_aligned(a.x, a.extra_x)) choice = {ConvKernel::kMma128x64, 1};
   dispatch(a.shape.dtype, "conv", [&](auto tag) { run_conv<typename decltype(tag)::type>(a, choice, stream); });
 }
 

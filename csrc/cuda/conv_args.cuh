@@ -12,6 +12,7 @@ template <class T>
 struct ConvInput {
   const T* x;
   int h, w, c, stride;
+  bool vectors;  // 16-byte accesses allowed
 };
 
 template <class T>
@@ -27,8 +28,8 @@ struct ConvArgs {
 template <class T>
 ConvEpilogue<T> make_epilogue(const Conv& a) {
   const ConvShape& s = a.shape;
-  auto aligned = [](auto... pointers) { return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...); };
-  const bool packed = s.k % kVector == 0 && aligned(a.bias, a.residual, a.upsample_to, a.y, a.y2, a.scale2, a.shift2);
+  const bool packed =
+      s.k % kVector == 0 && are_aligned(a.bias, a.residual, a.upsample_to, a.y, a.y2, a.scale2, a.shift2);
   const Write<T> write{{static_cast<T*>(a.y), static_cast<T*>(a.y2), a.scale2, a.shift2},
                        static_cast<const T*>(a.upsample_to),
                        static_cast<int>(s.p),
@@ -50,8 +51,8 @@ template <class T>
 ConvArgs<T> make_conv_args(const Conv& a, const ConvChoice& choice) {
   const ConvShape& s = a.shape;
   auto input = [](const void* x, int64_t h, int64_t w, int64_t c, int64_t stride) {
-    return ConvInput<T>{static_cast<const T*>(x), static_cast<int>(h), static_cast<int>(w), static_cast<int>(c),
-                        static_cast<int>(stride)};
+    return ConvInput<T>{static_cast<const T*>(x), static_cast<int>(h),      static_cast<int>(w),
+                        static_cast<int>(c),      static_cast<int>(stride), c % kChunkK<T> == 0 && are_aligned(x)};
   };
   const ConvSteps steps(s, kBlockK<T>);
   return {input(a.x, s.h, s.w, s.c, s.stride),

@@ -11,6 +11,12 @@ namespace hgfast::cuda {
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Do all of these start at 16 bytes? Null does.
+template <class... Pointers>
+bool are_aligned(Pointers... pointers) {
+  return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
+}
+
 enum class ConvKernel : int {
   kNone = 0,
   kSmallInput = 1,  // cuda/conv_small.cuh
@@ -93,10 +99,13 @@ constexpr ConvTile conv_tile(ConvKernel kernel) {
 
 constexpr bool is_wgmma(ConvKernel kernel) { return kernel >= ConvKernel::kWgmma256 && kernel <= ConvKernel::kWgmma64; }
 
-// Whether this build has sm_90a code, and the device runs it.
-inline bool has_wgmma(const ConvShape& s, const Device& device) {
+constexpr int kMaxMmaKernel = 5;  // 25 taps in a mask of 32 bits
+
+// Whether this build has sm_90a code, the device runs it, and TMA can address the tensors.
+inline bool takes_wgmma(const ConvShape& s, const Device& device) {
 #if defined(HGFAST_SM90A) || defined(HGFAST_EMULATOR)
-  return device.major == 9 && s.dtype != DType::kFloat32;
+  return device.major == 9 && s.dtype != DType::kFloat32 && s.c % 8 == 0 && s.extra_c % 8 == 0 && s.kernel <= 3 &&
+         s.stride <= 2 && s.extra_stride <= 2;
 #else
   return false;
 #endif
@@ -164,7 +173,7 @@ inline ConvChoice choose_conv(const ConvShape& s, const Device& device) {
   ConvChoice best;
   double best_cycles = 0;
   for (const ConvTile& tile : kConvTiles) {
-    if (is_wgmma(tile.kernel) && !has_wgmma(s, device)) continue;
+    if (is_wgmma(tile.kernel) && !takes_wgmma(s, device)) continue;
     for (int splits = 1; splits <= kMaxSplits; ++splits) {
       if (!cost.can_split(tile, splits)) continue;
       const double cycles = cost.cycles(tile, splits);

@@ -1,4 +1,4 @@
-// Convolution as implicit GEMM on mma.sync (sm_80 and newer): 1x1 and 3x3, any stride, with the extra 1x1 input as
+// Convolution as implicit GEMM on mma.sync (sm_80 and newer): 1x1, 3x3 and 5x5, any stride, with the extra 1x1 input as
 // further K, split-K, and all epilogues of cuda/conv_epilogue.cuh.
 //
 // GEMM: rows are result pixels (n, p, q), columns output channels, K = taps x C (+ extra C) in steps of 128 bytes
@@ -9,8 +9,9 @@
 // the split of K.
 // FLOPs: 2 n p q k (kernel^2 c + extra_c), rounded up to tiles. Bytes: x and residual and y once, weights per row of
 // tiles through L2; each input pixel is fetched kernel^2 times from L1/L2.
-// Limits: C, extra C multiples of 8; tensors below 2^31 elements; float32 runs as tf32.
-// Status: compiled and run under the host emulator; not yet run on a GPU.
+// Limits: kernel up to 5 (a mask of taps), tensors below 2^31 elements; float32 runs as tf32. Any C and extra C, but
+// those that are no multiple of 16 bytes are gathered element by element: meant for the 17 channels of a head. Status:
+// compiled and run under the host emulator; not yet run on a GPU.
 #pragma once
 
 #include "cuda/conv_args.cuh"
@@ -81,18 +82,32 @@ struct ConvLoader {
     }
   }
 
-  // Issues the copies of the next step into the stage at shared address `stage`.
-  HG_DEV void load(uint32_t stage) {
+  // One chunk of a pixel whose channels are no multiple of 16 bytes, or do not start at one.
+  HG_DEV void gather(unsigned char* to, const T* from, int count) const {
+    struct alignas(16) {
+      T v[kChunkK<T>];
+    } values;
+#pragma unroll
+    for (int e = 0; e < kChunkK<T>; ++e) values.v[e] = e < count ? from[e] : from_float<T>(0.f);
+    *reinterpret_cast<decltype(values)*>(to) = values;
+  }
+
+  // Issues the copies of the next step into a stage.
+  HG_DEV void load(unsigned char* stage) {
     const ConvInput<T>& in = is_extra() ? a.extra : a.input;
     const int kernel = is_extra() ? 1 : a.kernel;
     const int channel = block * kBlockK<T> + chunk * kChunkK<T>;
     const T* from = in.x + (tap / kernel * in.w + tap % kernel) * in.c + channel;
+    const uint32_t stage_a = ptx::smem_u32(stage), stage_b = stage_a + Tile::kTileM * kRowBytes;
 #pragma unroll
     for (int i = 0; i < kRowsA; ++i) {
       const bool valid = (taps[i] >> tap & 1) != 0 && channel < in.c;
-      ptx::cp_async16(stage + swizzled(row + i * kRowStep, chunk), valid ? from + offset[i] : in.x, valid ? 16 : 0);
+      const uint32_t at = swizzled(row + i * kRowStep, chunk);
+      if (in.vectors)
+        ptx::cp_async16(stage_a + at, valid ? from + offset[i] : in.x, valid ? 16 : 0);
+      else
+        gather(stage + at, from + offset[i], valid ? in.c - channel : 0);
     }
-    const uint32_t stage_b = stage + Tile::kTileM * kRowBytes;
     const int row_elements = a.steps.total() * kBlockK<T>;
     const T* weights = a.weight + step * kBlockK<T> + chunk * kChunkK<T>;
 #pragma unroll
@@ -118,25 +133,24 @@ struct ConvLoader {
 
 // acc += the tile's sums over K steps [first, last). The first kStages - 1 rounds only fill the pipeline.
 template <class T, class Tile, int kI, int kJ>
-HG_DEV void conv_mma_mainloop(const ConvArgs<T>& a, uint32_t smem, int first, int last, int row_a, int row_b, int lane,
-                              float (&acc)[kI][kJ][4]) {
+HG_DEV void conv_mma_mainloop(const ConvArgs<T>& a, unsigned char* smem, int first, int last, int row_a, int row_b,
+                              int lane, float (&acc)[kI][kJ][4]) {
   constexpr int kAhead = Tile::kStages - 1;
   ConvLoader<T, Tile> loader(a, blockIdx.y, blockIdx.x, first);
-  uint32_t read = smem, write = smem;
-  auto next = [&](uint32_t& stage) {
-    stage = stage == smem + kAhead * Tile::kStageBytes ? smem : stage + Tile::kStageBytes;
-  };
+  int read = 0, write = 0;  // bytes from smem
+  auto next = [](int& stage) { stage = stage == kAhead * Tile::kStageBytes ? 0 : stage + Tile::kStageBytes; };
 #pragma unroll 1
   for (int step = first - kAhead; step < last; ++step) {
     if (step >= first) {
       ptx::cp_async_wait<kAhead - 1>();
       __syncthreads();
     }
-    if (step + kAhead < last) loader.load(write);
+    if (step + kAhead < last) loader.load(smem + write);
     ptx::cp_async_commit();
     next(write);
     if (step >= first) {
-      multiply_tiles<T>(acc, read, row_a, read + Tile::kTileM * kRowBytes, row_b, lane);
+      const uint32_t tile = ptx::smem_u32(smem) + read;
+      multiply_tiles<T>(acc, tile, row_a, tile + Tile::kTileM * kRowBytes, row_b, lane);
       next(read);
     }
   }
@@ -155,7 +169,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kMinBlocks)
   const int first = blockIdx.z * a.split.steps_per_split;
   const int last = min(first + a.split.steps_per_split, a.steps.total());
   float acc[kI][kJ][4] = {};
-  conv_mma_mainloop<T, Tile>(a, ptx::smem_u32(smem), first, last, row_a, row_b, lane, acc);
+  conv_mma_mainloop<T, Tile>(a, smem, first, last, row_a, row_b, lane, acc);
 
   const int m0 = blockIdx.y * Tile::kTileM + row_a, n0 = blockIdx.x * Tile::kTileN + row_b;
   auto& rows = reinterpret_cast<float (&)[kI][kJ * 4]>(acc);

@@ -41,7 +41,7 @@ class FrozenModel(nn.Module):
         self.graph, self.dtype, self.device = graph, dtype, torch.device(device)
         self.cuda_graph, self.batch_sizes = cuda_graph, None if batch_sizes is None else tuple(batch_sizes)
         self._lib = _native.library(self.device.type)
-        if self._lib is None or not hasattr(self._lib, "conv"):
+        if self._lib is None:
             raise RuntimeError(f"freeze: there are no kernels for {self.device}: {_native.cuda_missing_reason()}")
         self._weights = Weights(graph, dtype, self.device)
         self._plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()

@@ -67,7 +67,7 @@ class Plan:
         threads = _native.exec_handle(self.arena) if self.device.type == "cpu" else 1
         needed = {i: query(lib, sizes, threads) for i, sizes in sized.items()}
         self.workspace_bytes = max((needs.workspace_bytes for needs in needed.values()), default=0)
-        self.workspace = torch.empty(self.workspace_bytes, dtype=torch.uint8, device=self.device)
+        self.workspace = torch.zeros(self.workspace_bytes, dtype=torch.uint8, device=self.device)
         self.steps = [
             self._conv(i, call, sized[i], needed[i]) if isinstance(call, ConvCall) else self._pool(i, call)
             for i, call in enumerate(graph.calls)

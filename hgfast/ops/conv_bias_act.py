@@ -43,7 +43,8 @@ def conv_bias_act(
 
     Returns:
         (N, K, P, Q), or (N, K, P', Q'); in channels_last where the kernel ran. The kernels take float32 (on CUDA the
-        half types too); other dtypes give the same by torch's own operators. Differentiable.
+        half types too, and float32 in tf32 where `torch.backends.cudnn.allow_tf32` is set); other dtypes give the same
+        by torch's own operators. Differentiable.
 
     Raises:
         TypeError: an argument is no floating-point tensor, or dtypes differ.
@@ -94,9 +95,9 @@ def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *rest
         return "empty"
     if upsample_to is not None and sizes.result != (-(-sizes.out_h // 2), -(-sizes.out_w // 2)):
         return f"result of size {sizes.result} is not half of upsample_to's {sizes.output}, rounded up"
+    if _native.on_cuda(x) and x.dtype == torch.float32 and not torch.backends.cudnn.allow_tf32:
+        return "the CUDA kernels compute float32 in tf32, which torch.backends.cudnn.allow_tf32 forbids"
     lib = _native.library(x.device.type)
-    if not hasattr(lib, "conv_query"):
-        return f"no {x.device.type} kernel"
     try:
         query(lib, sizes, 1)
     except ValueError as error:
@@ -134,7 +135,8 @@ def _kernel(
     residual, upsample_to = _nhwc(residual), _nhwc(upsample_to)
     bias = None if bias is None else bias.float().contiguous()
     y = _empty(x, sizes)
-    workspace = torch.empty(needs.workspace_bytes, dtype=torch.uint8, device=x.device)
+    make = torch.zeros if _native.on_cuda(x) else torch.empty  # csrc/common/conv.h: workspace
+    workspace = make(needs.workspace_bytes, dtype=torch.uint8, device=x.device)
     lib.conv(
         sizes.native(lib, needs.algorithm),
         *(_native.ptr(t) for t in (x, packed, bias, residual, upsample_to, None)),

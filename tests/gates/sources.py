@@ -18,6 +18,7 @@ class Source:
     headers: tuple[str, ...] = ()
 
 
+CONV = "tests/test_conv_cuda.py"
 SOURCES = {
     "upsample_add.cu": Source("tests/test_upsample_add.py -k forward|gradient", ("wide",), ("pack.cuh",)),
     "gaussian_heatmaps.cu": Source("tests/test_gaussian_heatmaps.py", ("wide_store",)),
@@ -29,6 +30,17 @@ SOURCES = {
     "decode_heatmaps.cu": Source(
         "tests/test_decode_heatmaps.py", ("wide_load",), ("decode_blur.cuh", "decode_peak.cuh", "heatmap_reader.cuh")
     ),
+    "conv.cu": Source(f"{CONV} -k refused|unaligned", (), ("conv_choice.cuh", "conv_pack.cuh", "device.cuh")),
+    "conv_small.cu": Source(f"{CONV} -k few_channels", ("mma", "wide_store")),
+    "conv_mma.cu": Source(
+        f"{CONV} -k mma|split|odd",
+        ("mma", "wide"),
+        ("conv_args.cuh", "conv_epilogue.cuh", "conv_splitk.cuh", "mma.cuh", "swizzle.cuh"),
+    ),
+    "conv_wgmma.cu": Source(
+        f"{CONV} -k wgmma|split|extra", ("wgmma",), ("conv_box.cuh", "conv_wgmma_args.cuh", "tensor_map.cuh")
+    ),
+    "max_pool.cu": Source("tests/test_max_pool.py", ("wide",)),
 }
 
 # name -> architecture -> patterns of SASS instructions, each of which must occur in the file's code

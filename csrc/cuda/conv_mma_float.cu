@@ -1,7 +1,0 @@
-#include "cuda/conv_mma.cuh"
-
-namespace hgfast::cuda {
-
-template void run_conv_mma<float>(const Conv&, const ConvChoice&, Exec);
-
-}  // namespace hgfast::cuda

@@ -1,7 +1,0 @@
-#include "cuda/conv_wgmma.cuh"
-
-namespace hgfast::cuda {
-
-template void run_conv_wgmma<__half>(const Conv&, const ConvChoice&, Exec);
-
-}  // namespace hgfast::cuda

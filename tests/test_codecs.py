@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hgfast.codecs import MSRAHeatmap, NewellHeatmap, UDPHeatmap
+from hgfast.ops import flip_merge
 
 DATA = Path(__file__).parent / "data"
 
@@ -32,31 +33,81 @@ def sizes(data, case):
 
 
 @pytest.mark.parametrize("case", ["s2_64", "s3_96", "s2_96", "s2_48x64"])
-def test_targets(encoded, case):
+def test_targets(encoded, device, case):
     sigma = float(encoded[f"{case}_sigma"][0])
-    points, visible = (torch.from_numpy(encoded[f"{case}_{name}"])[None] for name in ("kpt", "vis"))
+    points, visible = (torch.from_numpy(encoded[f"{case}_{name}"])[None].to(device) for name in ("kpt", "vis"))
     for name, codec in (
         ("msra", MSRAHeatmap(*sizes(encoded, case), sigma)),
         ("udp", UDPHeatmap(*sizes(encoded, case), sigma)),
         ("unbiased", MSRAHeatmap(*sizes(encoded, case), sigma, unbiased=True)),
     ):
-        heatmaps, weights = codec.encode(points, visible)
+        heatmaps, weights = (out[0].cpu() for out in codec.encode(points, visible))
         which = encoded.get(f"{case}_{name}_which", slice(None))
-        np.testing.assert_allclose(heatmaps[0][which], encoded[f"{case}_{name}_hm"], atol=2e-6)
-        np.testing.assert_array_equal(weights[0], encoded[f"{case}_{name}_weight"])
+        np.testing.assert_allclose(heatmaps[which], encoded[f"{case}_{name}_hm"], rtol=0, atol=2e-7)
+        np.testing.assert_array_equal(weights, encoded[f"{case}_{name}_weight"])
+        if name == "unbiased":
+            flat = heatmaps.flatten(1).double()
+            stats = torch.stack((flat.sum(1), flat.amax(1), (flat > 0).sum(1), flat.argmax(1)), 1)
+            np.testing.assert_allclose(stats[:, :2], encoded[f"{case}_{name}_stats_f64"][:, :2], rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(stats[:, 3], encoded[f"{case}_{name}_stats_f64"][:, 3])
 
 
-@pytest.mark.parametrize("case", ["g64", "g96", "g48x64"])
-def test_keypoints(decoded, case):
-    maps = torch.from_numpy(decoded[f"{case}_hm"])[None]
+@pytest.mark.parametrize(("name", "side"), [("gen", 64), ("gen96", 96)])
+def test_newell_targets(device, name, side):
+    data = load("princeton_encode.npz")
+    points = torch.from_numpy(data[f"{name}_kp_f64"][None, :, :2]).to(device)
+    codec = NewellHeatmap((side, side), (side, side))  # the peer's joints are in heatmap pixels
+    heatmaps, _ = codec.encode(points, torch.ones(points.shape[:2], device=device))
+    np.testing.assert_allclose(heatmaps[0].cpu(), data[f"{name}_hm"], rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("case", ["g64", "n64", "g96", "g48x64", "edge24x20"])
+def test_keypoints_of_the_quarter_step(decoded, device, case):
+    maps = torch.from_numpy(decoded[f"{case}_hm"])[None].to(device)
+    found, scores = MSRAHeatmap(*sizes(decoded, case), 2).decode(maps)
+    np.testing.assert_array_equal(found[0].cpu(), decoded[f"{case}_msra_kpt"])
+    np.testing.assert_array_equal(scores[0].cpu(), decoded[f"{case}_max_val"])
+
+
+LOG_CASES = [(case, 11) for case in ("g64", "n64", "g96", "g48x64", "edge24x20")] + [("g64", 17), ("g96", 17)]
+
+
+@pytest.mark.parametrize(("case", "blur"), LOG_CASES)
+@pytest.mark.parametrize("name", ["dark", "udp"])
+def test_keypoints_of_logarithms(decoded, device, name, case, blur):
+    maps = torch.from_numpy(decoded[f"{case}_hm"])[None].to(device)
     size = sizes(decoded, case)
-    found, scores = MSRAHeatmap(*size, 2).decode(maps)
-    np.testing.assert_allclose(found[0], decoded[f"{case}_msra_kpt"], rtol=1e-6)
-    np.testing.assert_array_equal(scores[0], decoded[f"{case}_max_val"])
-    good = decoded[f"{case}_max_val"] > 0
-    for name, codec in (("dark", MSRAHeatmap(*size, 2, unbiased=True)), ("udp", UDPHeatmap(*size, 2))):
-        found, _ = codec.decode(maps)
-        np.testing.assert_allclose(found[0][good], decoded[f"{case}_{name}_k11_kpt"][good], atol=2e-2)
+    codec = UDPHeatmap(*size, blur_kernel_size=blur)
+    if name == "dark":
+        codec = MSRAHeatmap(*size, 2, unbiased=True, blur_kernel_size=blur)
+    found, scores = (out[0].cpu().numpy() for out in codec.decode(maps))
+    np.testing.assert_array_equal(scores, decoded[f"{case}_max_val"])
+    sensitivity = decoded[f"{case}_{name}_k{blur}_sens"]
+    decided = (scores > 0) & (sensitivity <= 0.05)
+    error = np.abs(found - decoded[f"{case}_{name}_k{blur}_kpt"]).max(-1) / np.max(np.divide(*size))
+    assert decided.any() and (error <= np.maximum(1e-3, 20 * sensitivity))[decided].all()
+    np.testing.assert_allclose(
+        found[scores <= 0], np.broadcast_to(-codec.decode_scale(), (4, 2))[: (scores <= 0).sum()]
+    )
+
+
+def test_flip_test_to_the_picture(device):
+    generator = torch.Generator().manual_seed(0)
+    maps, flipped = (torch.rand(2, 4, 16, 12, generator=generator).to(device) for _ in range(2))
+    matrix = torch.randn(2, 2, 3, generator=generator, dtype=torch.float64).to(device)
+    for codec in (
+        MSRAHeatmap((48, 64), (12, 16), 2),
+        UDPHeatmap((48, 64), (12, 16)),
+        NewellHeatmap((48, 64), (12, 16)),
+    ):
+        plain, scores = codec.decode_flip(maps, flipped, [1, 0, 3, 2])
+        merged = flip_merge(maps, flipped, [1, 0, 3, 2], shift=isinstance(codec, MSRAHeatmap))
+        expected = codec.decode(merged)
+        torch.testing.assert_close(plain, expected[0], rtol=1e-5, atol=1e-4)
+        assert torch.equal(scores, expected[1])
+        mapped, _ = codec.decode_flip(maps, flipped, [1, 0, 3, 2], matrix)
+        there = (matrix[:, None, :, :2] @ plain.double()[..., None])[..., 0] + matrix[:, None, :, 2]
+        torch.testing.assert_close(mapped.double(), there, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("codec", [MSRAHeatmap, UDPHeatmap, NewellHeatmap])
@@ -80,3 +131,9 @@ def test_errors():
         NewellHeatmap((256, 256), (64, 64), 0)
     with pytest.raises(ValueError, match=r"heatmaps: expected shape \(N, K, 64, 64\), got \(1, 2, 32, 32\)"):
         MSRAHeatmap((256, 256), (64, 64), 2).decode(torch.zeros(1, 2, 32, 32))
+    with pytest.raises(ValueError, match="heatmap_type: expected 'gaussian', got 'combined'"):
+        UDPHeatmap((256, 256), (64, 64), heatmap_type="combined")
+    with pytest.raises(TypeError, match=r"heatmaps: expected a torch.Tensor, got list"):
+        MSRAHeatmap((256, 256), (64, 64), 2).decode([])
+    with pytest.raises(TypeError, match=r"keypoints must be a torch.Tensor"):
+        MSRAHeatmap((256, 256), (64, 64), 2).encode([], torch.ones(1, 2))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from hgfast.ops import decode_heatmaps, gaussian_heatmaps
+from hgfast.ops import decode_flip, decode_heatmaps, gaussian_heatmaps
 
 
 class HeatmapCodec:
@@ -35,6 +37,7 @@ class HeatmapCodec:
         self.heatmap_size = (heatmap_size[0], heatmap_size[1])
         self.sigma = float(sigma)
         self.blur_kernel_size = blur_kernel_size
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def encode(self, keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Targets of a batch.
@@ -49,8 +52,9 @@ class HeatmapCodec:
         Raises:
             TypeError, ValueError: tensors of another kind or shape.
         """
-        points = keypoints.float() / self.encode_scale().to(keypoints.device)
-        return gaussian_heatmaps(points, visible, self.heatmap_size, self.sigma, self.kind)
+        if isinstance(keypoints, Tensor) and keypoints.is_floating_point():
+            keypoints = keypoints.float() / self._on(keypoints.device)[0]
+        return gaussian_heatmaps(keypoints, visible, self.heatmap_size, self.sigma, self.kind)
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """Keypoints of a batch of heatmaps.
@@ -64,13 +68,59 @@ class HeatmapCodec:
         Raises:
             TypeError, ValueError: not heatmaps of that size.
         """
-        points, scores = decode_heatmaps(heatmaps, self.method, self.blur_kernel_size)
-        if tuple(heatmaps.shape[2:]) != self.heatmap_size[::-1]:
+        to_input = self._check(heatmaps)
+        return decode_heatmaps(heatmaps, self.method, self.blur_kernel_size, inverse_affine=to_input)
+
+    def decode_flip(
+        self,
+        heatmaps: Tensor,
+        flipped: Tensor,
+        flip_indices: Sequence[int],
+        inverse_affine: Tensor | None = None,
+        shift: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Keypoints from the heatmaps of images and of their mirror images, see :func:`hgfast.ops.decode_flip`.
+
+        Args:
+            heatmaps, flipped: (N, K, H, W) of ``heatmap_size``, both as the network returns them.
+            flip_indices: for each joint its left-right partner's channel.
+            inverse_affine: (N, 2, 3) or (2, 3), from pixels of the network's input to those of the picture; None leaves
+                the former.
+            shift: move the mirrored maps by one pixel; default: what the codec's peer does.
+
+        Returns:
+            keypoints (N, K, 2) and scores (N, K).
+
+        Raises:
+            TypeError, ValueError: as :func:`hgfast.ops.decode_flip`.
+        """
+        matrix = self._check(heatmaps)
+        if isinstance(inverse_affine, Tensor) and inverse_affine.shape[-2:] == (2, 3):
+            matrix = torch.cat((inverse_affine[..., :2] * matrix.diagonal(), inverse_affine[..., 2:]), -1)
+        elif inverse_affine is not None:
+            raise ValueError("decode_flip: inverse_affine must be a tensor of shape (N, 2, 3) or (2, 3)")
+        return decode_flip(heatmaps, flipped, flip_indices, self.method, shift, matrix, self.blur_kernel_size)
+
+    def to_input_matrix(self) -> Tensor:
+        """Heatmap pixels to pixels of the network's input, (2, 3) float64."""
+        return torch.cat((self.decode_scale().double().diag(), torch.zeros(2, 1, dtype=torch.float64)), 1)
+
+    def _check(self, heatmaps: Tensor) -> Tensor:
+        """The matrix to input pixels on the device of heatmaps, whose size is right."""
+        if not isinstance(heatmaps, Tensor):
+            raise TypeError(f"heatmaps: expected a torch.Tensor, got {type(heatmaps).__name__}")
+        if heatmaps.dim() == 4 and tuple(heatmaps.shape[2:]) != self.heatmap_size[::-1]:
             raise ValueError(
                 f"heatmaps: expected shape (N, K, {self.heatmap_size[1]}, {self.heatmap_size[0]}), "
                 f"got {tuple(heatmaps.shape)}"
             )
-        return points * self.decode_scale().to(points), scores
+        return self._on(heatmaps.device)[1]
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """encode_scale and to_input_matrix, copied to a device once."""
+        if device not in self._constants:
+            self._constants[device] = self.encode_scale().to(device), self.to_input_matrix().to(device)
+        return self._constants[device]
 
     def encode_scale(self) -> Tensor:
         """Input pixels to a heatmap pixel, float32 (2,)."""
@@ -115,9 +165,26 @@ class UDPHeatmap(HeatmapCodec):
     Sizes are measured between the centres of the outermost pixels: encoding divides by (input - 1) / (heatmap - 1).
     Decoding multiplies by input / (heatmap - 1), as the peer does, although the inverse would be (input - 1).
     An empty map gives (-1, -1) in the heatmap; the peer gives NaN there and lets it leak into the next map.
+
+    Args:
+        input_size, heatmap_size, sigma, blur_kernel_size: as for :class:`MSRAHeatmap`.
+        heatmap_type: "gaussian"; the peer's "combined" maps with offsets have no hourglass checkpoints.
     """
 
     kind, method = "udp", "dark_udp"
+
+    def __init__(
+        self,
+        input_size: tuple[int, int],
+        heatmap_size: tuple[int, int],
+        sigma: float = 2.0,
+        blur_kernel_size: int = 11,
+        *,
+        heatmap_type: str = "gaussian",
+    ) -> None:
+        if heatmap_type != "gaussian":
+            raise ValueError(f"heatmap_type: expected 'gaussian', got {heatmap_type!r}")
+        super().__init__(input_size, heatmap_size, sigma, blur_kernel_size)
 
     def encode_scale(self) -> Tensor:
         """Input pixels to a heatmap pixel, float32 (2,)."""
@@ -132,9 +199,16 @@ class NewellHeatmap(HeatmapCodec):
     """Targets and decoding of princeton-vl/pytorch_stacked_hourglass (Newell et al., ECCV 2016).
 
     Targets are Gaussians about the truncated position; decoding always takes a quarter step and adds half a pixel.
+
+    Args:
+        input_size, heatmap_size: as for :class:`MSRAHeatmap`.
+        sigma: of the Gaussians, heatmap pixels; default: the peer's, width of the heatmap / 64.
     """
 
     kind, method = "newell", "newell"
+
+    def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int], sigma: float | None = None) -> None:
+        super().__init__(input_size, heatmap_size, heatmap_size[0] / 64 if sigma is None else sigma)
 
 
 def _ratio(a: tuple[int, int], b: tuple[int, int]) -> Tensor:

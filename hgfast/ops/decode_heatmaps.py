@@ -9,9 +9,10 @@ import torch
 from hgfast import _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops import _checks
-from hgfast.ops._heatmaps import MAX_FLIP_CHANNELS, check_heatmaps, dense_maps, points_like
+from hgfast.ops._heatmaps import MAX_FLIP_CHANNELS, check_affine, check_heatmaps, dense_maps, points_like
 from hgfast.ops._registry import define
 from hgfast.ops.soft_argmax import soft_argmax
+from hgfast.reference.flip_merge import apply_affine
 
 METHODS = {"argmax": 0, "quarter": 1, "dark": 2, "dark_udp": 3, "newell": 4}  # csrc/common: DecodeMethod
 MAX_BLUR_KERNEL_SIZE = 63  # csrc/common/decode_heatmaps.h: kMaxBlurRadius; a larger one goes to the reference
@@ -25,6 +26,7 @@ def decode_heatmaps(
     *,
     temperature: float = 1.0,
     window: int | None = None,
+    inverse_affine: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Location of each heatmap's maximum, refined below a pixel, and the maximum as score.
 
@@ -50,20 +52,25 @@ def decode_heatmaps(
         blur_kernel_size: odd, positive; of "dark" and "dark_udp" (11 for sigma 2, 17 for sigma 3).
         temperature: of "soft", > 0.
         window: of "soft": only pixels at most that far from the maximum, in x and in y, take part; None: all.
+        inverse_affine: (N, 2, 3) or (2, 3), float32 or float64: maps the keypoints (x, y, 1) further, e.g. to pixels of
+            the network's input or of the picture, in the same launch (not so with "soft").
 
     Returns:
-        keypoints (N, K, 2), x and y in heatmap pixels, and scores (N, K); float32 (float64 for float64 maps). Gradients
-        flow through those of "soft" only, the window being constant.
+        keypoints (N, K, 2), x and y in heatmap pixels (or what inverse_affine makes of them), and scores (N, K), both
+        float32 (float64 for float64 maps). Gradients flow through those of "soft" only, the window being constant.
 
     Raises:
         TypeError: heatmaps is no floating-point tensor, or blur_kernel_size no integer.
-        ValueError: another rank, maps without pixels, an unknown method, an even or non-positive blur_kernel_size.
+        ValueError: another rank, maps without pixels, an unknown method, an even or non-positive blur_kernel_size, or a
+            temperature, window or inverse_affine that does not fit.
     """
     check_heatmaps("decode_heatmaps", "heatmaps", heatmaps)
     check_method("decode_heatmaps", method, blur_kernel_size, extra=("soft",))
+    affine = check_affine("decode_heatmaps", inverse_affine, heatmaps)
     if method == "soft":
-        return soft_argmax("decode_heatmaps", heatmaps, temperature, window)
-    return _decode(heatmaps.detach(), None, [], False, None, method, blur_kernel_size)
+        keypoints, scores = soft_argmax("decode_heatmaps", heatmaps, temperature, window)
+        return apply_affine(keypoints, affine), scores
+    return _decode(heatmaps.detach(), None, [], False, affine, method, blur_kernel_size)
 
 
 def check_method(op: str, method: str, blur_kernel_size: int, extra: tuple[str, ...] = ()) -> None:

@@ -39,7 +39,12 @@ def decode_flip(
         maps = flip_merge(maps, flipped.to(maps.dtype), flip_indices, shift)
         maps = maps.clamp(max=1) if method == "newell" else maps
     keypoints, scores = decode_heatmaps(maps, method, blur_kernel_size)
-    if affine is not None:
-        linear, offset = affine.double()[:, None, :, :2], affine.double()[:, None, :, 2]
-        keypoints = ((linear * keypoints.double()[..., None, :]).sum(-1) + offset).to(keypoints.dtype)
-    return keypoints, scores
+    return apply_affine(keypoints, affine), scores
+
+
+def apply_affine(keypoints: torch.Tensor, affine: torch.Tensor | None) -> torch.Tensor:
+    """keypoints (N, K, 2) mapped by affine (N or 1, 2, 3) in float64; None leaves them."""
+    if affine is None:
+        return keypoints
+    linear, offset = affine.double()[:, None, :, :2], affine.double()[:, None, :, 2]
+    return ((linear * keypoints.double()[..., None, :]).sum(-1) + offset).to(keypoints.dtype)

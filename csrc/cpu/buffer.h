@@ -17,12 +17,13 @@ class Buffer {
   Buffer& operator=(const Buffer&) = delete;
   ~Buffer() { std::free(data_); }
 
-  // At least `size` elements of unknown value.
+  // At least `size` elements of unknown value, on a cache line's boundary: no vector store meets two lines.
   T* reserve(int64_t size) {
     if (size > size_) {
       std::free(data_);
       size_ = 0;
-      data_ = static_cast<T*>(std::malloc(size * sizeof(T)));
+      data_ = static_cast<T*>(
+          std::aligned_alloc(kAlignment, (size * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment));
       if (data_ == nullptr) throw std::bad_alloc();
       size_ = size;
     }
@@ -36,6 +37,8 @@ class Buffer {
   T* data() { return data_; }
 
  private:
+  static constexpr size_t kAlignment = 64;
+
   T* data_ = nullptr;
   int64_t size_ = 0;
 };

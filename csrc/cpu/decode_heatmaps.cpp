@@ -34,13 +34,16 @@ Offset log_step(const DecodeHeatmaps& p, const Plane<R>& plane, Blur<R>& blur, i
   R blurred[5][5];
   blur.window(plane.values, plane.w, plane.h, x, y, blurred);
   const ClipRange clip = clip_range(p.method);
+  int column[5], row[5];  // UDP pads by repeating the border; DARK stays inside
+  for (int d = -2; d <= 2; ++d) {
+    column[d + 2] = clamp_index(x + d, plane.w) - x + 2;
+    row[d + 2] = clamp_index(y + d, plane.h) - y + 2;
+  }
   Window5 window;
   bool factor_cancels = stays_below(maximum, clip);
   for (int dy = -2; dy <= 2; ++dy)
     for (int dx = -2; dx <= 2; ++dx) {
-      // UDP pads by repeating the border; DARK stays inside
-      const int i = clamp_index(x + dx, plane.w) - x + 2, j = clamp_index(y + dy, plane.h) - y + 2;
-      const double v = window.v[dy + 2][dx + 2] = blurred[j][i];
+      const double v = window.v[dy + 2][dx + 2] = blurred[row[dy + 2]][column[dx + 2]];
       if (reads_window_value(p.method, dx, dy)) factor_cancels &= stays_above(v, clip);
     }
   if (!factor_cancels) {

@@ -26,31 +26,40 @@ class MapPlanes {
 
   // Plane `index` of all n * k and its maximum; valid until the next call. To be asked for in order.
   PlaneWithPeak<R> plane(int64_t index) {
-    const int64_t size = shape_.h * shape_.w, group = shape_.layout == Layout::kNHWC ? shape_.k : 1;
-    const int64_t first = index / group * group;
-    if (shape_.layout == Layout::kNCHW && flipped_.maps != nullptr) return merged_plane(index);
-    if constexpr (std::is_same_v<T, R>) {
-      if (shape_.layout == Layout::kNCHW) return with_peak(maps_ + index * size);
+    const int64_t image = index / shape_.k, channel = index % shape_.k, size = shape_.h * shape_.w;
+    const int64_t first = image * shape_.k * size, here = channel * size;
+    if (shape_.layout == Layout::kNHWC) {
+      spread(maps_ + first, image, planes_);
+      const R* plane = planes_.values.data() + channel * spread_stride();
+      if (flipped_.maps == nullptr) return with_peak(plane);
+      spread(static_cast<const T*>(flipped_.maps) + first, image, partners_);
+      return merged(plane, partners_.values.data(), spread_stride(), channel);
     }
-    if (first != prepared_) {
-      R* out = buffer_.reserve(group * size);
-      if (shape_.layout == Layout::kNHWC)
-        prepare_image(index / shape_.k, out);
-      else
-        convert_plane(maps_ + index * size, out);
-      prepared_ = first;
-    }
-    return with_peak(buffer_.data() + (index - first) * size);
+    if (flipped_.maps != nullptr)
+      return merged(maps_ + first + here, static_cast<const T*>(flipped_.maps) + first, size, channel);
+    if constexpr (std::is_same_v<T, R>)
+      return with_peak(maps_ + first + here);
+    else
+      return with_peak(convert(maps_ + first + here));
   }
 
  private:
+  // The planes of one image of NHWC maps.
+  struct Image {
+    Buffer<R> values;
+    int64_t number = -1;
+  };
+
   PlaneWithPeak<R> with_peak(const R* plane) const { return {plane, find_peak(plane, shape_.h * shape_.w)}; }
 
-  PlaneWithPeak<R> merged_plane(int64_t index) {
+  // One plane averaged with its partner among the planes of `partners`, which lie `stride` apart.
+  template <class S>
+  PlaneWithPeak<R> merged(const S* plane, const S* partners, int64_t stride, int64_t channel) {
+    const int64_t next = channel + 1 < shape_.k ? channel + 1 : channel;
     R* out = buffer_.reserve(shape_.h * shape_.w);
-    const FlippedPlane<T> planes{maps_ + index * shape_.h * shape_.w,
-                                 partner(index),
-                                 partner(index + 1),
+    const FlippedPlane<S> planes{plane,
+                                 partners + flipped_.partner[channel] * stride,
+                                 partners + flipped_.partner[next] * stride,
                                  shape_.w,
                                  shape_.h,
                                  flipped_.shift,
@@ -58,39 +67,40 @@ class MapPlanes {
     return {out, planes.merge(out)};
   }
 
-  const T* partner(int64_t index) const {
-    const int64_t image = index / shape_.k, channel = flipped_.partner[index % shape_.k];
-    return static_cast<const T*>(flipped_.maps) + (image * shape_.k + channel) * shape_.h * shape_.w;
-  }
-
-  void convert_plane(const T* plane, R* out) const {
+  const R* convert(const T* plane) {
     const int64_t size = shape_.h * shape_.w;
+    R* out = buffer_.reserve(size);
     int64_t i = 0;
     for (; i + kLanes<T> <= size; i += kLanes<T>) store(out + i, load(plane + i));
     for (; i < size; ++i) out[i] = to_float(plane[i]);
+    return out;
   }
 
-  void prepare_image(int64_t image, R* planes) const {
-    const int64_t size = shape_.h * shape_.w, k = shape_.k;
-    const T* a = maps_ + image * size * k;
-    const T* b = flipped_.maps == nullptr ? nullptr : static_cast<const T*>(flipped_.maps) + image * size * k;
-    constexpr int64_t kTile = 16;  // pixels whose channels stay in L1 while they are spread over the planes
-    for (int64_t begin = 0; begin < size; begin += kTile) {
-      const int64_t end = std::min(begin + kTile, size);
-      for (int64_t channel = 0; channel < k; ++channel) {
-        R* out = planes + channel * size;
-        if (flipped_.maps == nullptr) {
-          for (int64_t i = begin; i < end; ++i) out[i] = to_float(a[i * k + channel]);
-          continue;
-        }
-        const int64_t partner = flipped_.partner[channel];
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t x = i % shape_.w, mirror = i - x + FlippedMaps::column(x, shape_.w, flipped_.shift);
-          const R mean = (to_float(a[i * k + channel]) + to_float(b[mirror * k + partner])) * R(0.5);
-          out[i] = mean > limit_ ? limit_ : mean;
+  // Planes of a power of two would all fall on the same few sets of the cache: a line more between them.
+  int64_t spread_stride() const { return (shape_.h * shape_.w / kLanes<T> + 2) * kLanes<T>; }
+
+  // Planes from pixels, once an image. Blocks of kStep pixels and channels are turned in registers; where fewer
+  // channels are left, a pixel's vector holds the next pixel's too, which are not stored.
+  void spread(const T* pixels, int64_t number, Image& image) {
+    if (image.number == number) return;
+    image.number = number;
+    constexpr int64_t kStep = kLanes<T>;
+    const int64_t size = shape_.h * shape_.w, k = shape_.k, stride = spread_stride();
+    R* out = image.values.reserve(k * stride);
+    for (int64_t pixel = 0; pixel < size; pixel += kStep)
+      for (int64_t channel = 0; channel < k; channel += kStep) {
+        const int64_t channels = std::min(kStep, k - channel);
+        if ((pixel + kStep - 1) * k + channel + kStep <= size * k) {
+          Vec<T> block[kStep];
+          for (int64_t i = 0; i < kStep; ++i) block[i] = load(pixels + (pixel + i) * k + channel);
+          transpose(block);
+          for (int64_t c = 0; c < channels; ++c) store(out + (channel + c) * stride + pixel, block[c]);
+        } else {
+          for (int64_t c = channel; c < channel + channels; ++c)
+            for (int64_t i = pixel; i < std::min(pixel + kStep, size); ++i)
+              out[c * stride + i] = to_float(pixels[i * k + c]);
         }
       }
-    }
   }
 
   const HeatmapShape shape_;
@@ -98,7 +108,7 @@ class MapPlanes {
   const FlippedMaps& flipped_;
   const R limit_;  // of averaged values
   Buffer<R> buffer_;
-  int64_t prepared_ = -1;
+  Image planes_, partners_;
 };
 
 }  // namespace hgfast::cpu::HGFAST_ISA

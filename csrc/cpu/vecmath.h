@@ -67,4 +67,24 @@ static inline V reverse_after(V first, V v) {
   return reverse_after_lanes(first, v, LaneNumbers<V>{});
 }
 
+template <int kHalf, class V, int... kLane>
+static inline V interleave_lanes(V a, V b, std::integer_sequence<int, kLane...>) {
+  constexpr int kCount = sizeof...(kLane);
+  return __builtin_shufflevector(a, b, (kLane / 2 + kHalf * kCount / 2 + kLane % 2 * kCount)...);
+}
+
+// rows[i][j] becomes rows[j][i], for as many vectors as a vector has lanes: each round interleaves the two halves.
+template <class V, size_t kCount>
+static inline void transpose(V (&rows)[kCount]) {
+  static_assert(kCount == sizeof(V) / sizeof(rows[0][0]));
+  for (size_t round = 1; round < kCount; round *= 2) {
+    V next[kCount];
+    for (size_t i = 0; i < kCount / 2; ++i) {
+      next[2 * i] = interleave_lanes<0>(rows[i], rows[i + kCount / 2], LaneNumbers<V>{});
+      next[2 * i + 1] = interleave_lanes<1>(rows[i], rows[i + kCount / 2], LaneNumbers<V>{});
+    }
+    for (size_t i = 0; i < kCount; ++i) rows[i] = next[i];
+  }
+}
+
 }  // namespace hgfast::cpu::HGFAST_ISA

@@ -197,3 +197,11 @@ def _soft_argmax_backward(device: str) -> list[tuple[Any, ...]]:
         grads = torch.randn_like(keypoints), torch.randn_like(scores)
         found.append((maps, keypoints, scores, totals, *grads, temperature, window))
     return found
+
+
+@samples("heatmap_peaks", cast=(0,))
+def _heatmap_peaks(device: str) -> list[tuple[Any, ...]]:
+    return [
+        (torch.rand(2, 3, 9, 7, device=device), 4, 0.0, "quarter"),
+        (_nhwc(2, 3, 9, 7, device=device), 3, 0.2, "argmax"),
+    ]

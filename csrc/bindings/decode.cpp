@@ -68,6 +68,17 @@ void bind_decode(py::module_& m) {
                           window},
                          exec);
   });
+  m.def("heatmap_peaks", [](Address heatmaps, int dtype, int layout, int64_t n, int64_t k, int64_t h, int64_t w,
+                            Address keypoints, Address scores, int64_t count, double threshold, int method, Exec exec) {
+    heatmap_peaks({{DType(dtype), Layout(layout), n, k, h, w},
+                   as_pointer(heatmaps),
+                   as_pointer(keypoints),
+                   as_pointer(scores),
+                   count,
+                   threshold,
+                   DecodeMethod(method)},
+                  exec);
+  });
 }
 
 }  // namespace hgfast::HGFAST_BACKEND

@@ -41,6 +41,24 @@ static inline HGFAST_HOST_DEVICE Offset newell_step(const At& at, int x, int y, 
   return {right ? 0.75 : 0.25, down ? 0.75 : 0.25};
 }
 
+// The methods that read nothing but the map itself.
+template <class At>
+static inline HGFAST_HOST_DEVICE Offset plain_step(DecodeMethod method, const At& at, int x, int y, int w, int h) {
+  if (method == DecodeMethod::kQuarter) return quarter_step(at, x, y, w, h);
+  if (method == DecodeMethod::kNewell) return newell_step(at, x, y, w, h);
+  return {};
+}
+
+// Does no value around (x, y) exceed the one there? NaN exceeds nothing.
+template <class At>
+static inline HGFAST_HOST_DEVICE bool is_local_maximum(const At& at, int x, int y, int w, int h) {
+  const auto value = at(x, y);
+  bool highest = true;
+  for (int yy = y > 0 ? y - 1 : 0; yy <= y + 1 && yy < h; ++yy)
+    for (int xx = x > 0 ? x - 1 : 0; xx <= x + 1 && xx < w; ++xx) highest &= !(at(xx, yy) > value);
+  return highest;
+}
+
 // The blurred map from 2 left of and above the maximum to 2 right of and below it, times old / new maximum, clipped.
 struct Window5 {
   double v[5][5];

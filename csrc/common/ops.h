@@ -10,6 +10,7 @@
 #include "common/decode_heatmaps.h"
 #include "common/flip_merge.h"
 #include "common/gaussian_heatmaps.h"
+#include "common/heatmap_peaks.h"
 #include "common/keypoint_mse.h"
 #include "common/max_pool.h"
 #include "common/soft_argmax.h"
@@ -33,6 +34,7 @@ using Exec = std::intptr_t;
   X(flip_merge, FlipMerge)                               \
   X(soft_argmax, SoftArgmax)                             \
   X(soft_argmax_backward, SoftArgmaxBackward)            \
+  X(heatmap_peaks, HeatmapPeaks)                         \
   X(gaussian_heatmaps, GaussianHeatmaps)                 \
   X(keypoint_mse, KeypointMse)                           \
   X(conv, Conv)                                          \

@@ -23,13 +23,6 @@ struct Keypoint {
 };
 
 template <class R>
-struct Plane {
-  const R* values;
-  int w, h;
-  R operator()(int x, int y) const { return values[int64_t{y} * w + x]; }
-};
-
-template <class R>
 Offset log_step(const DecodeHeatmaps& p, const Plane<R>& plane, Blur<R>& blur, int x, int y, R maximum) {
   R blurred[5][5];
   blur.window(plane.values, plane.w, plane.h, x, y, blurred);
@@ -56,18 +49,9 @@ Offset log_step(const DecodeHeatmaps& p, const Plane<R>& plane, Blur<R>& blur, i
 
 template <class R>
 Offset step_from(const DecodeHeatmaps& p, const Plane<R>& plane, Blur<R>& blur, int x, int y, R maximum) {
-  switch (p.method) {
-    case DecodeMethod::kArgmax:
-      return {};
-    case DecodeMethod::kQuarter:
-      return quarter_step(plane, x, y, plane.w, plane.h);
-    case DecodeMethod::kNewell:
-      return newell_step(plane, x, y, plane.w, plane.h);
-    case DecodeMethod::kDark:
-    case DecodeMethod::kDarkUdp:
-      if (takes_log_step(p.method, x, y, plane.w, plane.h)) return log_step(p, plane, blur, x, y, maximum);
-  }
-  return {};
+  if (p.method != DecodeMethod::kDark && p.method != DecodeMethod::kDarkUdp)
+    return plain_step(p.method, plane, x, y, plane.w, plane.h);
+  return takes_log_step(p.method, x, y, plane.w, plane.h) ? log_step(p, plane, blur, x, y, maximum) : Offset{};
 }
 
 // A map without a positive value: (-1, -1) and its maximum. princeton-vl gives the place of a maximum, here the first

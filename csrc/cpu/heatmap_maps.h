@@ -10,6 +10,14 @@
 
 namespace hgfast::cpu::HGFAST_ISA {
 
+// A plane as a function of the place.
+template <class R>
+struct Plane {
+  const R* values;
+  int w, h;
+  R operator()(int x, int y) const { return values[int64_t{y} * w + x]; }
+};
+
 template <class R>
 struct PlaneWithPeak {
   const R* values;

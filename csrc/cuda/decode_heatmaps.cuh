@@ -64,10 +64,8 @@ template <class T, int kChannels>
 HG_DEV Offset step_from(const DecodeParams& p, const MapReader<T, kChannels>& maps, int c, const MapState& state, int x,
                         int y) {
   const auto at = [&](int xx, int yy) { return maps.at(c, xx, yy); };
-  if (p.method == DecodeMethod::kQuarter) return quarter_step(at, x, y, maps.w, maps.h);
-  if (p.method == DecodeMethod::kNewell) return newell_step(at, x, y, maps.w, maps.h);
-  if (p.blurs() && takes_log_step(p.method, x, y, maps.w, maps.h)) return log_step(p, state, x, y, maps.w, maps.h);
-  return {};
+  if (!p.blurs()) return plain_step(p.method, at, x, y, maps.w, maps.h);
+  return takes_log_step(p.method, x, y, maps.w, maps.h) ? log_step(p, state, x, y, maps.w, maps.h) : Offset{};
 }
 
 // Whether the factor can matter, from the blurred values: the same in all lanes.

@@ -7,6 +7,7 @@ from hgfast.ops.decode_flip import decode_flip
 from hgfast.ops.decode_heatmaps import decode_heatmaps
 from hgfast.ops.flip_merge import flip_merge
 from hgfast.ops.gaussian_heatmaps import gaussian_heatmaps
+from hgfast.ops.heatmap_peaks import heatmap_peaks
 from hgfast.ops.keypoint_mse import keypoint_mse, keypoint_mse_from_points
 from hgfast.ops.upsample_add import upsample_add
 
@@ -18,6 +19,7 @@ __all__ = [
     "explain",
     "flip_merge",
     "gaussian_heatmaps",
+    "heatmap_peaks",
     "keypoint_mse",
     "keypoint_mse_from_points",
     "upsample_add",

@@ -13,6 +13,7 @@ from hgfast.reference.conv_bias_act import conv_bias_act
 from hgfast.reference.decode_heatmaps import decode_heatmaps
 from hgfast.reference.flip_merge import decode_flip, flip_merge
 from hgfast.reference.gaussian_heatmaps import gaussian_heatmaps
+from hgfast.reference.heatmap_peaks import heatmap_peaks
 from hgfast.reference.hourglass import HourglassModule, NewellHourglass
 from hgfast.reference.losses import keypoint_mse, stack_mse
 from hgfast.reference.soft_argmax import soft_argmax, soft_argmax_backward
@@ -35,6 +36,7 @@ __all__ = [
     "batch_norm_stats",
     "conv_bias_act",
     "gaussian_heatmaps",
+    "heatmap_peaks",
     "keypoint_mse",
     "stack_mse",
     "decode_flip",

@@ -25,7 +25,7 @@ def decode_heatmaps(
         return _newell(maps, value, x, y)
     step = torch.zeros(*value.shape, 2, dtype=torch.float64, device=maps.device)
     if method == "quarter":
-        step = _quarter_step(maps, x, y)
+        step = quarter_step(maps, x, y)
     elif method in ("dark", "dark_udp"):
         step = _log_step(maps, value, x, y, method, blur_kernel_size)
     keypoints = torch.stack((x, y), -1) + step
@@ -71,7 +71,8 @@ def _at(maps: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return maps.flatten(2).gather(-1, (y.clamp(0, h - 1) * w + x.clamp(0, w - 1))[..., None])[..., 0]
 
 
-def _quarter_step(maps: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def quarter_step(maps: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """A quarter of a pixel towards the larger neighbours of (x, y) (N, K), with MMPose's border rule; (N, K, 2)."""
     h, w = maps.shape[-2:]
     right, left = _at(maps, x + 1, y), _at(maps, x - 1, y)
     down, up = _at(maps, x, y + 1), _at(maps, x, y - 1)
@@ -80,12 +81,17 @@ def _quarter_step(maps: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch
     return torch.stack((step_x, step_y), -1)
 
 
+def newell_step(maps: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """princeton-vl's step from (x, y) (N, K): always a quarter, to the left in a tie, and half a pixel; (N, K, 2)."""
+    right = torch.where(_at(maps, x + 1, y) > _at(maps, x - 1, y), 0.75, 0.25)
+    down = torch.where(_at(maps, x, y + 1) > _at(maps, x, y - 1), 0.75, 0.25)
+    return torch.stack((right, down), -1)
+
+
 def _newell(
     maps: torch.Tensor, value: torch.Tensor, x: torch.Tensor, y: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    right = torch.where(_at(maps, x + 1, y) > _at(maps, x - 1, y), 0.75, 0.25)
-    down = torch.where(_at(maps, x, y + 1) > _at(maps, x, y - 1), 0.75, 0.25)
-    step = torch.stack((right, down), -1) * (value > 0)[..., None]
+    step = newell_step(maps, x, y) * (value > 0)[..., None]
     constant = ~(maps.flatten(2) < value[..., None]).any(-1)
     score = torch.where((value < 0) & ~constant, 0.0, value)
     keypoints = torch.stack((x, y), -1) + step

@@ -26,6 +26,7 @@ SOURCES = {
     "batch_norm_act.cu": Source("tests/test_batch_norm_act.py", ("wide",), ("batch_norm_rows.cuh", "octet.cuh")),
     "batch_norm_act_backward.cu": Source("tests/test_batch_norm_act.py", ("wide",)),
     "flip_merge.cu": Source("tests/test_flip.py", ("wide_store",)),
+    "heatmap_peaks.cu": Source("tests/test_heatmap_peaks.py"),
     "soft_argmax.cu": Source("tests/test_soft_argmax.py", ("wide_load",)),
     "decode_heatmaps.cu": Source(
         "tests/test_decode_heatmaps.py", ("wide_load",), ("decode_blur.cuh", "decode_peak.cuh", "heatmap_reader.cuh")

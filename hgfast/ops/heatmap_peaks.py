@@ -1,0 +1,84 @@
+"""heatmap_peaks: several peaks of each heatmap, for crowded crops and bottom-up users."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from hgfast import _native, reference
+from hgfast._native import DTYPE_CODES, exec_handle
+from hgfast.ops import _checks
+from hgfast.ops._heatmaps import check_heatmaps, dense_maps, points_like
+from hgfast.ops._registry import define
+from hgfast.ops.decode_heatmaps import METHODS
+
+PEAK_METHODS = ("argmax", "quarter", "newell")
+
+
+def heatmap_peaks(
+    heatmaps: torch.Tensor, count: int, *, threshold: float = 0.0, method: str = "quarter"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `count` largest peaks of each heatmap after 3x3 non-maximum suppression.
+
+    A peak is a value above `threshold` that no value of its 3x3 neighbourhood exceeds, so all of a plateau's pixels are
+    peaks (as with max-pooling in bottom-up decoders). Largest first, equal ones in row-major order, which torch.topk
+    leaves open. NaN is no peak and hides none.
+
+    Args:
+        heatmaps: (N, K, H, W), float32, float16, bfloat16 or float64.
+        count: peaks a map, at least 1.
+        threshold: what a peak exceeds.
+        method: "argmax", "quarter" or "newell": the step below a pixel, see `decode_heatmaps`.
+
+    Returns:
+        keypoints (N, K, count, 2), x and y in heatmap pixels, and scores (N, K, count); float32 (float64 for float64
+        maps). (-1, -1) and score 0 where a map has fewer peaks. No gradient flows through them.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit.
+    """
+    op = "heatmap_peaks"
+    check_heatmaps(op, "heatmaps", heatmaps)
+    _checks.choice(op, "method", method, PEAK_METHODS)
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"{op}: count must be an int, got {type(count).__name__}")
+    if count < 1:
+        raise ValueError(f"{op}: count must be at least 1, got {count}")
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+        raise TypeError(f"{op}: threshold must be a number, got {type(threshold).__name__}")
+    if math.isnan(threshold):
+        raise ValueError(f"{op}: threshold must not be NaN")
+    return _heatmap_peaks(heatmaps.detach(), count, float(threshold), method)
+
+
+def _supports(heatmaps: torch.Tensor, *rest: Any) -> str | None:
+    return "float64 has no CUDA kernel" if _native.on_cuda(heatmaps) and heatmaps.dtype == torch.float64 else None
+
+
+def _fake(heatmaps: torch.Tensor, count: int, threshold: float, method: str) -> tuple[torch.Tensor, torch.Tensor]:
+    return points_like(heatmaps, count, 2), points_like(heatmaps, count)
+
+
+def _kernel(
+    lib: ModuleType, heatmaps: torch.Tensor, count: int, threshold: float, method: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    keypoints, scores = _fake(heatmaps, count, threshold, method)
+    if scores.numel():
+        heatmaps, _, layout = dense_maps(heatmaps, None)
+        lib.heatmap_peaks(
+            _native.ptr(heatmaps), DTYPE_CODES[heatmaps.dtype], layout, *heatmaps.shape, _native.out(keypoints),
+            _native.out(scores), count, threshold, METHODS[method], exec_handle(heatmaps),
+        )  # fmt: skip
+    return keypoints, scores
+
+
+_heatmap_peaks = define(
+    "heatmap_peaks(Tensor heatmaps, int count, float threshold, str method) -> (Tensor, Tensor)",
+    kernel=_kernel,
+    reference=reference.heatmap_peaks,
+    fake=_fake,
+    supports=_supports,
+)

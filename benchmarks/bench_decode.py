@@ -1,17 +1,21 @@
-"""Decoding (64, 16, 64, 64) heatmaps against MMPose's loops, the compiled expression, and one read of the maps."""
+"""Decoding (64, 16, 64, 64) heatmaps against MMPose's loops, compiled expressions, and one read of the maps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks import mmpose_decode
 from benchmarks.harness import Call, Case, benchmark_test
-from hgfast.ops import decode_heatmaps, gaussian_heatmaps
+from benchmarks.mmpose_decode import Array
+from hgfast.ops import decode_flip, decode_heatmaps, gaussian_heatmaps
 
 N, K, SIZE = 64, 16, 64
+PAIRS = [5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10]  # MPII's left and right
 MAPS = 4 * N * K * SIZE * SIZE
 
 
@@ -64,12 +68,71 @@ def dark(device: str) -> dict[str, Call]:
     }
 
 
+def eager_soft(maps: Tensor) -> Tensor:
+    """The mean position under a softmax, as integral regression writes it."""
+    h, w = maps.shape[-2:]
+    weights = maps.flatten(2).softmax(-1).view_as(maps)
+    x, y = torch.arange(w, device=maps.device), torch.arange(h, device=maps.device)
+    return torch.stack(((weights.sum(-2) * x).sum(-1), (weights.sum(-1) * y).sum(-1)), -1)
+
+
+def soft(device: str) -> dict[str, Call]:
+    """Soft-argmax over the whole map."""
+    maps = heatmaps(device)
+    return {
+        "hgfast": partial(decode_heatmaps, maps, "soft"),
+        "eager": partial(eager_soft, maps),
+        "torch.compile": partial(torch.compile(eager_soft), maps),
+        "one read: x.sum()": maps.sum,
+    }
+
+
+def soft_gradient(device: str) -> dict[str, Call]:
+    """Soft-argmax and its gradient."""
+    maps = heatmaps(device).requires_grad_()
+    compiled = torch.compile(eager_soft)
+
+    def both(forward: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(forward(maps).sum(), maps)
+
+    return {
+        "hgfast": lambda: both(lambda x: decode_heatmaps(x, "soft")[0]),
+        "eager": lambda: both(eager_soft),
+        "torch.compile": lambda: both(compiled),
+    }
+
+
+def flip_dark(device: str) -> dict[str, Call]:
+    """Flip test, DARK and the map to the picture."""
+    maps, flipped = heatmaps(device), heatmaps(device).flip(-1).contiguous()
+    matrices = torch.randn(N, 2, 3, generator=torch.Generator().manual_seed(1)).to(device)
+
+    def mmpose() -> Array:
+        mirrored = flipped[:, PAIRS].flip(-1)
+        mirrored[..., 1:] = mirrored[..., :-1].clone()
+        points, _ = mmpose_decode.decode_dark(((maps + mirrored) * 0.5).cpu().numpy())
+        matrix = matrices.cpu().numpy()
+        return np.einsum("nij,nkj->nki", matrix[:, :, :2], points) + matrix[:, None, :, 2]
+
+    return {
+        "hgfast": partial(decode_flip, maps, flipped, PAIRS, "dark", True, matrices),
+        "MMPose (with the transfer)": mmpose,
+        "one read of both: x.sum()": lambda: (maps.sum(), flipped.sum()),
+    }
+
+
 SHAPE = f"{N}x{K}x{SIZE}x{SIZE}"
-QUARTER_PEERS = ("hgfast", "eager", "torch.compile", "MMPose (with the transfer)", "one read: x.sum()")
-DARK_PEERS = ("hgfast", "MMPose (with the transfer)", "one read: x.sum()")
+MMPOSE, READ = "MMPose (with the transfer)", "one read: x.sum()"
+KINDS = (
+    ("decode_heatmaps/quarter", quarter, ("hgfast", "eager", "torch.compile", MMPOSE, READ), MAPS),
+    ("decode_heatmaps/dark", dark, ("hgfast", MMPOSE, READ), MAPS),
+    ("decode_heatmaps/soft", soft, ("hgfast", "eager", "torch.compile", READ), MAPS),
+    ("decode_heatmaps/soft_gradient", soft_gradient, ("hgfast", "eager", "torch.compile"), 3 * MAPS),
+    ("decode_flip/dark", flip_dark, ("hgfast", MMPOSE, "one read of both: x.sum()"), 2 * MAPS),
+)
 CASES = [
-    Case(f"decode_heatmaps/{name}/{SHAPE}/threads{threads}", peers, make, MAPS, threads=threads)
-    for name, peers, make in (("quarter", QUARTER_PEERS, quarter), ("dark", DARK_PEERS, dark))
+    Case(f"{name}/{SHAPE}/threads{threads}", peers, make, size, threads=threads)
+    for name, make, peers, size in KINDS
     for threads in (1, 2)
 ]
 

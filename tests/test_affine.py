@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from hgfast.codecs import affine
+from hgfast.codecs import affine, affine_torch
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +59,60 @@ def test_compose_flip_and_inverse():
     np.testing.assert_allclose(
         affine.apply_affine(affine.invert(both), affine.apply_affine(both, points)), points, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("row", range(24))
+def test_way_back_to_the_picture(golden, row):
+    center, size = golden["cs"][row, :2], golden["fixed"][row]
+    back = affine.input_to_picture(golden["pred"][row], center, size, tuple(golden["size"][row]))
+    np.testing.assert_allclose(back, golden["pred_img"][row], rtol=1e-5, atol=1e-3)
+    inverse = affine.invert(affine.warp_matrix(center, size, 0, tuple(golden["size"][row])))
+    np.testing.assert_allclose(affine.apply_affine(inverse, golden["pred"][row]), back, rtol=1e-5, atol=1e-3)
+
+
+def test_newell_transform():
+    """princeton-vl's matrices, and its points truncated towards zero, there and back."""
+    with np.load(Path(__file__).parent / "data" / "princeton_decode.npz") as data:
+        parameters, matrices, points = data["tf_param_f64"], data["tf_mat_f64"], data["tf_pts_f64"]
+    for (x, y, scale, rotation, *resolution), expected, (px, py, *mapped) in zip(
+        parameters, matrices, points, strict=True
+    ):
+        matrix = affine.newell_matrix((x, y), scale, rotation, (resolution[1], resolution[0]))
+        np.testing.assert_allclose(matrix, expected[:2], rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(np.trunc(affine.apply_affine(matrix, np.array([px, py]))), mapped[:2])
+        back = affine.apply_affine(affine.invert(matrix), np.array([px, py]) / 5)
+        np.testing.assert_array_equal(np.trunc(back), mapped[2:])
+
+
+def test_batches_equal_single_matrices(golden, device):
+    rotations = torch.from_numpy(golden["rot_f64"]).to(device)
+    centers, sizes = (torch.from_numpy(part.copy()).to(device) for part in (golden["cs"][:, :2], golden["fixed"]))
+    points = torch.from_numpy(golden["kpt"]).to(device)
+    for out in ((192, 256), (64, 64)):
+        for batched, single in (
+            (affine_torch.warp_matrices, affine.warp_matrix),
+            (affine_torch.udp_warp_matrices, affine.udp_warp_matrix),
+        ):
+            matrices = batched(centers, sizes, rotations, out)
+            expected = np.stack(
+                [single(*row, out) for row in zip(golden["cs"][:, :2], golden["fixed"], golden["rot_f64"], strict=True)]
+            )
+            np.testing.assert_allclose(matrices.cpu(), expected, rtol=1e-9, atol=1e-9)
+            inverses = np.stack([affine.invert(matrix) for matrix in expected])
+            np.testing.assert_allclose(affine_torch.invert_affine(matrices).cpu(), inverses, rtol=1e-9, atol=1e-9)
+            mapped = np.stack([affine.apply_affine(m, p) for m, p in zip(expected, golden["kpt"], strict=True)])
+            np.testing.assert_allclose(affine_torch.apply_affine(matrices, points).cpu(), mapped, rtol=1e-9, atol=1e-9)
+    uneven = affine_torch.warp_matrices(
+        centers, sizes * torch.tensor([1.0, 2.0], device=device), rotations, (64, 64), keep_aspect=False
+    )
+    single = affine.warp_matrix(golden["cs"][3, :2], golden["fixed"][3] * [1, 2], golden["rot_f64"][3], (64, 64), False)
+    np.testing.assert_allclose(uneven[3].cpu(), single, rtol=1e-9, atol=1e-9)
+    fixed = affine_torch.fix_aspect_ratios(sizes, 0.75)
+    np.testing.assert_allclose(fixed.cpu(), affine.fix_aspect_ratio(golden["fixed"], 0.75), rtol=1e-6)
+
+
+def test_batch_shapes_are_checked():
+    with pytest.raises(
+        ValueError, match=r"centers, sizes and rotations must have shapes .* got \(2, 2\), \(2, 2\) and \(3,\)"
+    ):
+        affine_torch.warp_matrices(torch.zeros(2, 2), torch.ones(2, 2), torch.zeros(3), (4, 4))

@@ -46,6 +46,27 @@ def udp_warp_matrix(center: ArrayLike, size: ArrayLike, rotation: float, out: tu
     return _similarity(center, rotation, scale, ((out[0] - 1) / 2, (out[1] - 1) / 2), sense=-1)
 
 
+def newell_matrix(center: ArrayLike, scale: float, rotation: float, out: tuple[int, int]) -> np.ndarray:
+    """princeton-vl's `get_transform`: a square of ``200 * scale`` picture pixels about ``center`` to ``out``.
+
+    Turned by ``rotation`` degrees about the middle of ``out``. The peer truncates mapped points to whole pixels.
+    """
+    angle, size = np.deg2rad(float(rotation)), 200.0 * float(scale)
+    cos, sin = np.cos(angle), np.sin(angle)
+    linear = np.array([[cos, sin], [-sin, cos]]) @ np.diag([out[0] / size, out[1] / size])
+    target = np.array([out[0] / 2, out[1] / 2])
+    return np.hstack([linear, (target - linear @ np.asarray(center, np.float64))[:, None]])
+
+
+def input_to_picture(points: np.ndarray, center: ArrayLike, size: ArrayLike, input_size: tuple[int, int]) -> np.ndarray:
+    """MMPose's way back: points (..., 2) of the input to the picture's box, leaving out any rotation of the crop.
+
+    Right for unrotated crops of `warp_matrix`; for others use the inverse of their own matrix.
+    """
+    center, size = np.asarray(center, np.float64), np.asarray(size, np.float64)
+    return points / np.asarray(input_size) * size + center - 0.5 * size
+
+
 def flip_matrix(width: int) -> np.ndarray:
     """Mirrors a picture that is ``width`` pixels wide: x goes to ``width - 1 - x``."""
     return np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]])

@@ -37,7 +37,9 @@ def assert_decodes_like_reference(maps: torch.Tensor, method: str, size: int, ke
         moved, _ = reference.decode_heatmaps(maps.double() * noise, method, size)
         spread = torch.maximum(spread, (moved - expected).abs().amax(-1))
     error = (keypoints.double() - expected).abs().amax(-1)
-    decided = spread < 0.05
+    # two neighbours of the blur, summed in float32, must not overflow; what does is finite, but decides nothing
+    finite = torch.where(maps.isfinite(), maps.double().abs(), 0.0)
+    decided = (spread < 0.05) & (finite.amax((-2, -1)) < torch.finfo(torch.float32).max / 2)
     assert (error <= (20 * spread).clamp(min=1e-3))[decided].all(), (error, spread)
     assert keypoints.isfinite().all()
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "common/heatmaps.h"
@@ -17,56 +18,52 @@ struct Peak {
   int64_t index;
 };
 
-// Blocks of a plane are compared with the best so far as a whole; only the winner is searched for the place.
+// The largest value, and how to ask for it: `none` loses to everything, max_of(v, best) passes over v's NaN.
 template <class R>
-class PeakSearch {
- public:
-  using V = Vec<R>;
-  static V none() { return broadcast<V>(kLowest); }
+Vec<R> none() {
+  return broadcast<Vec<R>>(-std::numeric_limits<R>::infinity());
+}
 
-  // `values` holds the larger ones, lane by lane, of a block that begins at `begin`; blocks come in order.
-  void offer_block(V values, int64_t begin) {
-    if (!any_greater(values, best_)) return;
-    best_ = broadcast<V>(max_lane(values));
-    block_ = begin;
+// Where `best`, the largest value but for NaN, is taken first, from `begin` on.
+template <class R>
+Peak<R> locate(const R* plane, int64_t size, R best, int64_t begin = 0) {
+  constexpr int64_t kStep = kLanes<R>, kBlock = 4 * kStep;
+  const Vec<R> wanted = broadcast<Vec<R>>(best);
+  const auto at_least = [&](int64_t i) { return lanes_at_least(load(plane + i), wanted); };
+  int64_t i = begin;
+  for (; i + kBlock <= size; i += kBlock) {
+    const Vec<R> left = max_of(load(plane + i), max_of(load(plane + i + kStep), none<R>()));
+    const Vec<R> right = max_of(load(plane + i + 2 * kStep), max_of(load(plane + i + 3 * kStep), none<R>()));
+    if (lanes_at_least(max_of(left, right), wanted)) break;
   }
-  void offer(R value, int64_t index) {
-    if (!(value > best_[0])) return;
-    best_ = broadcast<V>(value);
-    block_ = index;
-  }
+  uint32_t bits = 0;
+  while (i + kStep <= size && !(bits = at_least(i))) i += kStep;
+  if (bits != 0) return {best, i + __builtin_ctz(bits)};
+  while (i < size && !(plane[i] >= best)) ++i;
+  if (i < size) return {best, i};
+  return {std::numeric_limits<R>::quiet_NaN(), 0};  // not even -inf: nothing but NaN
+}
 
-  Peak<R> finish(const R* plane, int64_t size) const {
-    const R best = best_[0];
-    int64_t i = std::max<int64_t>(block_, 0);
-    if (block_ >= 0) {
-      while (plane[i] != best) ++i;
-      return {best, i};
-    }
-    for (; i < size; ++i)
-      if (plane[i] == kLowest) return {kLowest, 0};
-    return {std::numeric_limits<R>::quiet_NaN(), 0};
-  }
-
- private:
-  static constexpr R kLowest = -std::numeric_limits<R>::infinity();
-  V best_ = none();
-  int64_t block_ = -1;
-};
-
+// Blocks' maxima are kept, so that the place is searched in one block only.
 template <class R>
 Peak<R> find_peak(const R* plane, int64_t size) {
-  constexpr int64_t kStep = kLanes<R>, kBlock = 8 * kStep;
-  PeakSearch<R> search;
-  int64_t i = 0;
-  for (; i + kBlock <= size; i += kBlock) {
-    Vec<R> m[4];
-    for (int j = 0; j < 4; ++j) m[j] = max_of(load(plane + i + j * kStep), search.none());
-    for (int j = 0; j < 4; ++j) m[j] = max_of(load(plane + i + (4 + j) * kStep), m[j]);
-    search.offer_block(max_of(max_of(m[0], m[1]), max_of(m[2], m[3])), i);
+  constexpr int64_t kStep = kLanes<R>, kMaxBlocks = 32;
+  Vec<R> maxima[kMaxBlocks], all = none<R>();
+  const int64_t block = (size / (kMaxBlocks * 4 * kStep) + 1) * 4 * kStep;
+  int64_t blocks = 0, i = 0;
+  for (; i + block <= size; i += block) {
+    Vec<R> m[4] = {none<R>(), none<R>(), none<R>(), none<R>()};
+    for (int64_t v = i; v < i + block; v += 4 * kStep)
+      for (int j = 0; j < 4; ++j) m[j] = max_of(load(plane + v + j * kStep), m[j]);
+    maxima[blocks] = max_of(max_of(m[0], m[1]), max_of(m[2], m[3]));
+    all = max_of(maxima[blocks++], all);
   }
-  for (; i < size; ++i) search.offer(plane[i], i);
-  return search.finish(plane, size);
+  for (; i + kStep <= size; i += kStep) all = max_of(load(plane + i), all);
+  R best = max_lane(all);
+  for (; i < size; ++i) best = plane[i] > best ? plane[i] : best;
+  int64_t place = 0;
+  while (place < blocks && !lanes_at_least(maxima[place], broadcast<Vec<R>>(best))) ++place;
+  return locate(plane, size, best, place * block);
 }
 
 // One plane of a flip test: out = (a + mirrored b) / 2, at most `limit`. The rows of b are read backwards, which no
@@ -83,21 +80,21 @@ struct FlippedPlane {
   R limit;
 
   Peak<R> merge(R* out) const {
-    PeakSearch<R> search;
-    for (int64_t y = 0; y < h; ++y) merge_row(y, out + y * w, search);
-    return search.finish(out, w * h);
+    V best = none<R>();
+    R best_of_tails = none<R>()[0];
+    for (int64_t y = 0; y < h; ++y) merge_row(y, out + y * w, best, best_of_tails);
+    const R largest = max_lane(best);
+    return locate(out, w * h, largest > best_of_tails ? largest : best_of_tails);
   }
 
  private:
-  R cap(R v) const { return v > limit ? limit : v; }
-
-  void merge_row(int64_t y, R* out, PeakSearch<R>& search) const {
+  void merge_row(int64_t y, R* out, V& best, R& best_of_tails) const {
     constexpr int64_t kStep = kLanes<T>;
     const T *row_a = a + y * w, *row_b = b + y * w;
     const T *ahead_a = row_a + rows_ahead() * w, *ahead_b = row_ahead(y);
     const V cap = broadcast<V>(limit);
     // Lanes backwards; the shift moves them on by one and takes the first from the vector before.
-    V before = broadcast<V>(to_float(row_b[w - 1])), best = PeakSearch<R>::none();
+    V before = broadcast<V>(to_float(row_b[w - 1])), largest = best;
     int64_t x = 0;
     for (; x + kStep <= w; x += kStep) {
       // here, not in a function of their own: GCC removes the call of one that does nothing else
@@ -107,13 +104,14 @@ struct FlippedPlane {
       const V mean = (load(row_a + x) + (shift ? reverse_after(before, b_lanes) : reverse(b_lanes))) * R(0.5);
       const V capped = mean > cap ? cap : mean;
       store(out + x, capped);
-      best = max_of(capped, best);
+      largest = max_of(capped, largest);
       before = b_lanes;
     }
-    search.offer_block(best, y * w);
+    best = largest;
     for (; x < w; ++x) {
-      out[x] = this->cap((to_float(row_a[x]) + to_float(row_b[FlippedMaps::column(x, w, shift)])) * R(0.5));
-      search.offer(out[x], y * w + x);
+      const R mean = (to_float(row_a[x]) + to_float(row_b[FlippedMaps::column(x, w, shift)])) * R(0.5);
+      out[x] = mean > limit ? limit : mean;
+      best_of_tails = out[x] > best_of_tails ? out[x] : best_of_tails;
     }
   }
 

@@ -47,7 +47,7 @@ void find_peaks(const Plane<R>& plane, PeakList<R>& peaks) {
     for (int x = 0; x < plane.w; x += kStep) {
       const R* values = plane.values + int64_t{y} * plane.w + x;
       const int count = std::min(kStep, plane.w - x);
-      if (count == kStep && !any_greater(load(values), broadcast<Vec<R>>(peaks.bar()))) continue;
+      if (count == kStep && !lanes_at_least(load(values), broadcast<Vec<R>>(peaks.bar()))) continue;
       for (int i = 0; i < count; ++i)
         if (values[i] > peaks.bar() && is_local_maximum(plane, x + i, y, plane.w, plane.h))
           peaks.insert({values[i], int64_t{y} * plane.w + x + i});

@@ -38,10 +38,60 @@ Vec<R> load_some(const R* p, int64_t count) {
   return v;
 }
 
+// exp((value - maximum) / temperature) as a power of two.
 template <class R>
-Vec<R> softmax_weight(Vec<R> values, Vec<R> maximum, R inverse_temperature) {
-  const Vec<R> below = values == maximum ? Vec<R>{} : (values - maximum) * inverse_temperature;
-  return values == values ? exp_nonpositive(below) : Vec<R>{};
+struct SoftmaxWeight {
+  Vec<R> maximum;
+  R scale;
+
+  Vec<R> operator()(Vec<R> values) const { return exp2_nonpositive((values - maximum) * scale); }
+};
+
+// Beside an infinite maximum, or at a temperature too small for its inverse, only the maximum itself has weight.
+template <class R>
+struct MaximumOnly {
+  Vec<R> maximum;
+
+  Vec<R> operator()(Vec<R> values) const { return values == maximum ? broadcast<Vec<R>>(R(1)) : Vec<R>{}; }
+};
+
+template <class R, class F>
+void with_weights(R maximum, double temperature, const F& run) {
+  const Vec<R> top = broadcast<Vec<R>>(maximum);
+  const R scale = R(1 / (temperature * M_LN2));
+  if (std::isfinite(maximum) && std::isfinite(scale))
+    run(SoftmaxWeight<R>{top, scale});
+  else
+    run(MaximumOnly<R>{top});
+}
+
+// Sums over a window: of the weights, and of the weights times the distances from the maximum at (px, py).
+template <class R>
+struct Moments {
+  R total, x, y;
+};
+
+template <class R, class Weight>
+Moments<R> sum_window(const R* plane, int w, SoftWindow window, int px, int py, const Weight& weight_of) {
+  constexpr int kStep = kLanes<R>;
+  const Vec<R> first_column = lane_numbers<R>() + R(window.x0 - px);
+  Vec<R> total{}, sum_x{}, sum_y{};
+  for (int y = window.y0; y < window.y1; ++y) {
+    const R* row = plane + int64_t{y} * w;
+    Vec<R> row_total{}, column = first_column;
+    const auto add = [&](Vec<R> values) {
+      const Vec<R> weight = weight_of(values);
+      row_total += weight;
+      sum_x += weight * column;
+      column += R(kStep);
+    };
+    int x = window.x0;
+    for (; x + kStep <= window.x1; x += kStep) add(load(row + x));
+    if (x < window.x1) add(load_some(row + x, window.x1 - x));
+    total += row_total;
+    sum_y += row_total * R(y - py);
+  }
+  return {sum_lanes<R>(total), sum_lanes<R>(sum_x), sum_lanes<R>(sum_y)};
 }
 
 template <class R>
@@ -49,26 +99,15 @@ void forward_plane(const SoftArgmax& p, PlaneWithPeak<R> plane, int64_t index) {
   const int w = static_cast<int>(p.shape.w), h = static_cast<int>(p.shape.h);
   const int px = static_cast<int>(plane.peak.index % w), py = static_cast<int>(plane.peak.index / w);
   const SoftWindow window = soft_window(p.window, px, py, w, h);
-  const R inverse_temperature = R(1 / p.temperature);
-  const Vec<R> maximum = broadcast<Vec<R>>(plane.peak.value), lanes = lane_numbers<R>();
-  Vec<R> total{}, sum_x{}, sum_y{};
-  for (int y = window.y0; y < window.y1; ++y) {
-    const R* row = plane.values + int64_t{y} * w;
-    Vec<R> row_total{};
-    for (int x = window.x0; x < window.x1; x += kLanes<R>) {
-      const Vec<R> weight = softmax_weight<R>(load_some(row + x, window.x1 - x), maximum, inverse_temperature);
-      row_total += weight;
-      sum_x += weight * (lanes + R(x - px));
-    }
-    total += row_total;
-    sum_y += row_total * R(y - py);
-  }
-  const R all = sum_lanes<R>(total);
+  Moments<R> sums{};
+  if (plane.peak.value == plane.peak.value)  // nothing but NaN has no weight at all
+    with_weights(plane.peak.value, p.temperature,
+                 [&](const auto& weight_of) { sums = sum_window(plane.values, w, window, px, py, weight_of); });
   R* keypoint = static_cast<R*>(p.keypoints) + 2 * index;
-  keypoint[0] = all > 0 ? px + sum_lanes<R>(sum_x) / all : R(-1);  // nothing but NaN has no weight
-  keypoint[1] = all > 0 ? py + sum_lanes<R>(sum_y) / all : R(-1);
+  keypoint[0] = sums.total > 0 ? px + sums.x / sums.total : R(-1);
+  keypoint[1] = sums.total > 0 ? py + sums.y / sums.total : R(-1);
   static_cast<R*>(p.scores)[index] = plane.peak.value;
-  static_cast<R*>(p.totals)[index] = all;
+  static_cast<R*>(p.totals)[index] = sums.total;
 }
 
 // d keypoint / d value = weight / (total * temperature) * (position - keypoint); the score's gradient goes to the
@@ -79,25 +118,27 @@ void backward_plane(const SoftArgmaxBackward& p, PlaneWithPeak<R> plane, int64_t
   const R *keypoint = static_cast<const R*>(p.keypoints) + 2 * index,
           *grad_keypoint = static_cast<const R*>(p.grad_keypoints) + 2 * index;
   const R total = static_cast<const R*>(p.totals)[index];
-  for (int64_t i = 0; i < int64_t{w} * h; ++i) store_scalar(grad + i, R(0));
-  if (!(total > 0)) return;
+  if (p.window >= 0 || !(total > 0)) std::memset(static_cast<void*>(grad), 0, w * h * sizeof(T));
+  if (!(total > 0)) return;  // nothing but NaN
   const int px = static_cast<int>(plane.peak.index % w), py = static_cast<int>(plane.peak.index / w);
   const SoftWindow window = soft_window(p.window, px, py, w, h);
-  const R inverse_temperature = R(1 / p.temperature), scale = inverse_temperature / total;
-  const Vec<R> maximum = broadcast<Vec<R>>(plane.peak.value), lanes = lane_numbers<R>();
-  for (int y = window.y0; y < window.y1; ++y) {
-    const int64_t row = int64_t{y} * w;
-    const R along_y = grad_keypoint[1] * (y - keypoint[1]) - grad_keypoint[0] * keypoint[0];
-    for (int x = window.x0; x < window.x1; x += kLanes<R>) {
-      const int count = std::min<int>(kLanes<R>, window.x1 - x);
-      const Vec<R> weight = softmax_weight<R>(load_some(plane.values + row + x, count), maximum, inverse_temperature);
-      const Vec<R> value = weight * scale * ((lanes + R(x)) * grad_keypoint[0] + along_y);
-      if (count == kLanes<R>)
-        store(grad + row + x, value);
-      else
-        for (int i = 0; i < count; ++i) store_scalar(grad + row + x + i, value[i]);
+  const R scale = R(1 / (p.temperature * total));
+  const Vec<R> lanes = lane_numbers<R>();
+  with_weights(plane.peak.value, p.temperature, [&](const auto& weight_of) {
+    for (int y = window.y0; y < window.y1; ++y) {
+      const int64_t row = int64_t{y} * w;
+      const R along_y = grad_keypoint[1] * (y - keypoint[1]) - grad_keypoint[0] * keypoint[0];
+      for (int x = window.x0; x < window.x1; x += kLanes<R>) {
+        const int count = std::min<int>(kLanes<R>, window.x1 - x);
+        const Vec<R> weight = weight_of(load_some(plane.values + row + x, count));
+        const Vec<R> value = weight * scale * ((lanes + R(x)) * grad_keypoint[0] + along_y);
+        if (count == kLanes<R>)
+          store(grad + row + x, value);
+        else
+          for (int i = 0; i < count; ++i) store_scalar(grad + row + x + i, value[i]);
+      }
     }
-  }
+  });
   const int64_t peak = plane.peak.index;
   store_scalar(grad + peak, to_float(grad[peak]) + static_cast<const R*>(p.grad_scores)[index]);
 }

@@ -1,4 +1,4 @@
-// What the kernels need of SIMD beyond arithmetic: comparison tests, maxima, reversal, exp.
+// What the kernels need of SIMD beyond arithmetic: comparison tests, maxima, reversal, transposition.
 #pragma once
 
 #include <utility>
@@ -15,24 +15,22 @@ static inline V broadcast(R value) {
   return value - V{};
 }
 
-// Is any lane of a greater than b's? False for NaN.
-static inline bool any_greater(VecF a, VecF b) {
+// Bit i is set where lane i of a is at least b's. Not for NaN.
+static inline uint32_t lanes_at_least(VecF a, VecF b) {
 #if defined(__AVX512F__)
-  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ) != 0;
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GE_OQ);
 #elif defined(__AVX2__)
-  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ)) != 0;
-#elif defined(__SSE2__)
-  return __builtin_ia32_movmskps(__builtin_ia32_cmpgtps(a, b)) != 0;
+  return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GE_OQ));
 #else
-  for (int i = 0; i < kLanes<float>; ++i)
-    if (a[i] > b[i]) return true;
-  return false;
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes<float>; ++i) bits |= static_cast<uint32_t>(a[i] >= b[i]) << i;
+  return bits;
 #endif
 }
-static inline bool any_greater(VecD a, VecD b) {
-  for (int i = 0; i < kLanes<double>; ++i)
-    if (a[i] > b[i]) return true;
-  return false;
+static inline uint32_t lanes_at_least(VecD a, VecD b) {
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes<double>; ++i) bits |= static_cast<uint32_t>(a[i] >= b[i]) << i;
+  return bits;
 }
 
 // Largest lane; no lane may be NaN.

@@ -18,10 +18,16 @@ ROOT = Path(__file__).parents[1]
 FLAGS = "-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=alignment"
 # unaligned 2-, 4- and 8-byte accesses are what vector loads by memcpy become; x86 and ARMv8 allow them
 OP_TESTS = [
+    "tests/test_batch_norm_act.py",
     "tests/test_conv_bias_act.py",
-    "tests/test_upsample_add.py",
+    "tests/test_decode_heatmaps.py",
+    "tests/test_flip.py",
     "tests/test_gaussian_heatmaps.py",
+    "tests/test_heatmap_peaks.py",
     "tests/test_keypoint_mse.py",
+    "tests/test_max_pool.py",
+    "tests/test_soft_argmax.py",
+    "tests/test_upsample_add.py",
 ]
 
 

@@ -10,28 +10,14 @@ from __future__ import annotations
 from functools import cache, partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import hgfast
 from benchmarks.harness import Call, Case, benchmark_test
+from benchmarks.models import GFLOP, network
 from benchmarks.peers import Lazy, available_peers, check
 
 SIZE = 256
-GFLOP = {"hourglass52": 57.238, "hg2": 16.67}  # per image
-
-
-@cache
-def network(name: str) -> nn.Module:
-    """The plain PyTorch model with weights that keep activations at the order of 1."""
-    torch.manual_seed(0)
-    model = hgfast.models.build(name, implementation="reference").eval()
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.2, 0.2)
-    return model
 
 
 class Frozen:

@@ -23,25 +23,11 @@ from torch import Tensor, nn
 import hgfast
 from benchmarks.cudnn_fusion import fused as fused_by_hand
 from benchmarks.harness import Call, Case
+from benchmarks.models import GFLOP, network
 
-GFLOP = {"hourglass52": 57.238, "hg2": 16.670, "hg8": 54.880}  # per image of 256x256
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "tf32": torch.float32}
 ALLOWED = {"bfloat16": 0.1, "float16": 0.02, "tf32": 0.02}  # relative error that a peer of this arithmetic may have
 KEYPOINTS = 16
-
-
-@functools.cache
-def network(name: str) -> nn.Module:
-    """The plain PyTorch model on the CPU, with weights that keep activations at the order of 1."""
-    torch.manual_seed(0)
-    model = hgfast.models.build(name, implementation="reference").eval()
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.2, 0.2)
-    return model
 
 
 def placed(model: nn.Module, device: str, dtype: torch.dtype = torch.float32) -> nn.Module:

@@ -46,7 +46,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "emulator":
-        from tests.emulator import emulated_cuda
+        from tests.emulator.device import emulated_cuda
 
         with emulated_cuda():
             yield "cpu"

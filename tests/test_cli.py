@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from hgfast.data.synthetic import write_set
 from hgfast.train import TrainingError, TrainingStopped
 from hgfast.train.config import apply, to_toml
 from hgfast.train.presets import PRESETS, preset
+from tests.processes import PACKAGE_FOLDER
 from tests.test_train import SMALL
 
 
@@ -160,20 +160,21 @@ def test_bench_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
     assert "run this in a checkout of hgfast" in capsys.readouterr().err
 
 
+def run_module(*arguments):
+    command = [sys.executable, "-m", "hgfast", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE_FOLDER)
+
+
 def test_unknown_command_and_module_entry():
-    process = subprocess.run([sys.executable, "-m", "hgfast", "fly"], capture_output=True, text=True, cwd=_root())
+    process = run_module("fly")
     assert process.returncode == 2 and "invalid choice: 'fly'" in process.stderr
-    process = subprocess.run([sys.executable, "-m", "hgfast", "--version"], capture_output=True, text=True, cwd=_root())
+    process = run_module("--version")
     assert process.returncode == 0 and process.stdout.strip() == f"hgfast {hgfast.__version__}"
 
 
 def test_closed_pipe_is_no_error():
     process = subprocess.run(
         [f"{sys.executable} -m hgfast info | head -1; exit ${{PIPESTATUS[0]}}"],
-        shell=True, executable="/bin/bash", capture_output=True, text=True, cwd=_root(), env=os.environ,
+        shell=True, executable="/bin/bash", capture_output=True, text=True, cwd=PACKAGE_FOLDER, env=os.environ,
     )  # fmt: skip
     assert process.returncode == 0 and process.stderr == ""
-
-
-def _root() -> Path:
-    return Path(hgfast.__file__).parents[1]

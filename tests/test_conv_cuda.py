@@ -17,7 +17,7 @@ from hgfast.frozen.freeze import TOLERANCE
 from hgfast.frozen.model import FrozenModel
 from hgfast.ops._conv_native import ConvSizes, query
 from tests.conv_cases import CHOSEN, MMA, WGMMA, Case, check, draw, expected, run
-from tests.emulator import emulated_cuda
+from tests.emulator.device import emulated_cuda
 from tests.recipe import apply_recipe
 from tests.tolerances import assert_close
 

@@ -18,6 +18,7 @@ from hgfast.train.config import apply, to_toml
 from hgfast.train.log import read_log
 from hgfast.train.state import stored_config
 from hgfast.train.step import trainable
+from tests.processes import PACKAGE_FOLDER
 
 SMALL = {
     "model_options": {
@@ -133,14 +134,14 @@ def test_killed_run_resumes_bit_exactly(config, tmp_path):
     command = [sys.executable, "-m", "hgfast", "train", "--config", str(path), "--resume", "--quiet"]
     last = Path(config.output) / "last.pt"
     for wanted in (1, 5, 11):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=PACKAGE_FOLDER)
         deadline = time.monotonic() + 120
         while _step(last) < wanted and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert _step(last) >= 11
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=PACKAGE_FOLDER)
     assert same_state(last, straight.folder / "last.pt")
     assert without_speed(read_log(last.parent / "log.csv")) == without_speed(read_log(straight.folder / "log.csv"))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import hgfast
 from hgfast.checkpoint import read_checkpoint
 from hgfast.data import EpochSampler, make_loader
 from hgfast.data.synthetic import write_set
@@ -19,6 +18,7 @@ from hgfast.train.log import read_log
 from hgfast.train.parallel import World
 from hgfast.train.schedule import learning_rate
 from hgfast.train.step import trainable
+from tests.processes import PACKAGE_FOLDER
 from tests.test_train import SMALL
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
@@ -38,8 +38,7 @@ def torchrun(config, tmp_path, *more):
     path.write_text(to_toml(config))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "hgfast"]
     command += ["train", "--config", str(path), "--quiet", *more]
-    root = Path(hgfast.__file__).parents[1]
-    process = subprocess.run(command, capture_output=True, text=True, cwd=root, env=os.environ, timeout=300)
+    process = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE_FOLDER, env=os.environ, timeout=300)
     assert process.returncode == 0, process.stderr[-3000:]
     return process.stdout
 

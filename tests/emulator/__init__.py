@@ -1,10 +1,5 @@
 """Runs the CUDA kernels' sources on the CPU, thread by thread, with checks that a GPU does not make.
 
-`emulated_cuda()` routes the ops of CPU tensors to kernels compiled from csrc/cuda by the host compiler. docs/kernels.md
-tells how it works and what it cannot see.
+`device.emulated_cuda()` routes the ops of CPU tensors to kernels compiled from csrc/cuda by the host compiler.
+docs/kernels.md tells how it works and what it cannot see.
 """
-
-from tests.emulator.device import emulated_cuda
-from tests.emulator.memory import EmulatorError
-
-__all__ = ["EmulatorError", "emulated_cuda"]

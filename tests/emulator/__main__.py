@@ -6,13 +6,12 @@ blocks shuffled and copies at once; the check build.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.emulator.build import ROOT, build
+from tests.emulator.build import ROOT, build, emulator_environment
 from tests.gates.sources import SOURCES
 
 RUNS = {  # name: variant, schedule
@@ -26,8 +25,7 @@ def run(name: str) -> tuple[str, int, float, str]:
     """One pytest run: its name, exit status, seconds, output."""
     variant, schedule = RUNS[name]
     files = sorted({source.tests.split(" ")[0] for source in SOURCES.values()})
-    env = {**os.environ, "HGFAST_EMULATOR_VARIANT": variant, "HGFAST_EMULATOR_SCHEDULE": schedule}
-    env["OMP_NUM_THREADS"] = "1"
+    env = emulator_environment(HGFAST_EMULATOR_VARIANT=variant, HGFAST_EMULATOR_SCHEDULE=schedule)
     command = [sys.executable, "-m", "pytest", "--device", "emulator", "-p", "no:cacheprovider", *files, *sys.argv[1:]]
     start = time.perf_counter()
     result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)

@@ -29,6 +29,11 @@ KERNEL_FLAGS = {
 }
 
 
+def emulator_environment(**extra: str) -> dict[str, str]:
+    """Variables of a pytest process on the emulator: one thread, and an installed hgfast before the checkout's."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", **extra}
+
+
 class NoToolkit(RuntimeError):
     """There is no nvcc, whose headers the emulator needs."""
 

@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.emulator.build import HERE, ROOT, build, compile_commands
+from tests.emulator.build import HERE, ROOT, build, compile_commands, emulator_environment
 from tests.emulator.mutants import MUTANTS, Mutant
 from tests.gates.sources import pytest_arguments
 
@@ -61,8 +61,7 @@ def build_mutant(mutant: Mutant, folder: Path) -> Path:
 
 def run_tests(mutant: Mutant, module: Path) -> Outcome:
     """The op's tests against the mutant, until the first one fails."""
-    env = {**os.environ, "HGFAST_EMULATOR_MODULE": str(module), "HGFAST_EMULATOR_VARIANT": "check"}
-    env.setdefault("OMP_NUM_THREADS", "1")
+    env = emulator_environment(HGFAST_EMULATOR_MODULE=str(module), HGFAST_EMULATOR_VARIANT="check")
     command = [sys.executable, "-m", "pytest", *pytest_arguments(mutant.file), "--device", "emulator", "-x", "-q"]
     try:
         result = subprocess.run(

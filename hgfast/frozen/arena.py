@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from hgfast.frozen.graph import Call, ConvCall, Graph, Value
+from hgfast.frozen.graph import BottleneckCall, Call, Graph, PoolCall, Value
 
 ALIGNMENT = 256  # bytes
 
@@ -22,10 +22,15 @@ def last_uses(graph: Graph) -> dict[Value, int]:
 
 
 def in_place_of(call: Call) -> Value | None:
-    """The input whose memory the output may take, read element by element just before it is written; None if none."""
-    if not isinstance(call, ConvCall):
+    """The input whose memory the output may take, read element by element just before it is written; None if none.
+
+    A whole bottleneck reads its input around each pixel, so that only what it is merged into may be written over.
+    """
+    if isinstance(call, PoolCall):
         return None
-    return call.residual if call.upsample_to is None else call.upsample_to
+    if isinstance(call, BottleneckCall) or call.upsample_to is not None:
+        return call.upsample_to
+    return call.residual
 
 
 class Arena:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hgfast.frozen.graph import ConvCall
+from hgfast.frozen.graph import BottleneckCall, Call, PoolCall
 from hgfast.frozen.plan import Plan, Step
 
 
@@ -20,18 +20,34 @@ class Row:
     bytes: int
 
 
-def _what(step: Step) -> str:
-    call = step.call
-    if not isinstance(call, ConvCall):
+def _what(call: Call) -> str:
+    if isinstance(call, PoolCall):
         parts = ["2x2 max-pool"]
+    elif isinstance(call, BottleneckCall):
+        sizes = (f"{conv.weight.shape[-1]}x{conv.weight.shape[-1]}" for conv in call.convs)
+        parts = ["BN-ReLU", *sizes, "skip"]
     else:
         size = call.weight.shape[-1]
         parts = [f"{size}x{size}" + (f"/{call.stride}" if call.stride > 1 else "")]
         if call.extra is not None:
             parts.append("1x1 shortcut" + (f"/{call.extra.stride}" if call.extra.stride > 1 else ""))
         parts += ["residual"] * (call.residual is not None) + ["ReLU"] * call.relu
+    if not isinstance(call, PoolCall):
         parts += ["merge"] * (call.upsample_to is not None)
     return " + ".join(parts + ["BN-ReLU"] * (call.second is not None))
+
+
+def _flops(plan: Plan, call: Call) -> int:
+    """Of the direct algorithm."""
+    if isinstance(call, PoolCall):
+        return 0
+    _, h, w = plan.shapes[call.x]
+    total = 0
+    for conv in call.convs if isinstance(call, BottleneckCall) else (call,):
+        pixels = plan.batch * -(-h // conv.stride) * -(-w // conv.stride)
+        extra = conv.extra.weight.numel() if conv.extra else 0
+        total += 2 * pixels * (conv.weight.numel() + extra)
+    return total
 
 
 def row(plan: Plan, step: Step) -> Row:
@@ -40,13 +56,9 @@ def row(plan: Plan, step: Step) -> Row:
     (c, h, w), (k, out_h, out_w) = plan.shapes[call.x], plan.shapes[call.output]
     values = [*call.inputs(), call.output] + ([call.second.value] if call.second else [])
     elements = sum(plan.batch * a * b * d for a, b, d in (plan.shapes[value] for value in values))
-    flops, weight_bytes, kernel = 0, 0, "max_pool"
-    if isinstance(call, ConvCall) and step.sizes is not None and step.needs is not None:
-        p, q = step.sizes.result
-        reduction = call.weight[0].numel() + (call.extra.weight.shape[1] if call.extra else 0)
-        flops, weight_bytes, kernel = 2 * plan.batch * p * q * k * reduction, step.needs.packed_bytes, step.needs.kernel
     shape = f"{c}x{h}x{w} -> {k}x{out_h}x{out_w}"
-    return Row(call.name, _what(step), shape, kernel, flops, elements * plan.dtype.itemsize + weight_bytes)
+    nbytes = elements * plan.dtype.itemsize + step.weight_bytes
+    return Row(call.name, _what(call), shape, step.kernel, _flops(plan, call), nbytes)
 
 
 def describe_plan(plan: Plan) -> str:

@@ -75,7 +75,31 @@ class PoolCall:
         yield self.x
 
 
-Call = ConvCall | PoolCall
+@dataclass
+class BottleneckCall:
+    """A whole pre-activation block: output = [upsample_to + nearest2x] x + conv3(conv2(conv1(relu(scale x + shift)))).
+
+    conv1 (1x1) and conv2 (3x3) end in ReLU. Graphs are built and saved with the three convolutions; a plan puts this
+    call in their place where its library has a kernel for it (hgfast.frozen.bottleneck).
+    """
+
+    name: str
+    output: Value
+    x: Value
+    scale: Tensor
+    shift: Tensor
+    convs: tuple[ConvCall, ConvCall, ConvCall]
+    upsample_to: Value | None = None
+    second: Second | None = None
+
+    def inputs(self) -> Iterator[Value]:
+        """All values that the call reads."""
+        yield self.x
+        if self.upsample_to is not None:
+            yield self.upsample_to
+
+
+Call = ConvCall | PoolCall | BottleneckCall
 
 
 @dataclass

@@ -14,8 +14,11 @@ from torch import Tensor
 
 from hgfast import _native
 from hgfast.frozen.arena import place
-from hgfast.frozen.graph import IMAGE, Call, ConvCall, Graph, PoolCall, Value
+from hgfast.frozen.bottleneck import fuse_bottlenecks
+from hgfast.frozen.graph import IMAGE, BottleneckCall, Call, ConvCall, Graph, PoolCall, Value
 from hgfast.frozen.weights import Weights
+from hgfast.ops import _bottleneck_native
+from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, query
 
 Shape = tuple[int, int, int]
@@ -30,15 +33,16 @@ class Step:
     function: Callable[..., None]
     arguments: list[Any]
     external: list[tuple[int, Value, str]] = field(default_factory=list)
-    sizes: ConvSizes | None = None
-    needs: ConvNeeds | None = None
+    kernel: str = "max_pool"
+    weight_bytes: int = 0
 
 
 def value_shapes(graph: Graph, height: int, width: int) -> dict[Value, Shape]:
-    """Shapes of all values for images of a size."""
+    """Shapes of all values for images of a size, in a graph as it was built."""
     shapes: dict[Value, Shape] = {IMAGE: (graph.in_channels, height, width)}
     for call in graph.calls:
         channels, h, w = shapes[call.x]
+        assert not isinstance(call, BottleneckCall)
         if isinstance(call, PoolCall):
             shape = channels, h // 2, w // 2
         elif call.upsample_to is not None:
@@ -56,22 +60,22 @@ class Plan:
 
     def __init__(self, lib: Any, graph: Graph, weights: Weights, batch: int, height: int, width: int) -> None:
         """Plan; lib is the native module of the weights' device."""
-        self.lib, self.graph, self.weights, self.batch = lib, graph, weights, batch
+        self.lib, self.weights, self.batch = lib, weights, batch
         self.dtype, self.device = weights.dtype, weights.device
+        self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.shapes = value_shapes(graph, height, width)
+        self.needs: dict[Value, ConvNeeds | BottleneckNeeds] = {}  # by the calls' outputs
+        self.graph = fuse_bottlenecks(graph, self._takes)
+        for call in self.graph.calls:
+            if isinstance(call, ConvCall):
+                self.needs[call.output] = query(lib, self._sizes(call), self.threads)
         self.external = {IMAGE, *graph.outputs}
         nbytes = {value: batch * c * h * w * self.dtype.itemsize for value, (c, h, w) in self.shapes.items()}
-        self.offsets, self.arena_bytes = place(graph, nbytes, self.external)
+        self.offsets, self.arena_bytes = place(self.graph, nbytes, self.external)
         self.arena = torch.empty(self.arena_bytes, dtype=torch.uint8, device=self.device)
-        sized = {i: self._sizes(call) for i, call in enumerate(graph.calls) if isinstance(call, ConvCall)}
-        threads = _native.exec_handle(self.arena) if self.device.type == "cpu" else 1
-        needed = {i: query(lib, sizes, threads) for i, sizes in sized.items()}
-        self.workspace_bytes = max((needs.workspace_bytes for needs in needed.values()), default=0)
+        self.workspace_bytes = max((needs.workspace_bytes for needs in self.needs.values()), default=0)
         self.workspace = torch.zeros(self.workspace_bytes, dtype=torch.uint8, device=self.device)
-        self.steps = [
-            self._conv(i, call, sized[i], needed[i]) if isinstance(call, ConvCall) else self._pool(i, call)
-            for i, call in enumerate(graph.calls)
-        ]
+        self.steps = [self._step(call) for call in self.graph.calls]
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Heat-maps for images of this plan's size, dtype and device, dense in channels_last order."""
@@ -106,6 +110,18 @@ class Plan:
         }
         return replace(sizes, **extra)
 
+    def _block_sizes(self, call: BottleneckCall) -> BottleneckSizes:
+        c, h, w = self.shapes[call.x]
+        out = self.shapes[call.output][1:]
+        return BottleneckSizes(self.batch, h, w, c, len(call.convs[0].weight), *out, dtype=self.dtype)
+
+    def _takes(self, call: BottleneckCall) -> bool:
+        """Whether the library has a kernel for the whole block that is worth it; what it needs is noted."""
+        needs = _bottleneck_native.query(self.lib, self._block_sizes(call), self.threads)
+        if needs is not None:
+            self.needs[call.output] = needs
+        return needs is not None
+
     def _address(self, step: Step, value: Value | None, access: str) -> int:
         """Of a value; for an external one 0, and a note in the step that its place is the next argument."""
         if value is None:
@@ -121,27 +137,57 @@ class Plan:
         for value in values:
             step.arguments.append(self._address(step, value, access))
 
-    def _add_second(self, step: Step, index: int) -> None:
+    def _add_second(self, step: Step) -> None:
         second = step.call.second
-        step.arguments += [_native.ptr(t) for t in self.weights.second(index)]
+        vectors = (None, None) if second is None else (second.scale, second.shift)
+        step.arguments += [_native.ptr(self.weights.vector(v)) for v in vectors]
         self._add(step, "out", None if second is None else second.value)
 
-    def _conv(self, index: int, call: ConvCall, sizes: ConvSizes, needs: ConvNeeds) -> Step:
-        step = Step(call, self.lib.conv, [sizes.native(self.lib, needs.algorithm)], sizes=sizes, needs=needs)
-        packed, bias = self.weights.packed(self.lib, index, sizes, needs), self.weights.bias(index)
+    def _add_workspace(self, step: Step) -> None:
+        step.arguments += [_native.inout(self.workspace), self.workspace_bytes]
+
+    def _step(self, call: Call) -> Step:
+        if isinstance(call, BottleneckCall):
+            return self._bottleneck(call)
+        return self._conv(call) if isinstance(call, ConvCall) else self._pool(call)
+
+    def _conv(self, call: ConvCall) -> Step:
+        sizes, needs = self._sizes(call), self.needs[call.output]
+        assert isinstance(needs, ConvNeeds)
+        step = Step(call, self.lib.conv, [sizes.native(self.lib, needs.algorithm)], kernel=needs.kernel)
+        packed, bias = self.weights.packed(self.lib, call, sizes, needs), self.weights.vector(call.bias)
+        step.weight_bytes = needs.packed_bytes
         self._add(step, "ptr", call.x)
         step.arguments += [_native.ptr(packed), _native.ptr(bias)]
         self._add(step, "ptr", call.residual, call.upsample_to, call.extra.value if call.extra else None)
         self._add(step, "out", call.output)
-        self._add_second(step, index)
-        step.arguments += [int(call.relu), _native.inout(self.workspace), self.workspace_bytes]
+        self._add_second(step)
+        step.arguments.append(int(call.relu))
+        self._add_workspace(step)
         return step
 
-    def _pool(self, index: int, call: PoolCall) -> Step:
+    def _bottleneck(self, call: BottleneckCall) -> Step:
+        sizes, needs = self._block_sizes(call), self.needs[call.output]
+        assert isinstance(needs, BottleneckNeeds)
+        step = Step(call, self.lib.bottleneck, [*sizes.native(needs.algorithm)], kernel=needs.kernel)
+        self._add(step, "ptr", call.x)
+        step.arguments += [_native.ptr(self.weights.vector(v)) for v in (call.scale, call.shift)]
+        for conv, conv_sizes, algorithm in zip(call.convs, sizes.convs, needs.conv_algorithms, strict=True):
+            conv_needs = query(self.lib, conv_sizes, self.threads, algorithm)
+            packed = self.weights.packed(self.lib, conv, conv_sizes, conv_needs)
+            step.arguments += [_native.ptr(packed), _native.ptr(self.weights.vector(conv.bias))]
+            step.weight_bytes += conv_needs.packed_bytes
+        self._add(step, "ptr", call.upsample_to)
+        self._add(step, "out", call.output)
+        self._add_second(step)
+        self._add_workspace(step)
+        return step
+
+    def _pool(self, call: PoolCall) -> Step:
         step = Step(call, self.lib.max_pool, [])
         self._add(step, "ptr", call.x)
         self._add(step, "out", call.output)
-        self._add_second(step, index)
+        self._add_second(step)
         c, h, w = self.shapes[call.x]
         step.arguments += [_native.DTYPE_CODES[self.dtype], self.batch, h, w, c]
         return step

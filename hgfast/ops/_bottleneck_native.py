@@ -1,0 +1,67 @@
+"""The native pre-activation bottleneck as Python sees it: its sizes, and what a library has for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hgfast import _native
+from hgfast.ops._conv_native import ConvSizes
+
+
+@dataclass(frozen=True)
+class BottleneckSizes:
+    """csrc/common/bottleneck.h: BottleneckShape, without the algorithm. Output size 0 means (h, w)."""
+
+    n: int
+    h: int
+    w: int
+    c: int
+    m: int
+    out_h: int = 0
+    out_w: int = 0
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Height and width of y."""
+        return (self.out_h, self.out_w) if self.out_h else (self.h, self.w)
+
+    @property
+    def convs(self) -> tuple[ConvSizes, ConvSizes, ConvSizes]:
+        """The sizes that the weights of the three convolutions are packed for."""
+        n, h, w, c, m, dtype = self.n, self.h, self.w, self.c, self.m, self.dtype
+        return (
+            ConvSizes(n, h, w, c, m, 1, 1, dtype=dtype),
+            ConvSizes(n, h, w, m, m, 3, 1, dtype=dtype),
+            ConvSizes(n, h, w, m, c, 1, 1, *self.output, dtype=dtype),
+        )
+
+    def native(self, algorithm: int = 0) -> tuple[int, ...]:
+        """The arguments that stand for a BottleneckShape; algorithm 0 leaves the choice to the library."""
+        sizes = (self.n, self.h, self.w, self.c, self.m, *self.output)
+        return (*sizes, _native.DTYPE_CODES[self.dtype], algorithm)
+
+
+@dataclass(frozen=True)
+class BottleneckNeeds:
+    """What the library answers: its algorithm, those for which the convolutions are packed, workspace, a name."""
+
+    algorithm: int
+    conv_algorithms: tuple[int, int, int]
+    workspace_bytes: int
+    kernel: str
+
+
+def query(lib: Any, sizes: BottleneckSizes, threads: int, algorithm: int = 0) -> BottleneckNeeds | None:
+    """Ask the library; None if three convolutions serve these sizes as well, or it has no kernel of a whole block.
+
+    Raises:
+        ValueError: the library does not take the algorithm that was asked for.
+    """
+    if not hasattr(lib, "bottleneck_query"):
+        return None
+    found, *convs, workspace_bytes, kernel = lib.bottleneck_query(*sizes.native(algorithm), threads)
+    return BottleneckNeeds(found, tuple(convs), workspace_bytes, kernel) if found else None

@@ -205,3 +205,32 @@ def _heatmap_peaks(device: str) -> list[tuple[Any, ...]]:
         (torch.rand(2, 3, 9, 7, device=device), 4, 0.0, "quarter"),
         (_nhwc(2, 3, 9, 7, device=device), 3, 0.2, "argmax"),
     ]
+
+
+@samples("conv2d", cast=(0, 1, 2))
+def _conv2d(device: str) -> list[tuple[Any, ...]]:
+    x, weight = _nhwc(2, 8, 6, 4, device=device, grad=True), torch.randn(16, 8, 3, 3, device=device) / 9
+    return [
+        (x, weight.requires_grad_(), torch.randn(16, device=device, requires_grad=True), 2),
+        (torch.randn(1, 8, 8, 7, device=device), weight.detach(), None, 1),
+        (_nhwc(2, 5, 3, 3, device=device), torch.randn(7, 5, 1, 1, device=device), None, 1),
+    ]
+
+
+@samples("conv2d_input_grad", cast=(0, 1))
+def _conv2d_input_grad(device: str) -> list[tuple[Any, ...]]:
+    weight = torch.randn(16, 8, 3, 3, device=device) / 9
+    return [
+        (_nhwc(2, 16, 6, 4, device=device, grad=True), weight.requires_grad_(), 6, 4, 1),
+        (torch.randn(1, 16, 3, 4, device=device), weight.detach(), 5, 7, 2),
+    ]
+
+
+@samples("conv2d_weight_grad", cast=(0, 1))
+def _conv2d_weight_grad(device: str) -> list[tuple[Any, ...]]:
+    grad, x = _nhwc(2, 16, 6, 4, device=device, grad=True), _nhwc(2, 8, 6, 4, device=device, grad=True)
+    return [
+        (grad, x, 3, 1, False),
+        (torch.randn(1, 5, 3, 4, device=device), torch.randn(1, 3, 5, 7, device=device), 3, 2, True),
+        (torch.randn(1, 5, 3, 4, device=device), torch.randn(1, 3, 3, 4, device=device), 1, 1, False),
+    ]

@@ -19,6 +19,7 @@ FLAGS = "-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-san
 # unaligned 2-, 4- and 8-byte accesses are what vector loads by memcpy become; x86 and ARMv8 allow them
 OP_TESTS = [
     "tests/test_batch_norm_act.py",
+    "tests/test_conv2d.py",
     "tests/test_conv_bias_act.py",
     "tests/test_decode_heatmaps.py",
     "tests/test_flip.py",

@@ -7,6 +7,7 @@
 
 #include "common/batch_norm_act.h"
 #include "common/conv.h"
+#include "common/conv_train.h"
 #include "common/decode_heatmaps.h"
 #include "common/flip_merge.h"
 #include "common/gaussian_heatmaps.h"
@@ -43,7 +44,9 @@ using Exec = std::intptr_t;
   X(max_pool, MaxPool)
 
 // Ops that only one backend has.
-#define HGFAST_FOR_EACH_CPU_ONLY_OP(X)
+#define HGFAST_FOR_EACH_CPU_ONLY_OP(X) \
+  X(conv_train, ConvTrain)             \
+  X(conv_weight_grad, ConvWeightGrad)
 #define HGFAST_FOR_EACH_CUDA_ONLY_OP(X)
 
 #define HGFAST_DECLARE_OP(name, Problem) void name(const Problem&, Exec);

@@ -1,95 +1,127 @@
-// Weights into the layout that conv reads from end to end (conv_layout.h): transformed in float64, grouped by
-// kGemmWidth output channels, zero where channels run out.
+// Weights into the layout that conv reads from end to end (conv_layout.h): grouped by kGemmWidth output channels, zero
+// where channels run out. Training packs at every call, so it has to be quick: a block of kConvLanes input channels is
+// turned into vectors of output channels in registers, which are then transformed and stored. What takes the time is
+// writing up to points / 9 times what is read, as `points` streams far apart.
+#include "cpu/conv_pack.h"
+
 #include "common/ops.h"
-#include "cpu/conv_layout.h"
+#include "cpu/buffer.h"
 #include "cpu/conv_transform.h"
 #include "cpu/parallel.h"
 
 namespace hgfast::cpu::HGFAST_ISA {
 namespace {
 
-// u[point] of the 3x3 filter of output channel k and input channel c.
+// u[point] of 3x3 filters.
 template <class T>
-void transform_filter(const float* filter, double* u) {
+void transform_filter(const VecF* filter, VecF* u) {
   constexpr int kPoints = T::kPoints;
-  double columns[3][kPoints];
-  for (int j = 0; j < 3; ++j) {
-    const double g[3] = {filter[j], filter[3 + j], filter[6 + j]};
-    T::weight(g, columns[j]);
-  }
-  for (int p = 0; p < kPoints; ++p) {
-    const double g[3] = {columns[0][p], columns[1][p], columns[2][p]};
-    T::weight(g, u + p * kPoints);
+  VecF rows[3][kPoints];  // [filter row][point of the row transform]
+  for (int i = 0; i < 3; ++i) T::weight(filter + 3 * i, rows[i]);
+  for (int q = 0; q < kPoints; ++q) {
+    const VecF g[3] = {rows[0][q], rows[1][q], rows[2][q]};
+    VecF column[kPoints];
+    T::weight(g, column);
+    for (int p = 0; p < kPoints; ++p) u[p * kPoints + q] = column[p];
   }
 }
 
 class Packer {
  public:
-  Packer(const ConvPack& pack, const ConvLayout& layout) : pack_(pack), s_(pack.shape), l_(layout) {}
+  Packer(const WeightView& weight, const float* extra, const ConvShape& shape, const ConvLayout& layout, float* packed)
+      : weight_(weight), extra_(extra), s_(shape), l_(layout), packed_(packed) {}
 
-  // One group of output channels.
-  void group(int64_t index) const {
-    const KGroup channels(s_.k, index);
-    float* to = static_cast<float*>(pack_.packed) + index * l_.group_rows() * kGemmWidth;
-    std::fill(to, to + l_.group_rows() * channels.width, 0.f);
-    const int64_t last = std::min<int64_t>(channels.width, s_.k - channels.first);
-    for (int64_t k = 0; k < last; ++k) {
-      channel(channels.first + k, to + k, channels.width);
-      const int64_t extra_row = (l_.direct() ? l_.blocks : l_.tiling.points * l_.blocks) * kConvLanes;
-      for (int64_t c = 0; c < s_.extra_c; ++c)
-        to[(extra_row + c) * channels.width + k] = pack_.extra[(channels.first + k) * s_.extra_c + c];
-    }
+  void run() const {
+    const int64_t blocks = (s_.c + kConvLanes - 1) / kConvLanes;
+    parallel_for(l_.k_groups * blocks, 8, l_.threads, [&](int64_t begin, int64_t end, int) {
+      Buffer<VecF> filters;
+      filters.reserve(kConvLanes * s_.kernel * s_.kernel);
+      for (int64_t item = begin; item < end; ++item) block(item / blocks, item % blocks * kConvLanes, filters.data());
+    });
   }
 
  private:
-  void channel(int64_t k, float* to, int width) const {
+  // Input channels c .. of one group of output channels; the last ones also fill up what follows them.
+  void block(int64_t group, int64_t c, VecF* filters) const {
+    const KGroup channels(s_.k, group);
+    const int64_t count = std::min<int64_t>(kConvLanes, s_.c - c), taps = s_.kernel * s_.kernel;
+    float* to = packed_ + group * l_.group_rows() * kGemmWidth;
+    for (int64_t k = 0; k < channels.width; k += kConvLanes) {
+      const int64_t lanes = std::min<int64_t>(kConvLanes, s_.k - channels.first - k);
+      load_weights(weight_, channels.first + k, lanes, c, count, taps, filters);
+      place(filters, to + k, c, count, channels.width);
+      if (c + count == s_.c) finish(to + k, channels.first + k, lanes, channels.width);
+    }
+  }
+
+  void place(const VecF* filters, float* to, int64_t c, int64_t count, int width) const {
     switch (l_.tiling.algorithm) {
       case ConvAlgorithm::kF23:
-        return winograd<F23>(k, to, width);
+        return winograd<F23>(filters, to, c, count, width);
       case ConvAlgorithm::kF43:
-        return winograd<F43>(k, to, width);
+        return winograd<F43>(filters, to, c, count, width);
       case ConvAlgorithm::kF63:
-        return winograd<F63>(k, to, width);
+        return winograd<F63>(filters, to, c, count, width);
       case ConvAlgorithm::kS23:
-        return winograd<S23>(k, to, width);
+        return winograd<S23>(filters, to, c, count, width);
       case ConvAlgorithm::kS43:
-        return winograd<S43>(k, to, width);
+        return winograd<S43>(filters, to, c, count, width);
       default:
-        return direct(k, to, width);
+        return direct(filters, to, c, count, width);
     }
   }
 
   template <class T>
-  void winograd(int64_t k, float* to, int width) const {
+  void winograd(const VecF* filters, float* to, int64_t first, int64_t count, int width) const {
+    constexpr int kAll = T::kPoints * T::kPoints;
     const int64_t point = l_.blocks * kConvLanes * width;
-    for (int64_t c = 0; c < s_.c; ++c) {
-      double u[T::kPoints * T::kPoints];
-      transform_filter<T>(pack_.weight + (k * s_.c + c) * 9, u);
-      for (int p = 0; p < T::kPoints * T::kPoints; ++p) to[p * point + c * width] = static_cast<float>(u[p]);
+    to += first * width;
+    for (int64_t c = 0; c < count; ++c, to += width) {
+      VecF u[kAll];
+      transform_filter<T>(filters + c * 9, u);
+      for (int p = 0; p < kAll; ++p) store(to + p * point, u[p]);
     }
   }
 
   // Rows in the order of an NHWC image's taps.
-  void direct(int64_t k, float* to, int width) const {
+  void direct(const VecF* filters, float* to, int64_t first, int64_t count, int width) const {
     const int64_t taps = s_.kernel * s_.kernel;
     for (int64_t tap = 0; tap < taps; ++tap)
-      for (int64_t c = 0; c < s_.c; ++c, to += width) *to = pack_.weight[(k * s_.c + c) * taps + tap];
+      for (int64_t c = 0; c < count; ++c) store(to + (tap * s_.c + first + c) * width, filters[c * taps + tap]);
   }
 
-  const ConvPack& pack_;
+  // Zeros below the rows of each point; the extra weights, and zeros below them.
+  void finish(float* to, int64_t k, int64_t lanes, int width) const {
+    const int64_t point = l_.blocks * kConvLanes, points = l_.direct() ? 1 : l_.tiling.points;
+    for (int64_t p = 0; p < points; ++p)
+      for (int64_t row = l_.rows; row < point; ++row) store(to + (p * point + row) * width, VecF{});
+    to += points * point * width;
+    for (int64_t c = 0; c < l_.extra_blocks * kConvLanes; ++c) {
+      VecF v = {};
+      for (int64_t i = 0; i < lanes && c < s_.extra_c; ++i) v[i] = extra_[(k + i) * s_.extra_c + c];
+      store(to + c * width, v);
+    }
+  }
+
+  const WeightView& weight_;
+  const float* extra_;
   const ConvShape& s_;
   const ConvLayout& l_;
+  float* packed_;
 };
 
 }  // namespace
 
+void pack_weights(const WeightView& weight, const float* extra, const ConvShape& shape, const ConvLayout& layout,
+                  float* packed) {
+  Packer(weight, extra, shape, layout, packed).run();
+}
+
 void conv_pack(const ConvPack& pack, Exec exec) {
-  HGFAST_CHECK(pack.shape.algorithm != 0, "conv_pack: the shape must name the algorithm (conv_query chooses it)");
-  const ConvLayout layout = conv_layout(pack.shape, exec);
-  const Packer packer(pack, layout);
-  parallel_for(layout.k_groups, 1, exec, [&](int64_t begin, int64_t end, int) {
-    for (int64_t index = begin; index < end; ++index) packer.group(index);
-  });
+  const ConvShape& s = pack.shape;
+  HGFAST_CHECK(s.algorithm != 0, "conv_pack: the shape must name the algorithm (conv_query chooses it)");
+  pack_weights(WeightView::dense(pack.weight, s.c, s.kernel * s.kernel, false), pack.extra, s, conv_layout(s, exec),
+               static_cast<float*>(pack.packed));
 }
 
 }  // namespace hgfast::cpu::HGFAST_ISA

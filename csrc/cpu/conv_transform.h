@@ -2,8 +2,10 @@
 // rows and to the columns of its tiles.
 //
 // A transform takes kIn neighbouring inputs to kPoints values; there the filter is one multiplication per point; and
-// it takes the kPoints products to kOut outputs. Multiplications for a kOut x kOut tile: kPoints^2 instead of
-// 9 * kOut^2. Large points cost accuracy: F(6,3) loses about one digit against F(4,3).
+// it takes the kPoints products to kOut outputs. The gradient of the weights uses the same values: output_adjoint takes
+// kOut output gradients to kPoints values, the products of these with the inputs' are summed over all tiles, and
+// weight_adjoint takes those sums to the three taps. (Adjoint: the transposed matrix.) Multiplications for a kOut x
+// kOut tile: kPoints^2 instead of 9 * kOut^2. Large points cost accuracy: F(6,3) loses about one digit against F(4,3).
 //   F23, F43, F63   stride 1 (Lavin & Gray 2016): 2.25, 4 and 5.06 times fewer multiplications
 //   S23, S43        stride 2: the even inputs meet taps 0 and 2, which is F(kOut, 2); the odd ones meet tap 1 only,
 //   which
@@ -26,11 +28,23 @@ struct F23 {  // points 0, 1, -1, infinity
     y[0] = m[0] + m[1] + m[2];
     y[1] = m[1] - m[2] - m[3];
   }
-  static void weight(const double* g, double* u) {
+  static void weight(const VecF* g, VecF* u) {
     u[0] = g[0];
-    u[1] = (g[0] + g[1] + g[2]) / 2;
-    u[2] = (g[0] - g[1] + g[2]) / 2;
+    u[1] = 0.5f * (g[0] + g[1] + g[2]);
+    u[2] = 0.5f * (g[0] - g[1] + g[2]);
     u[3] = g[2];
+  }
+  static void output_adjoint(const VecF* y, VecF* m) {
+    m[0] = y[0];
+    m[1] = y[0] + y[1];
+    m[2] = y[0] - y[1];
+    m[3] = -y[1];
+  }
+  static void weight_adjoint(const VecF* u, VecF* g) {
+    const VecF even = 0.5f * (u[1] + u[2]);
+    g[0] = u[0] + even;
+    g[1] = 0.5f * (u[1] - u[2]);
+    g[2] = even + u[3];
   }
 };
 
@@ -52,13 +66,29 @@ struct F43 {  // points 0, 1, -1, 2, -2, infinity
     y[2] = even1 + 4 * even2;
     y[3] = (odd1 + m[5]) + 8 * odd2;
   }
-  static void weight(const double* g, double* u) {
-    u[0] = g[0] / 4;
-    u[1] = -(g[0] + g[1] + g[2]) / 6;
-    u[2] = -(g[0] - g[1] + g[2]) / 6;
-    u[3] = (g[0] + 2 * g[1] + 4 * g[2]) / 24;
-    u[4] = (g[0] - 2 * g[1] + 4 * g[2]) / 24;
+  static void weight(const VecF* g, VecF* u) {
+    const VecF outer = g[0] + g[2], far = g[0] + 4 * g[2];
+    u[0] = 0.25f * g[0];
+    u[1] = (-1 / 6.f) * (outer + g[1]);
+    u[2] = (-1 / 6.f) * (outer - g[1]);
+    u[3] = (1 / 24.f) * (far + 2 * g[1]);
+    u[4] = (1 / 24.f) * (far - 2 * g[1]);
     u[5] = g[2];
+  }
+  static void output_adjoint(const VecF* y, VecF* m) {
+    const VecF even1 = y[0] + y[2], odd1 = y[1] + y[3], even2 = y[0] + 4 * y[2], odd2 = 2 * y[1] + 8 * y[3];
+    m[0] = y[0];
+    m[1] = even1 + odd1;
+    m[2] = even1 - odd1;
+    m[3] = even2 + odd2;
+    m[4] = even2 - odd2;
+    m[5] = y[3];
+  }
+  static void weight_adjoint(const VecF* u, VecF* g) {
+    const VecF even1 = u[1] + u[2], odd1 = u[1] - u[2], even2 = u[3] + u[4], odd2 = u[3] - u[4];
+    g[0] = 0.25f * u[0] + ((1 / 24.f) * even2 - (1 / 6.f) * even1);
+    g[1] = (1 / 12.f) * odd2 - (1 / 6.f) * odd1;
+    g[2] = u[5] + (1 / 6.f) * (even2 - even1);
   }
 };
 
@@ -87,14 +117,15 @@ struct F63 {  // points 0, 1, -1, 2, -2, 1/2, -1/2, infinity
     y[4] = even1 + (16 * even2 + 2 * even3);
     y[5] = (odd1 + m[7]) + (32 * odd2 + odd3);
   }
-  static void weight(const double* g, double* u) {
+  static void weight(const VecF* g, VecF* u) {
+    const VecF outer = g[0] + g[2], far = g[0] + 4 * g[2], near = 4 * g[0] + g[2];
     u[0] = g[0];
-    u[1] = -(g[0] + g[1] + g[2]) * 2 / 9;
-    u[2] = -(g[0] - g[1] + g[2]) * 2 / 9;
-    u[3] = (g[0] + 2 * g[1] + 4 * g[2]) / 90;
-    u[4] = (g[0] - 2 * g[1] + 4 * g[2]) / 90;
-    u[5] = (4 * g[0] + 2 * g[1] + g[2]) / 180;
-    u[6] = (4 * g[0] - 2 * g[1] + g[2]) / 180;
+    u[1] = (-2 / 9.f) * (outer + g[1]);
+    u[2] = (-2 / 9.f) * (outer - g[1]);
+    u[3] = (1 / 90.f) * (far + 2 * g[1]);
+    u[4] = (1 / 90.f) * (far - 2 * g[1]);
+    u[5] = (1 / 180.f) * (near + 2 * g[1]);
+    u[6] = (1 / 180.f) * (near - 2 * g[1]);
     u[7] = g[2];
   }
 };
@@ -112,11 +143,21 @@ struct S23 {  // even inputs: F(2,2) at points 0, 1, infinity; odd inputs: one t
     y[0] = m[0] + m[1] + m[3];
     y[1] = m[1] + m[2] + m[4];
   }
-  static void weight(const double* g, double* u) {
+  static void weight(const VecF* g, VecF* u) {
     u[0] = g[0];
     u[1] = g[0] + g[2];
     u[2] = g[2];
     u[3] = u[4] = g[1];
+  }
+  static void output_adjoint(const VecF* y, VecF* m) {
+    m[0] = m[3] = y[0];
+    m[1] = y[0] + y[1];
+    m[2] = m[4] = y[1];
+  }
+  static void weight_adjoint(const VecF* u, VecF* g) {
+    g[0] = u[0] + u[1];
+    g[1] = u[3] + u[4];
+    g[2] = u[1] + u[2];
   }
 };
 
@@ -138,13 +179,28 @@ struct S43 {  // even inputs: F(4,2) at points 0, 1, -1, 2, infinity; odd inputs
     y[2] = (even + m[7]) + 4 * m[3];
     y[3] = (odd + m[4]) + (m[8] + 8 * m[3]);
   }
-  static void weight(const double* g, double* u) {
-    u[0] = g[0] / 2;
-    u[1] = -(g[0] + g[2]) / 2;
-    u[2] = -(g[0] - g[2]) / 6;
-    u[3] = (g[0] + 2 * g[2]) / 6;
+  static void weight(const VecF* g, VecF* u) {
+    u[0] = 0.5f * g[0];
+    u[1] = -0.5f * (g[0] + g[2]);
+    u[2] = (-1 / 6.f) * (g[0] - g[2]);
+    u[3] = (1 / 6.f) * (g[0] + 2 * g[2]);
     u[4] = g[2];
     for (int i = 0; i < 4; ++i) u[5 + i] = g[1];
+  }
+  static void output_adjoint(const VecF* y, VecF* m) {
+    const VecF even = y[0] + y[2], odd = y[1] + y[3];
+    m[0] = y[0];
+    m[1] = even + odd;
+    m[2] = even - odd;
+    m[3] = (y[0] + 2 * y[1]) + (4 * y[2] + 8 * y[3]);
+    m[4] = y[3];
+    for (int i = 0; i < 4; ++i) m[5 + i] = y[i];
+  }
+  static void weight_adjoint(const VecF* u, VecF* g) {
+    const VecF half = 0.5f * u[1], sixth = (1 / 6.f) * u[2];
+    g[0] = (0.5f * u[0] - half) + ((1 / 6.f) * u[3] - sixth);
+    g[1] = (u[5] + u[6]) + (u[7] + u[8]);
+    g[2] = (sixth - half) + ((1 / 3.f) * u[3] + u[4]);
   }
 };
 

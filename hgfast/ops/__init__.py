@@ -1,7 +1,9 @@
 """hgfast's operators: plain functions on tensors, each one kernel on CPU and CUDA."""
 
+from hgfast.ops._conv_choice import set_winograd, winograd_enabled
 from hgfast.ops._registry import explain
 from hgfast.ops.batch_norm_act import batch_norm_act
+from hgfast.ops.conv2d import conv2d
 from hgfast.ops.conv_bias_act import conv_bias_act
 from hgfast.ops.decode_flip import decode_flip
 from hgfast.ops.decode_heatmaps import decode_heatmaps
@@ -13,6 +15,7 @@ from hgfast.ops.upsample_add import upsample_add
 
 __all__ = [
     "batch_norm_act",
+    "conv2d",
     "conv_bias_act",
     "decode_flip",
     "decode_heatmaps",
@@ -22,5 +25,7 @@ __all__ = [
     "heatmap_peaks",
     "keypoint_mse",
     "keypoint_mse_from_points",
+    "set_winograd",
     "upsample_add",
+    "winograd_enabled",
 ]

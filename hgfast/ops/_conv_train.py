@@ -1,22 +1,145 @@
-"""The convolutions of a training step, "same" padding, without autograd: what the fused blocks call."""
+"""The convolutions of a training step, "same" padding, without autograd: what `conv2d` and the fused blocks call.
+
+float32 tensors on the CPU go to hgfast's kernels where these are faster (`_conv_choice`), all others to ATen.
+"""
 
 from __future__ import annotations
 
 import torch
 
+from hgfast import _native
+from hgfast.ops import _conv_choice as choose
+from hgfast.ops._conv_choice import Choice
+from hgfast.ops._conv_native import ConvSizes
+
 Tensor = torch.Tensor
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
-def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-    """Convolve x (N, C, H, W) with weight (K, C, r, r): (N, K, ceil(H / stride), ceil(W / stride)), channels_last."""
-    return torch.conv2d(x, weight, bias, stride, weight.shape[-1] // 2)
+def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, addend: Tensor | None = None) -> Tensor:
+    """Convolve x (N, C, H, W) with weight (K, C, r, r) and add addend.
+
+    Returns:
+        (N, K, ceil(H / stride), ceil(W / stride)), channels_last.
+    """
+    algorithm = forward_choice(x, weight, bias, stride)
+    if isinstance(algorithm, str):
+        y = torch.conv2d(_nhwc(x), weight, bias, stride, weight.shape[-1] // 2)
+        y = y.contiguous(memory_format=torch.channels_last)
+        return y if addend is None else y.add_(addend)
+    return _convolve(sizes_of(x, weight, stride), algorithm, x, weight, bias, addend, transposed=False)
 
 
 def backward(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs: tuple[bool, bool, bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of x, weight and bias, as far as needs says."""
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: int,
+    needs: tuple[bool, bool, bool],
+    addend: Tensor | None = None,
+) -> Gradients:
+    """Gradients of x (plus addend), weight and bias, as far as needs says."""
+    x_grad = weight_grad = bias_grad = None
+    sizes = sizes_of(x, weight, stride)
+    grad = _nhwc(grad)
+    own_x = needs[0] and not isinstance(input_grad_choice(grad, weight, sizes), str)
+    own_weight = needs[1] and not isinstance(weight_grad_choice(grad, x, sizes), str)
+    rest = needs[0] and not own_x, needs[1] and not own_weight, needs[2]
+    if any(rest):
+        x_grad, weight_grad, bias_grad = aten_backward(grad, _nhwc(x), weight, stride, rest)
+        if x_grad is not None and addend is not None:
+            x_grad = x_grad.add_(addend)
+    if own_weight:
+        weight_grad = input_to_weight(grad, x, sizes, not weight.is_contiguous())
+    if own_x:
+        x_grad = result_to_input(grad, weight, sizes, addend)
+    return x_grad, weight_grad, bias_grad
+
+
+def aten_backward(grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs: tuple[bool, bool, bool]) -> Gradients:
+    """The same three gradients by ATen."""
     padding = [weight.shape[-1] // 2] * 2
     return torch.ops.aten.convolution_backward(
         *(grad, x, weight, [weight.shape[0]], [stride] * 2, padding, [1, 1], False, [0, 0], 1, needs)
     )
+
+
+def sizes_of(x: Tensor, weight: Tensor, stride: int) -> ConvSizes:
+    """The sizes of a convolution."""
+    (n, c, h, w), (k, _, _, kernel) = x.shape, weight.shape
+    return ConvSizes(n, h, w, c, k, kernel, stride, dtype=x.dtype)
+
+
+def forward_choice(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Choice:
+    """Algorithm of the forward convolution, or why it is ATen's."""
+    return _refusal(x, weight) or choose.result(sizes_of(x, weight, stride))
+
+
+def input_grad_choice(grad: Tensor, weight: Tensor, sizes: ConvSizes) -> Choice:
+    """Algorithm of the input gradient, or why it is ATen's."""
+    return _refusal(grad, weight) or choose.input_grad(sizes)
+
+
+def weight_grad_choice(grad: Tensor, x: Tensor, sizes: ConvSizes) -> Choice:
+    """Algorithm of the weight gradient, or why it is ATen's."""
+    return _refusal(grad, x) or choose.weight_grad(sizes)
+
+
+def _refusal(*tensors: Tensor) -> str:
+    if _native.on_cuda(tensors[0]) or tensors[0].device.type != "cpu":
+        return "the convolutions of training have kernels on the CPU only"
+    if any(tensor.dtype != torch.float32 for tensor in tensors):
+        return "the convolutions of training have float32 kernels only"
+    return "empty" if any(tensor.numel() == 0 for tensor in tensors) else ""
+
+
+def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvSizes, addend: Tensor | None = None) -> Tensor:
+    """The gradient of the input, stride 1, plus addend; by the kernel of the choice made for sizes."""
+    algorithm = choose.input_grad(sizes)
+    assert not isinstance(algorithm, str), algorithm
+    return _convolve(choose.turned(sizes), algorithm, grad, weight, None, addend, transposed=True)
+
+
+def input_to_weight(grad: Tensor, x: Tensor, sizes: ConvSizes, channels_last: bool) -> Tensor:
+    """The gradient of the weight (K, C, 3, 3), by the kernel of the choice made for sizes."""
+    algorithm = choose.weight_grad(sizes)
+    assert not isinstance(algorithm, str), algorithm
+    grad, x = _nhwc(grad), _nhwc(x)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    out = torch.empty((sizes.k, sizes.c, 3, 3), dtype=x.dtype, memory_format=memory_format)
+    lib = _native.library("cpu")
+    assert lib is not None
+    lib.conv_weight_grad(
+        *(sizes.native(lib, algorithm), _native.ptr(x), _native.ptr(grad), _native.out(out), int(channels_last)),
+        _native.exec_handle(x),
+    )
+    return out
+
+
+def _convolve(
+    sizes: ConvSizes,
+    algorithm: int,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    addend: Tensor | None,
+    *,
+    transposed: bool,
+) -> Tensor:
+    x = _nhwc(x)
+    channels_last = not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
+    weight = weight if channels_last else weight.contiguous()
+    addend = None if addend is None else _nhwc(addend)
+    y = torch.empty((sizes.n, sizes.k, *sizes.result), dtype=x.dtype, memory_format=torch.channels_last)
+    lib = _native.library("cpu")
+    assert lib is not None
+    bias = None if bias is None else bias.contiguous()
+    lib.conv_train(
+        *(sizes.native(lib, algorithm), *(_native.ptr(tensor) for tensor in (x, weight, bias, addend))),
+        *(_native.out(y), int(transposed), int(channels_last), _native.exec_handle(x)),
+    )
+    return y
+
+
+def _nhwc(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)

@@ -11,6 +11,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from hgfast import _native, reference
 from hgfast.ops import _checks
+from hgfast.ops._conv_checks import check as check_convolution
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, pack, query
 from hgfast.ops._registry import define
 
@@ -58,23 +59,12 @@ def _check(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, residual: Tensor | None, upsample_to: Tensor | None
 ) -> None:
     op = "conv_bias_act"
-    _checks.tensor(op, "x", x, ndim=4)
-    _checks.tensor(op, "weight", weight, ndim=4)
-    optional = [("bias", bias, 1), ("residual", residual, 4), ("upsample_to", upsample_to, 4)]
-    for name, value, ndim in optional:
+    check_convolution(op, x, weight, bias, stride)
+    k, optional = weight.shape[0], [("residual", residual), ("upsample_to", upsample_to)]
+    for name, value in optional:
         if value is not None:
-            _checks.tensor(op, name, value, ndim=ndim)
-    _checks.same_kind(op, ("x", x), ("weight", weight), *((name, value) for name, value, _ in optional))
-    if isinstance(stride, bool) or not isinstance(stride, int):
-        raise TypeError(f"{op}: stride must be an int, got {type(stride).__name__}")
-    if stride < 1:
-        raise ValueError(f"{op}: stride must be at least 1, got {stride}")
-    k, kernel = weight.shape[0], weight.shape[-1]
-    if weight.shape[2] != kernel or kernel % 2 == 0:
-        raise ValueError(f"{op}: weight must be (K, C, r, r) with r odd, got shape {tuple(weight.shape)}")
-    _checks.shape(op, "weight", weight, (k, x.shape[1], kernel, kernel), "C of x")
-    if bias is not None:
-        _checks.shape(op, "bias", bias, (k,), "K of weight")
+            _checks.tensor(op, name, value, ndim=4)
+    _checks.same_kind(op, ("x", x), *optional)
     result = (x.shape[0], k, -(-x.shape[2] // stride), -(-x.shape[3] // stride))
     if residual is not None:
         _checks.shape(op, "residual", residual, result, "that of the convolution's result")

@@ -9,6 +9,7 @@ from hgfast.reference.batch_norm_act import (
     batch_norm_stats,
 )
 from hgfast.reference.blocks import REFERENCE, BasicBlock, BlockSet, Bottleneck, ConvModule, UpsampleAdd
+from hgfast.reference.conv2d import conv2d, conv2d_input_grad, conv2d_weight_grad
 from hgfast.reference.conv_bias_act import conv_bias_act
 from hgfast.reference.decode_heatmaps import decode_heatmaps
 from hgfast.reference.flip_merge import decode_flip, flip_merge
@@ -34,6 +35,9 @@ __all__ = [
     "batch_norm_backward_apply",
     "batch_norm_backward_reduce",
     "batch_norm_stats",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
     "conv_bias_act",
     "gaussian_heatmaps",
     "heatmap_peaks",

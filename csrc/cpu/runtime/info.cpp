@@ -5,7 +5,10 @@
 
 namespace hgfast::cpu {
 
+void bind_conv_train(py::module_& m);  // conv_train.cpp
+
 void bind_backend_info(py::module_& m) {
+  bind_conv_train(m);
   m.def("backend_info", [] {
     py::dict info;
     info["isa"] = isa_name(current_isa());

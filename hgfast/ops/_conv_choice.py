@@ -1,0 +1,79 @@
+"""Which kernel a convolution of the training step runs by on the CPU, as measured (docs/performance.md, Training).
+
+Winograd's algorithm multiplies less, but its weights, transformed at every step, take 16/9 or 36/9 of their room: the
+more pixels share them, the larger the transform may be. A choice is the number of an algorithm of
+csrc/cpu/conv_layout.h, or a sentence that says why torch's own operator (oneDNN) is taken.
+"""
+
+from __future__ import annotations
+
+from hgfast.ops._conv_native import ConvSizes
+
+Choice = int | str
+
+DIRECT, F23, F43, S23, S43 = 1, 2, 3, 5, 6
+_DIRECT_NOTE = "Winograd is turned off, and the direct convolution of oneDNN is the faster one"
+
+_winograd = True
+
+
+def set_winograd(enabled: bool) -> None:
+    """Let 3x3 convolutions of the training step run by Winograd's algorithm on the CPU (the default), or not.
+
+    Winograd convolutions need 2.25 to 4 times fewer multiplications and err more: by 3e-6 relative to the exact result
+    where direct float32 sums err by 2e-7 to 1e-6. The setting belongs to the process; it concerns
+    :func:`hgfast.ops.conv2d` and the fused blocks, gradients included, not frozen networks or `conv_bias_act`.
+
+    Raises:
+        TypeError: enabled is no bool.
+    """
+    global _winograd
+    if not isinstance(enabled, bool):
+        raise TypeError(f"set_winograd: enabled must be a bool, got {type(enabled).__name__}")
+    _winograd = enabled
+
+
+def winograd_enabled() -> bool:
+    """What :func:`set_winograd` has set."""
+    return _winograd
+
+
+def result(sizes: ConvSizes) -> Choice:
+    """For a convolution, or for the input gradient of one of stride 1 (which is a convolution)."""
+    height, width = sizes.result
+    pixels = sizes.n * height * width
+    if sizes.kernel == 1:
+        return DIRECT
+    if sizes.kernel != 3 or sizes.stride > 2:
+        return "only 1x1 kernels, and 3x3 of stride 1 and 2, are faster here than oneDNN's"
+    if not _winograd:
+        return _DIRECT_NOTE
+    if sizes.stride == 2:
+        return S43 if pixels >= 8192 else S23 if pixels >= 1024 else DIRECT
+    if pixels < 48:
+        return DIRECT
+    return F43 if pixels >= 1024 and min(height, width) > 6 else F23
+
+
+def input_grad(sizes: ConvSizes) -> Choice:
+    """sizes: of the convolution whose input's gradient is asked for."""
+    if sizes.stride != 1:
+        return "the input gradient of a strided convolution is oneDNN's"
+    return result(turned(sizes))
+
+
+def weight_grad(sizes: ConvSizes) -> Choice:
+    """sizes: of the convolution whose weight's gradient is asked for."""
+    if sizes.kernel != 3 or sizes.stride > 2:
+        return "only weight gradients of 3x3 kernels of stride 1 and 2 are faster here than oneDNN's"
+    if not _winograd:
+        return _DIRECT_NOTE
+    small = min(sizes.result)
+    if sizes.stride == 2:
+        return S43 if small > 16 else S23
+    return F43 if small > 8 else F23
+
+
+def turned(sizes: ConvSizes) -> ConvSizes:
+    """The convolution that an input gradient of stride 1 is."""
+    return ConvSizes(sizes.n, sizes.h, sizes.w, sizes.k, sizes.c, sizes.kernel, 1, dtype=sizes.dtype)

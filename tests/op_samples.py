@@ -67,6 +67,20 @@ def _upsample_add_out(device: str) -> list[tuple[Any, ...]]:
     return [(_nhwc(2, 8, 6, 4, device=device), _nhwc(2, 8, 3, 2, device=device), _nhwc(2, 8, 6, 4, device=device))]
 
 
+@samples("max_pool", cast=(0,))
+def _max_pool(device: str) -> list[tuple[Any, ...]]:
+    return [(_nhwc(2, 8, 6, 4, device=device, grad=True),), (torch.randn(1, 3, 5, 7, device=device),)]
+
+
+@samples("max_pool_backward", cast=(0, 1, 2))
+def _max_pool_backward(device: str) -> list[tuple[Any, ...]]:
+    grad, x = _nhwc(2, 8, 3, 2, device=device, grad=True), _nhwc(2, 8, 7, 4, device=device)
+    return [
+        (grad, x, torch.randn_like(x)),
+        (torch.randn(1, 3, 2, 3, device=device), torch.randn(1, 3, 5, 7, device=device), None),
+    ]
+
+
 def _points(device: str) -> tuple[torch.Tensor, torch.Tensor]:
     keypoints = torch.tensor([[[3.2, 4.7], [0.0, 11.5], [-40.0, 2.0]], [[9.9, 0.4], [5.0, 5.0], [7.5, 3.5]]])
     return keypoints.to(device), torch.tensor([[1.0, 1.0, 1.0], [0.0, 2.0, 0.49]]).to(device)

@@ -1,4 +1,4 @@
-// Bindings of the fused convolution and of the pooling of frozen networks. A shape is an object of its own, made once.
+// Bindings of the fused convolution and of pooling. A shape is an object of its own, made once.
 #include "bindings/bindings.h"
 
 namespace hgfast::HGFAST_BACKEND {
@@ -43,6 +43,11 @@ void bind_conv(py::module_& m) {
     max_pool({as_pointer(x), as_pointer(y), as_pointer<float>(scale2), as_pointer<float>(shift2), as_pointer(y2),
               DType(dtype), n, h, w, c},
              exec);
+  });
+  m.def("max_pool_backward", [](Address x, Address grad, Address addend, Address x_grad, int dtype, int64_t n,
+                                int64_t h, int64_t w, int64_t c, Exec exec) {
+    max_pool_backward(
+        {as_pointer(x), as_pointer(grad), as_pointer(addend), as_pointer(x_grad), DType(dtype), n, h, w, c}, exec);
   });
 }
 

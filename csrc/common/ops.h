@@ -41,7 +41,8 @@ using Exec = std::intptr_t;
   X(conv, Conv)                                          \
   X(conv_pack, ConvPack)                                 \
   X(conv_query, ConvQuery)                               \
-  X(max_pool, MaxPool)
+  X(max_pool, MaxPool)                                   \
+  X(max_pool_backward, MaxPoolBackward)
 
 // Ops that only one backend has.
 #define HGFAST_FOR_EACH_CPU_ONLY_OP(X) \

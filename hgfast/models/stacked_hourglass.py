@@ -69,7 +69,7 @@ class StackedHourglass(nn.Module):
         self.pre = nn.Sequential(
             blocks.conv(3, first, 7, 2, bias=True),
             blocks.bottleneck(first, second),
-            nn.MaxPool2d(2),
+            blocks.pool(),
             blocks.bottleneck(second, second),
             blocks.bottleneck(second, channels),
         )

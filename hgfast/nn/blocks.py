@@ -7,10 +7,16 @@ from functools import partial
 import torch
 
 from hgfast.nn.merge import UpsampleAdd
+from hgfast.nn.pool import MaxPool
 from hgfast.reference.blocks import BasicBlock, BlockSet, Bottleneck, ConvModule
 
-__all__ = ["FUSED", "BasicBlock", "Bottleneck", "ConvModule", "UpsampleAdd"]
+__all__ = ["FUSED", "BasicBlock", "Bottleneck", "ConvModule", "MaxPool", "UpsampleAdd"]
 
 FUSED = BlockSet(
-    ConvModule, BasicBlock, Bottleneck, partial(UpsampleAdd, inplace=True), memory_format=torch.channels_last
+    ConvModule,
+    BasicBlock,
+    Bottleneck,
+    partial(UpsampleAdd, inplace=True),
+    MaxPool,
+    memory_format=torch.channels_last,
 )

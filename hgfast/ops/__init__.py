@@ -11,6 +11,7 @@ from hgfast.ops.flip_merge import flip_merge
 from hgfast.ops.gaussian_heatmaps import gaussian_heatmaps
 from hgfast.ops.heatmap_peaks import heatmap_peaks
 from hgfast.ops.keypoint_mse import keypoint_mse, keypoint_mse_from_points
+from hgfast.ops.max_pool import max_pool, max_pool_branch
 from hgfast.ops.upsample_add import upsample_add
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "heatmap_peaks",
     "keypoint_mse",
     "keypoint_mse_from_points",
+    "max_pool",
+    "max_pool_branch",
     "set_winograd",
     "upsample_add",
     "winograd_enabled",

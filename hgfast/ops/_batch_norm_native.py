@@ -1,22 +1,22 @@
 """Calls of batch_norm_act's four native kernels on tensors; every output can be a given tensor, so blocks reuse memory.
 
-All activations of a call are dense in one memory format, that of `x` (`dense` makes them so). Statistics and parameters
-are float64 where the activations are, else float32.
+All activations of a call are dense in one memory format, that of `x` (`_layout.dense` makes them so). Statistics and
+parameters are float64 where the activations are, else float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 
 from hgfast import _native
-from hgfast._native import DTYPE_CODES, NCHW, exec_handle, layout_of
+from hgfast._native import DTYPE_CODES, exec_handle, layout_of
+from hgfast.ops._layout import MaybeTensor
 
 Tensor = torch.Tensor
-MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
 GATE_NONE, GATE_MASK, GATE_RECOMPUTE = 0, 1, 2  # csrc/common/batch_norm_act.h: ReluGate
 
 
@@ -48,16 +48,6 @@ def stat_dtype(x: Tensor) -> torch.dtype:
 def as_stat(value: MaybeTensor, x: Tensor) -> MaybeTensor:
     """A parameter or statistic as the kernels take it."""
     return None if value is None else value.detach().to(stat_dtype(x)).contiguous()
-
-
-def memory_format_of(x: Tensor) -> torch.memory_format:
-    """x's own format, or channels_last where it is not dense."""
-    return torch.contiguous_format if layout_of(x) == NCHW else torch.channels_last
-
-
-def dense(value: MaybeTensor, x: Tensor) -> MaybeTensor:
-    """A tensor of x's size, dense in x's memory format."""
-    return None if value is None else value.contiguous(memory_format=memory_format_of(x))
 
 
 def addresses(reads: Sequence[Tensor | None], writes: Sequence[Tensor | None]) -> list[int]:

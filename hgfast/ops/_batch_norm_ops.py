@@ -9,7 +9,8 @@ import torch
 
 from hgfast import reference
 from hgfast.ops import _batch_norm_native as native
-from hgfast.ops._batch_norm_native import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, Gradient, as_stat, dense
+from hgfast.ops._batch_norm_native import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, Gradient, as_stat
+from hgfast.ops._layout import dense, empty_like
 from hgfast.ops._registry import define
 
 Tensor = torch.Tensor
@@ -95,11 +96,6 @@ def _kernel_backward_apply(
     return native.backward_apply(lib, gradient, *sums, count, batch_statistics, dense(addend, x))
 
 
-def _fake_like(x: Tensor) -> Tensor:
-    nhwc = x.is_contiguous(memory_format=torch.channels_last) or not x.is_contiguous()
-    return torch.empty_like(x, memory_format=torch.channels_last if nhwc else torch.contiguous_format)
-
-
 def _fake_mask(x: Tensor, keep_mask: bool) -> Tensor:
     n, c, h, w = x.shape
     nhwc = x.is_contiguous(memory_format=torch.channels_last) or not x.is_contiguous()
@@ -113,15 +109,15 @@ def _fake_stats(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fake_apply(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
-    return _fake_like(x), _fake_mask(x, args[-1])
+    return empty_like(x), _fake_mask(x, args[-1])
 
 
 def _fake_train(x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _fake_like(x), *_fake_stats(x), _fake_mask(x, args[-1])
+    return empty_like(x), *_fake_stats(x), _fake_mask(x, args[-1])
 
 
 def _fake_reduce(grad: Tensor, grad2: _Optional, x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _fake_like(x) if args[-1] else x.new_empty(0), *_fake_stats(x)
+    return empty_like(x) if args[-1] else x.new_empty(0), *_fake_stats(x)
 
 
 def _setup(ctx: Any, tensors: tuple[_Optional, ...], mask: Tensor, flags: Any) -> None:
@@ -206,7 +202,7 @@ backward_apply = define(
     "Tensor? addend, float count, bool batch_statistics) -> Tensor",
     kernel=_kernel_backward_apply,
     reference=reference.batch_norm_backward_apply,
-    fake=lambda grad, grad2, x, *rest: _fake_like(x),
+    fake=lambda grad, grad2, x, *rest: empty_like(x),
 )
 apply = define(
     "batch_norm_act_apply(Tensor x, Tensor mean, Tensor var, Tensor? weight, Tensor? bias, Tensor? residual, "

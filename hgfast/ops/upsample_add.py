@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from hgfast import _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
-from hgfast.ops import _checks
+from hgfast.ops import _checks, _layout
 from hgfast.ops._registry import define
 
 
@@ -79,46 +79,31 @@ def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = 
     return None
 
 
-def _dense(skip: torch.Tensor, low: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Both tensors dense in one layout: skip's if it has one, else channels_last."""
-    layout = layout_of(skip)
-    if layout is None:
-        skip, layout = skip.contiguous(memory_format=torch.channels_last), _native.NHWC
-    memory_format = torch.channels_last if layout == _native.NHWC else torch.contiguous_format
-    return skip, low.contiguous(memory_format=memory_format), layout
-
-
-def _call(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor, layout: int) -> None:
+def _call(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
+    if not skip.numel():
+        return
     n, c, h, w = skip.shape
     in_place = out.data_ptr() == skip.data_ptr()
     target = _native.inout(out) if in_place else _native.out(out)
     source = target if in_place else _native.ptr(skip)
-    code = DTYPE_CODES[skip.dtype]
-    lib.upsample_add(source, _native.ptr(low), target, code, layout, n, h, w, c, exec_handle(skip))
+    kind = DTYPE_CODES[skip.dtype], layout_of(skip)
+    lib.upsample_add(source, _native.ptr(low), target, *kind, n, h, w, c, exec_handle(skip))
 
 
 def _kernel(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
-    skip, low, layout = _dense(skip, low)
+    skip = _layout.dense(skip, skip)
     out = torch.empty_like(skip)
-    if skip.numel():
-        _call(lib, skip, low, out, layout)
+    _call(lib, skip, _layout.dense(low, skip), out)
     return out
 
 
 def _kernel_out(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
-    skip, low, layout = _dense(skip, low)
-    if skip.numel():
-        _call(lib, skip, low, out, layout)
+    skip = _layout.dense(skip, skip)
+    _call(lib, skip, _layout.dense(low, skip), out)
 
 
 def _reference_out(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
     out.copy_(reference.upsample_add(skip, low))
-
-
-def _fake(skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
-    if skip.is_contiguous(memory_format=torch.channels_last) or not skip.is_contiguous():
-        return torch.empty_like(skip, memory_format=torch.channels_last)
-    return torch.empty_like(skip)
 
 
 def _setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:
@@ -153,23 +138,12 @@ def _supports_backward(grad: torch.Tensor, low_h: int, low_w: int) -> str | None
 
 def _kernel_backward(lib: ModuleType, grad: torch.Tensor, low_h: int, low_w: int) -> torch.Tensor:
     n, c, h, w = grad.shape
-    layout = layout_of(grad)
-    if layout is None:
-        grad, layout = grad.contiguous(memory_format=torch.channels_last), _native.NHWC
-    memory_format = torch.channels_last if layout == _native.NHWC else torch.contiguous_format
-    grad_low = torch.empty((n, c, low_h, low_w), dtype=grad.dtype, device=grad.device, memory_format=memory_format)
+    grad = _layout.dense(grad, grad)
+    grad_low = _layout.empty(grad, low_h, low_w)
     if grad_low.numel():
-        code = DTYPE_CODES[grad.dtype]
-        lib.upsample_add_backward(_native.ptr(grad), _native.out(grad_low), code, layout, n, h, w, c, exec_handle(grad))
+        kind = DTYPE_CODES[grad.dtype], layout_of(grad)
+        lib.upsample_add_backward(_native.ptr(grad), _native.out(grad_low), *kind, n, h, w, c, exec_handle(grad))
     return grad_low
-
-
-def _fake_backward(grad: torch.Tensor, low_h: int, low_w: int) -> torch.Tensor:
-    nhwc = grad.is_contiguous(memory_format=torch.channels_last) or not grad.is_contiguous()
-    memory_format = torch.channels_last if nhwc else torch.contiguous_format
-    return torch.empty(
-        (*grad.shape[:2], low_h, low_w), dtype=grad.dtype, device=grad.device, memory_format=memory_format
-    )
 
 
 def _setup_double_backward(ctx: Any, inputs: tuple[torch.Tensor, int, int], output: torch.Tensor) -> None:
@@ -184,7 +158,7 @@ _upsample_add_backward = define(
     "upsample_add_backward(Tensor grad, SymInt low_h, SymInt low_w) -> Tensor",
     kernel=_kernel_backward,
     reference=reference.upsample_add_backward,
-    fake=_fake_backward,
+    fake=_layout.empty,
     supports=_supports_backward,
     setup_context=_setup_double_backward,
     backward=_double_backward,
@@ -193,7 +167,7 @@ _upsample_add = define(
     "upsample_add(Tensor skip, Tensor low) -> Tensor",
     kernel=_kernel,
     reference=reference.upsample_add,
-    fake=_fake,
+    fake=lambda skip, low: _layout.empty_like(skip),
     supports=_supports,
     setup_context=_setup_context,
     backward=_backward,

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from hgfast.reference.upsample_add import upsample_add
 
-__all__ = ["REFERENCE", "BasicBlock", "BlockSet", "Bottleneck", "ConvModule", "UpsampleAdd"]
+__all__ = ["REFERENCE", "BasicBlock", "BlockSet", "Bottleneck", "ConvModule", "MaxPool", "UpsampleAdd"]
 
 
 class ConvModule(nn.Module):
@@ -138,6 +138,17 @@ class UpsampleAdd(nn.Module):
         return upsample_add(skip, low)
 
 
+class MaxPool(nn.MaxPool2d):
+    """2x2 max-pooling with stride 2; an odd last row or column is left out."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+
+    def branch(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The x (N, C, H, W) that another branch shall read, and its pooling (N, C, H // 2, W // 2)."""
+        return x, self(x)
+
+
 @dataclass(frozen=True)
 class BlockSet:
     """The block classes from which a network is built; the structure of the networks is written once over these.
@@ -147,6 +158,7 @@ class BlockSet:
         basic: Constructor like :class:`BasicBlock`.
         bottleneck: Constructor like :class:`Bottleneck`.
         merge: Constructor like :class:`UpsampleAdd`.
+        pool: Constructor like :class:`MaxPool`.
         memory_format: Layout that the network brings its input and weights to; None leaves both as they come.
     """
 
@@ -154,6 +166,7 @@ class BlockSet:
     basic: Callable[..., nn.Module]
     bottleneck: Callable[..., nn.Module]
     merge: Callable[..., nn.Module]
+    pool: Callable[[], MaxPool] = MaxPool
     memory_format: torch.memory_format | None = None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hgfast.reference.blocks import REFERENCE, BlockSet
 
@@ -94,7 +93,9 @@ class NewellHourglass(nn.Module):
         self.low2 = type(self)(depth - 1, inner, blocks=blocks) if depth > 1 else blocks.bottleneck(inner, inner)
         self.low3 = blocks.bottleneck(inner, channels)
         self.merge = blocks.merge()
+        self.pool = blocks.pool()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels, H, W) to the same shape."""
-        return self.merge(self.up1(x), self.low3(self.low2(self.low1(F.max_pool2d(x, 2)))))
+        x, low = self.pool.branch(x)
+        return self.merge(self.up1(x), self.low3(self.low2(self.low1(low))))

@@ -1,0 +1,33 @@
+"""Memory formats of activations: each op works in that of its first tensor, or in channels_last where it has none."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+
+from hgfast._native import NCHW, layout_of
+
+Tensor = torch.Tensor
+MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
+
+
+def memory_format_of(x: Tensor) -> torch.memory_format:
+    """x's own format, or channels_last where it is not dense."""
+    return torch.contiguous_format if layout_of(x) == NCHW else torch.channels_last
+
+
+def dense(value: MaybeTensor, like: Tensor) -> MaybeTensor:
+    """value (N, C, h, w), dense in the memory format of `like`."""
+    return None if value is None else value.contiguous(memory_format=memory_format_of(like))
+
+
+def empty(like: Tensor, height: Any, width: Any) -> Tensor:
+    """Uninitialised (N, C, height, width), else as `like`: its N, C, dtype, device and memory format."""
+    shape, memory_format = (*like.shape[:2], height, width), memory_format_of(like)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
+
+
+def empty_like(x: Tensor) -> Tensor:
+    """Uninitialised, as x made dense."""
+    return empty(x, *x.shape[2:])

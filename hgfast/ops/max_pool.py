@@ -1,0 +1,132 @@
+"""max_pool: 2x2 max-pooling with a gradient that takes in the gradient of x's other consumer."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from hgfast import _native, reference
+from hgfast._native import DTYPE_CODES, NHWC, exec_handle, layout_of
+from hgfast.ops import _checks, _layout
+from hgfast.ops._registry import define
+
+Tensor = torch.Tensor
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """2x2 max-pooling with stride 2, as `nn.MaxPool2d(2, 2)`: an odd last row or column is left out.
+
+    The winner of a cell is torch's: the first maximum in row-major order, or the last NaN. For the gradient only x is
+    kept, and the winners are found in it once more: no memory where x is kept anyway.
+
+    Args:
+        x: (N, C, H, W), float32, float16, bfloat16 or float64; H and W at least 2; channels_last is the fast layout.
+
+    Returns:
+        (N, C, H // 2, W // 2) in x's memory format.
+
+    Raises:
+        TypeError: x is no floating-point tensor.
+        ValueError: rank or size.
+    """
+    _check(x)
+    return _max_pool(x)
+
+
+def max_pool_branch(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(x, max_pool(x)) where x has another consumer, which is to be given the x that is returned.
+
+    Its gradient and that of the pooling are then summed by the kernel of the latter, and not by one of their own.
+
+    Args and errors: as :func:`max_pool`. The first result must not be changed in place while a gradient is asked for.
+    """
+    _check(x)
+    if torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling():
+        return _Branch.apply(x)
+    return x, _max_pool(x)
+
+
+def _check(x: Tensor) -> None:
+    _checks.tensor("max_pool", "x", x, ndim=4)
+    if min(x.shape[2:]) < 2:
+        raise ValueError(f"max_pool: x must be at least 2 pixels high and wide, got shape {tuple(x.shape)}")
+
+
+def _sizes(x: Tensor) -> tuple[int, int, int, int]:
+    """n, h, w, c for the kernels, which know NHWC only: NCHW is n * c images of one channel."""
+    n, c, h, w = x.shape
+    return (n, h, w, c) if layout_of(x) == NHWC else (n * c, h, w, 1)
+
+
+def _kernel(lib: ModuleType, x: Tensor) -> Tensor:
+    x = _layout.dense(x, x)
+    out = _fake(x)
+    if out.numel():
+        arguments = _native.ptr(x), _native.out(out), 0, 0, 0, DTYPE_CODES[x.dtype], *_sizes(x)
+        lib.max_pool(*arguments, exec_handle(x))
+    return out
+
+
+def _fake(x: Tensor) -> Tensor:
+    return _layout.empty(x, x.shape[2] // 2, x.shape[3] // 2)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Tensor], output: Any) -> None:
+    ctx.save_for_backward(inputs[0])
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad: Tensor | None) -> Tensor | None:
+    return None if grad is None else _max_pool_backward(grad, ctx.saved_tensors[0], None)
+
+
+class _Branch(torch.autograd.Function):
+    """x and its pooling as the two results of one node, which is where their gradients meet."""
+
+    @staticmethod
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.view_as(x), _max_pool(x)
+
+    setup_context = staticmethod(_setup_context)
+
+    @staticmethod
+    def backward(ctx: Any, branch: Tensor | None, grad: Tensor | None) -> Tensor | None:
+        return branch if grad is None else _max_pool_backward(grad, ctx.saved_tensors[0], branch)
+
+
+def _kernel_backward(lib: ModuleType, grad: Tensor, x: Tensor, addend: Tensor | None) -> Tensor:
+    x, grad, addend = _layout.dense(x, x), _layout.dense(grad, x), _layout.dense(addend, x)
+    x_grad = torch.empty_like(x)
+    if x.numel():
+        tensors = _native.ptr(x), _native.ptr(grad), _native.ptr(addend), _native.out(x_grad)
+        lib.max_pool_backward(*tensors, DTYPE_CODES[x.dtype], *_sizes(x), exec_handle(x))
+    return x_grad
+
+
+def _setup_backward(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+
+
+def _double_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None]:
+    addend = grad if ctx.needs_input_grad[2] else None
+    return reference.max_pool_gather(grad, ctx.saved_tensors[0]), None, addend
+
+
+_max_pool_backward = define(
+    "max_pool_backward(Tensor grad, Tensor x, Tensor? addend) -> Tensor",
+    kernel=_kernel_backward,
+    reference=reference.max_pool_backward,
+    fake=lambda grad, x, addend: _layout.empty_like(x),
+    setup_context=_setup_backward,
+    backward=_double_backward,
+)
+_max_pool = define(
+    "max_pool(Tensor x) -> Tensor",
+    kernel=_kernel,
+    reference=reference.max_pool,
+    fake=_fake,
+    setup_context=_setup_context,
+    backward=_backward,
+)

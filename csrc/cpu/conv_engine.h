@@ -23,7 +23,8 @@ class ConvEngine {
 
   void run_private() const {
     const int64_t blocks = (layout_.tiles + layout_.tile_block - 1) / layout_.tile_block;
-    parallel_for(blocks, 1, layout_.threads, [&](int64_t begin, int64_t end, int slot) {
+    const int64_t run = std::max<int64_t>(1, blocks / (16 * layout_.threads));  // neighbours: one prefetches the next
+    parallel_for(blocks, run, layout_.threads, [&](int64_t begin, int64_t end, int slot) {
       for (int64_t block = begin; block < end; ++block) {
         const int64_t first = block * layout_.tile_block, count = block_size(first);
         gather(first, 0, count, slot);
@@ -53,19 +54,37 @@ class ConvEngine {
   void multiply(int64_t first, int64_t count, int64_t group, int slot) const {
     const ConvLayout& l = layout_;
     const KGroup channels(conv_.shape.k, group);
-    const int width = channels.width;
-    float *v = v_of(slot), *m = m_of(slot), *extra = m + l.m_main_floats();
-    const int64_t panel = l.panel_blocks() * kConvLanes * width;
     const float* u = static_cast<const float*>(conv_.weight) + group * l.group_rows() * kGemmWidth;
+    if constexpr (Tiles::kPixels) {
+      const PixelSink pixels{conv_, epilogue_, l, first, channels};
+      const int64_t panel = l.panel_blocks() * kConvLanes * channels.width;
+      multiply_panel(v_of(slot), l.v_block(), count, u, l.panel_blocks(), channels.width, pixels, u + panel);
+    } else {
+      multiply_points(count, u, channels.width, slot);
+      scatter(first, count, channels, slot);
+    }
+  }
+
+  void multiply_points(int64_t count, const float* u, int width, int slot) const {
+    const ConvLayout& l = layout_;
+    const float* v = v_of(slot);
+    float* m = m_of(slot);
+    const int64_t panel = l.blocks * kConvLanes * width;
     for (int64_t p = 0; p < l.tiling.points; ++p, u += panel)
-      multiply_panel(v + p * l.v_point(), l.v_block(), count, u, l.panel_blocks(), width, m + p * l.m_point(width),
+      multiply_panel(v + p * l.v_point(), l.v_block(), count, u, l.blocks, width, PanelSink{m + p * l.m_point(width)},
                      u + panel);
     if (const int64_t blocks = l.separate_extra_blocks())
       multiply_panel(v + l.tiling.points * l.v_point(), l.extra_v_block(), count * l.tile_pixels(), u, blocks, width,
-                     extra, u + blocks * kConvLanes * width);
-    for (int64_t t = 0; t < count; ++t)
-      for (int64_t k = 0; k < width && channels.first + k < conv_.shape.k; k += kConvLanes)
-        Tiles::scatter(epilogue_, conv_.shape, l, first + t, t, m + k, extra + k, width, channels.first + k);
+                     PanelSink{m + l.m_main_floats()}, u + blocks * kConvLanes * width);
+  }
+
+  void scatter(int64_t first, int64_t count, const KGroup& channels, int slot) const {
+    const float *m = m_of(slot), *extra = m + layout_.m_main_floats();
+    for (int64_t t = 0; t < count; ++t) {
+      const TilePosition at(layout_, first + t);
+      for (int64_t k = 0; k < channels.width && channels.first + k < conv_.shape.k; k += kConvLanes)
+        Tiles::scatter(epilogue_, conv_.shape, layout_, at, t, m + k, extra + k, channels.width, channels.first + k);
+    }
   }
 
   const Conv& conv_;

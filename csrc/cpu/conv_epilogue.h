@@ -30,6 +30,11 @@ inline void store_lanes(float* p, VecF v, int64_t lanes) {
 
 inline VecF relu(VecF v) { return VecF{} > v ? VecF{} : v; }  // keeps NaN
 
+// Where output pixels go on from: pixel (i, j) of an image of the convolution's result.
+struct PixelPosition {
+  int64_t image, i, j;
+};
+
 class ConvEpilogue {
  public:
   explicit ConvEpilogue(const Conv& conv)
@@ -43,24 +48,128 @@ class ConvEpilogue {
         y2_(static_cast<float*>(conv.y2)),
         relu_(conv.relu != 0) {}
 
-  // v: the sum for channels k .. k + lanes of pixel (i, j) of an image.
-  void finish(VecF v, int64_t image, int64_t i, int64_t j, int64_t k, int64_t lanes) const {
-    const int64_t at = ((image * shape_.p + i) * shape_.q + j) * shape_.k + k;
-    if (bias_) v += load_lanes(bias_ + k, lanes);
-    if (residual_) v += load_lanes(residual_ + at, lanes);
-    if (relu_) v = relu(v);
-    if (!upsample_to_) return write(v, at, k, lanes);
-    for (int64_t y = 2 * i; y < std::min(2 * i + 2, shape_.out_h); ++y)
-      for (int64_t x = 2 * j; x < std::min(2 * j + 2, shape_.out_w); ++x) {
-        const int64_t up = ((image * shape_.out_h + y) * shape_.out_w + x) * shape_.k + k;
-        write(v + load_lanes(upsample_to_ + up, lanes), up, k, lanes);
-      }
+  // v[r][..]: the sums for channels k .. of the r-th of `count` consecutive pixels (row after row) from `at` on.
+  template <int kPixels, int kVecs>
+  void finish(VecF (&v)[kPixels][kVecs], int64_t count, const PixelPosition& at, int64_t k) const {
+    if (shape_.k - k >= kVecs * kConvLanes)
+      finish_lanes(v, count, at, k, AllLanes());
+    else
+      finish_lanes(v, count, at, k, FirstLanes{shape_.k - k});
   }
 
+  // Fetches, a share at each call, the lines that `finish` of `count` pixels and `width` channels will read and write.
+  // (Pixels of a merge that lie in several rows are taken as if they were in one.) Inlined into the GEMM's loop, where
+  // a call would spill all sums.
+  class Ahead {
+   public:
+    Ahead(const ConvEpilogue& e, int64_t count, const PixelPosition& at, int64_t k, int width, int64_t calls)
+        : width_(width), step_(e.shape_.k) {
+      const bool merged = e.upsample_to_ != nullptr;
+      const float* other = merged ? e.upsample_to_ : e.residual_;
+      const int64_t offset = k + (merged ? e.merged_offset(at.image, 2 * at.i, 2 * at.j) : e.pixel_offset(at));
+      row_ = merged ? e.shape_.out_w * e.shape_.k : 0;
+      count_ = merged ? 2 * count : count;
+      share_ = (count_ + calls - 1) / calls;
+      y_ = e.y_ + offset;
+      other_ = other && other != e.y_ ? other + offset : nullptr;
+      y2_ = e.y2_ ? e.y2_ + offset : nullptr;
+    }
+
+    [[gnu::always_inline]] void fetch() {
+      for (int64_t i = 0; i < share_ && count_ > 0; ++i, --count_, offset_ += step_) {
+        pixel(offset_);
+        if (row_) pixel(offset_ + row_);
+      }
+    }
+
+   private:
+    [[gnu::always_inline]] void pixel(int64_t offset) const {
+      for (int64_t lane = offset; lane < offset + width_; lane += 64 / sizeof(float)) {
+        __builtin_prefetch(y_ + lane, 1, 3);
+        if (other_) __builtin_prefetch(other_ + lane, 0, 3);
+        if (y2_) __builtin_prefetch(y2_ + lane, 1, 3);
+      }
+    }
+
+    const float *y_, *y2_, *other_;
+    int64_t width_, step_, row_, count_, share_, offset_ = 0;
+  };
+
  private:
-  void write(VecF v, int64_t at, int64_t k, int64_t lanes) const {
-    store_lanes(y_ + at, v, lanes);
-    if (y2_) store_lanes(y2_ + at, relu(load_lanes(scale2_ + k, lanes) * v + load_lanes(shift2_ + k, lanes)), lanes);
+  struct AllLanes {
+    VecF load(const float* p, int j) const { return HGFAST_ISA::load(p + j * kConvLanes); }
+    void store(float* p, int j, VecF v) const { HGFAST_ISA::store(p + j * kConvLanes, v); }
+  };
+  struct FirstLanes {
+    int64_t lanes;
+    VecF load(const float* p, int j) const { return load_lanes(p + j * kConvLanes, lanes - j * kConvLanes); }
+    void store(float* p, int j, VecF v) const { store_lanes(p + j * kConvLanes, v, lanes - j * kConvLanes); }
+  };
+
+  int64_t merged_offset(int64_t image, int64_t y, int64_t x) const {
+    return ((image * shape_.out_h + y) * shape_.out_w + x) * shape_.k;
+  }
+  void advance(PixelPosition& at) const {
+    if (++at.j < shape_.q) return;
+    at.j = 0;
+    if (++at.i < shape_.p) return;
+    at.i = 0;
+    ++at.image;
+  }
+  int64_t pixel_offset(const PixelPosition& at) const {
+    return ((at.image * shape_.p + at.i) * shape_.q + at.j) * shape_.k;
+  }
+
+  // f(r, j, value) for the first `count` pixels of v, unrolled so that v stays in registers.
+  template <int kPixels, int kVecs, class F>
+  static void each(VecF (&v)[kPixels][kVecs], int64_t count, const F& f) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kPixels; ++r) {
+      if (r >= count) break;
+#pragma GCC unroll 2
+      for (int j = 0; j < kVecs; ++j) f(r, j, v[r][j]);
+    }
+  }
+
+  template <int kPixels, int kVecs, class Lanes>
+  void finish_lanes(VecF (&v)[kPixels][kVecs], int64_t count, const PixelPosition& at, int64_t k,
+                    const Lanes& lanes) const {
+    const int64_t offset = pixel_offset(at) + k, step = shape_.k;
+    if (bias_) {
+      VecF bias[kVecs];
+      for (int j = 0; j < kVecs; ++j) bias[j] = lanes.load(bias_ + k, j);
+      each(v, count, [&](int, int j, VecF& value) { value += bias[j]; });
+    }
+    if (residual_)
+      each(v, count, [&](int r, int j, VecF& value) { value += lanes.load(residual_ + offset + r * step, j); });
+    if (relu_) each(v, count, [](int, int, VecF& value) { value = relu(value); });
+    if (upsample_to_) return merge(v, count, at, k, lanes);
+    each(v, count, [&](int r, int j, VecF& value) { lanes.store(y_ + offset + r * step, j, value); });
+    if (!y2_) return;
+    VecF scale[kVecs], shift[kVecs];
+    for (int j = 0; j < kVecs; ++j) scale[j] = lanes.load(scale2_ + k, j), shift[j] = lanes.load(shift2_ + k, j);
+    each(v, count, [&](int r, int j, VecF& value) {
+      lanes.store(y2_ + offset + r * step, j, relu(scale[j] * value + shift[j]));
+    });
+  }
+
+  // Each pixel goes to the up to four above it.
+  template <int kPixels, int kVecs, class Lanes>
+  void merge(VecF (&v)[kPixels][kVecs], int64_t count, PixelPosition at, int64_t k, const Lanes& lanes) const {
+    for (int64_t r = 0; r < count; ++r) {
+      for (int64_t y = 2 * at.i; y < std::min(2 * at.i + 2, shape_.out_h); ++y)
+        for (int64_t x = 2 * at.j; x < std::min(2 * at.j + 2, shape_.out_w); ++x) {
+          const int64_t offset = merged_offset(at.image, y, x) + k;
+          for (int j = 0; j < kVecs; ++j) write(v[r][j] + lanes.load(upsample_to_ + offset, j), offset, k, j, lanes);
+        }
+      advance(at);
+    }
+  }
+
+  template <class Lanes>
+  void write(VecF v, int64_t offset, int64_t k, int j, const Lanes& lanes) const {
+    lanes.store(y_ + offset, j, v);
+    if (y2_) lanes.store(y2_ + offset, j, relu(lanes.load(scale2_ + k, j) * v + lanes.load(shift2_ + k, j)));
   }
 
   const ConvShape& shape_;

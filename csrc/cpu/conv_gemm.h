@@ -1,4 +1,5 @@
-// The one inner loop of all convolutions: m[row][0 .. width) = sum over r of v[r][row] * u[r][0 .. width).
+// The one inner loop of all convolutions: sum[row][0 .. width) = sum over r of v[r][row] * u[r][0 .. width), handed in
+// registers to a sink: PanelSink stores it, PixelSink (conv_epilogue.h) finishes output pixels.
 //
 // v is a panel of inputs, v[block][row][lane]: reduction index r = block * lanes + lane, so that every element of it is
 // read by a broadcast at a constant distance from one pointer. u is a panel of packed weights, width (one or two
@@ -28,18 +29,39 @@ struct GemmArgs {
   int64_t v_block;  // floats from one block of v to the next
   const float* u;
   int64_t blocks;
-  float* m;
   const float* prefetch;  // weights that are wanted next, spread over the calls of a panel
   int64_t prefetch_step;  // floats per r
 };
 
-template <int kRows, int kVecs>
-void gemm_rows(const GemmArgs& args) {
+// Row r's sums to m + r * width.
+struct PanelSink {
+  struct Ahead {
+    void fetch() const {}
+  };
+
+  float* m;
+
+  Ahead ahead(int64_t, int64_t, int64_t) const { return {}; }
+
+  template <int kRows, int kVecs>
+  void take(VecF (&sum)[kRows][kVecs], int64_t row) const {
+    float* to = m + row * kVecs * kConvLanes;
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+      for (int j = 0; j < kVecs; ++j) store(to + (i * kVecs + j) * kConvLanes, sum[i][j]);
+  }
+};
+
+template <int kRows, int kVecs, class Sink>
+void gemm_rows(const GemmArgs& args, const Sink& sink, int64_t row) {
+  auto ahead = sink.ahead(row, kRows, args.blocks);
   VecF sum[kRows][kVecs] = {};
   const float* v = args.v;
   const float* u = args.u;
   const float* next = args.prefetch;
   for (int64_t block = 0; block < args.blocks; ++block, v += args.v_block) {
+    ahead.fetch();
 #pragma GCC unroll 4
     for (int lane = 0; lane < kConvLanes; ++lane, u += kVecs * kConvLanes, next += args.prefetch_step) {
       VecF weight[kVecs];
@@ -56,31 +78,30 @@ void gemm_rows(const GemmArgs& args) {
       }
     }
   }
-#pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 2
-    for (int j = 0; j < kVecs; ++j) store(args.m + (i * kVecs + j) * kConvLanes, sum[i][j]);
+  sink.take(sum, row);
 }
 
-using GemmRows = void (*)(const GemmArgs&);
+template <class Sink>
+using GemmRows = void (*)(const GemmArgs&, const Sink&, int64_t row);
 
-template <int kVecs, std::size_t... kIndex>
-constexpr GemmRows pick_gemm(int64_t rows, std::index_sequence<kIndex...>) {
-  constexpr GemmRows table[] = {gemm_rows<kIndex + 1, kVecs>...};
+template <int kVecs, class Sink, std::size_t... kIndex>
+constexpr GemmRows<Sink> pick_gemm(int64_t rows, std::index_sequence<kIndex...>) {
+  constexpr GemmRows<Sink> table[] = {gemm_rows<kIndex + 1, kVecs, Sink>...};
   return table[rows - 1];
 }
 
 // One panel of v (any number of rows) times one panel of u: groups of rows of nearly equal size.
 // next_u: the panel that will be asked for after this one, fetched into L2 meanwhile.
+template <class Sink>
 inline void multiply_panel(const float* v, int64_t v_block, int64_t rows, const float* u, int64_t blocks, int width,
-                           float* m, const float* next_u) {
+                           const Sink& sink, const float* next_u) {
   const int64_t groups = (rows + kGemmRows - 1) / kGemmRows;
   const int64_t step = width / groups, share = blocks * kConvLanes * step;
   for (int64_t group = 0, row = 0; group < groups; ++group) {
     const int64_t count = rows / groups + (group < rows % groups);
     constexpr auto kAll = std::make_index_sequence<kGemmRows>();
-    const GemmRows gemm = width == kGemmWidth ? pick_gemm<kGemmVecs>(count, kAll) : pick_gemm<1>(count, kAll);
-    gemm({v + row * kConvLanes, v_block, u, blocks, m + row * width, next_u + group * share, step});
+    const auto gemm = width == kGemmWidth ? pick_gemm<kGemmVecs, Sink>(count, kAll) : pick_gemm<1, Sink>(count, kAll);
+    gemm({v + row * kConvLanes, v_block, u, blocks, next_u + group * share, step}, sink, row);
     row += count;
   }
 }

@@ -45,6 +45,7 @@ ConvLayout lay_out(const ConvTiling& tiling, const ConvShape& s, int64_t threads
   l.shared = false;
   const int64_t tile_bytes = (l.v_floats() + l.m_floats()) * sizeof(float);
   int64_t most = std::max<int64_t>(l2_bytes() * 3 / 4 / tile_bytes, kGemmRows);
+  if (l.direct() && l.packed_floats() * static_cast<int64_t>(sizeof(float)) <= l2_bytes() / 2) most = kGemmRows;
   l.shared = threads > 1 && l.tiles < threads * most;
   if (l.shared) most *= threads;
   int64_t blocks = std::max<int64_t>(1, ceil_div(l.tiles, most));

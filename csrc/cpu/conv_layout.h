@@ -2,9 +2,11 @@
 //
 // Output is made of tiles of tile x tile pixels (1 x 1 for the direct algorithm). A block of tiles is gathered into the
 // panel V (points x reduction blocks x tiles x lanes); then, for each group of kGemmWidth output channels, the products
-// M (points x tiles x width) are computed and scattered with the epilogue. M, small, stays in L2. Two ways to share the
-// work: each thread has its own V and takes blocks of tiles; or, where tiles are too few for that and reading the
-// weights is what costs, all threads fill one V and then take groups of output channels.
+// M (points x tiles x width) are computed and scattered with the epilogue. M, small, stays in L2; the direct algorithm
+// needs none (PixelSink), and where its weights stay in L2 a block is what one call of the GEMM takes, so that input
+// and output pass L1 once. Two ways to share the work: each thread has its own V and takes blocks of tiles; or, where
+// tiles are too few for that and reading the weights is what costs, all threads fill one V and then take groups of
+// output channels.
 #pragma once
 
 #include "common/conv.h"
@@ -48,7 +50,7 @@ struct ConvLayout {
   int64_t extra_v_block() const { return v_block() * tile_pixels(); }
   int64_t v_floats() const { return tiling.points * v_point() + separate_extra_blocks() * extra_v_block(); }
   int64_t m_point(int width) const { return tile_block * width + kConvLanes; }
-  int64_t m_main_floats() const { return tiling.points * m_point(kGemmWidth); }
+  int64_t m_main_floats() const { return direct() ? 0 : tiling.points * m_point(kGemmWidth); }
   int64_t m_floats() const {
     return m_main_floats() + (separate_extra_blocks() ? tile_block * tile_pixels() * kGemmWidth : 0);
   }

@@ -36,6 +36,7 @@ inline void gather_extra(const Conv& conv, int64_t image, int64_t i, int64_t j, 
 
 template <class T>
 struct WinogradTiles {
+  static constexpr bool kPixels = false;
   static constexpr int kIn = T::kIn, kPoints = T::kPoints, kOut = T::kOut;
 
   // Transforms the input of tile `tile` into slot `slot` of V.
@@ -73,11 +74,10 @@ struct WinogradTiles {
       }
   }
 
-  // Transforms the products of channels k .. of slot `slot` back and finishes the tile's pixels. m and extra point at
-  // those channels of slot 0; they have `width` floats per row.
-  static void scatter(const ConvEpilogue& epilogue, const ConvShape& s, const ConvLayout& layout, int64_t tile,
-                      int64_t slot, const float* m, const float* extra, int width, int64_t k) {
-    const TilePosition at(layout, tile);
+  // Transforms the products of channels k .. of slot `slot` back and finishes the pixels of the tile at `at`. m and
+  // extra point at those channels of slot 0; they have `width` floats per row.
+  static void scatter(const ConvEpilogue& epilogue, const ConvShape& s, const ConvLayout& layout,
+                      const TilePosition& at, int64_t slot, const float* m, const float* extra, int width, int64_t k) {
     VecF columns[kOut][kPoints];
     for (int q = 0; q < kPoints; ++q) {
       VecF products[kPoints], y[kOut];
@@ -86,19 +86,22 @@ struct WinogradTiles {
       T::output(products, y);
       for (int i = 0; i < kOut; ++i) columns[i][q] = y[i];
     }
-    const int64_t y0 = at.y * kOut, x0 = at.x * kOut;
+    const int64_t y0 = at.y * kOut, x0 = at.x * kOut, inside = std::min<int64_t>(kOut, s.q - x0);
     for (int i = 0; i < kOut && y0 + i < s.p; ++i) {
-      VecF y[kOut];
-      T::output(columns[i], y);
-      for (int j = 0; j < kOut && x0 + j < s.q; ++j) {
-        if (layout.extra_blocks) y[j] += load(extra + (slot * kOut * kOut + i * kOut + j) * width);
-        epilogue.finish(y[j], at.image, y0 + i, x0 + j, k, s.k - k);
+      VecF sums[kOut], y[kOut][1];
+      T::output(columns[i], sums);
+      for (int j = 0; j < kOut; ++j) {
+        y[j][0] = sums[j];
+        if (layout.extra_blocks) y[j][0] += load(extra + (slot * kOut * kOut + i * kOut + j) * width);
       }
+      epilogue.finish(y, inside, {at.image, y0 + i, x0}, k);
     }
   }
 };
 
 struct DirectTiles {
+  static constexpr bool kPixels = true;  // a tile is an output pixel
+
   // Copies all taps of output pixel `tile` to slot `slot` of V: kernel rows one after the other, each kernel x c
   // floats.
   static void gather(const Conv& conv, const ConvLayout& layout, int64_t tile, int64_t slot, float* v, float* scratch) {
@@ -141,11 +144,54 @@ struct DirectTiles {
     store(end, VecF{});
     for (const float* taps = scratch; taps < end; taps += kConvLanes, to += step) store(to, load(taps));
   }
+};
 
-  static void scatter(const ConvEpilogue& epilogue, const ConvShape& s, const ConvLayout& layout, int64_t tile,
-                      int64_t slot, const float* m, const float*, int width, int64_t k) {
-    const TilePosition at(layout, tile);
-    epilogue.finish(load(m + slot * width), at.image, at.y, at.x, k, s.k - k);
+// Finishes the products of the direct algorithm, whose rows are the pixels of the block at `first`, in the GEMM's
+// registers.
+struct PixelSink {
+  const Conv& conv;
+  const ConvEpilogue& epilogue;
+  const ConvLayout& layout;
+  int64_t first;
+  KGroup channels;
+
+  // Fetches what the next calls will miss in the caches, a share in each step of this one: the output lines of the next
+  // group of channels (or of the pixels that follow) and this group's share of the next block's input. Without it a
+  // 1x1 convolution of large images runs at half the speed.
+  struct Ahead {
+    ConvEpilogue::Ahead output;
+    const float* input;
+    int64_t lines;
+
+    [[gnu::always_inline]] void fetch() {
+      output.fetch();
+      for (int64_t i = 0; i < lines; ++i, input += kLine) __builtin_prefetch(input, 0, 3);
+    }
+  };
+
+  Ahead ahead(int64_t row, int64_t count, int64_t steps) const {
+    const ConvShape& s = conv.shape;
+    const int64_t next = channels.first + channels.width;
+    const bool last = next >= s.k;
+    ConvEpilogue::Ahead output(epilogue, count, position(last ? row + count : row), last ? 0 : next, channels.width,
+                               steps);
+    if (s.kernel > 1 || s.stride > 1) return {output, nullptr, 0};
+    const int64_t lines = (count * s.c / kLine / layout.k_groups + steps - 1) / steps;
+    const float* input = static_cast<const float*>(conv.x) + (first + layout.tile_block + row) * s.c;
+    return {output, input + channels.first / kGemmWidth * lines * steps * kLine, lines};
+  }
+
+  template <int kRows, int kVecs>
+  void take(VecF (&sum)[kRows][kVecs], int64_t row) const {
+    epilogue.finish(sum, kRows, position(row), channels.first);
+  }
+
+ private:
+  static constexpr int64_t kLine = 64 / sizeof(float);
+
+  PixelPosition position(int64_t row) const {
+    const TilePosition at(layout, first + row);
+    return {at.image, at.y, at.x};
   }
 };
 

@@ -94,7 +94,7 @@ def demo_config(folder: Path, epochs: int, seed: int) -> Config:
 def _draw_overlay(trainer: Trainer, path: Path, count: int = 24) -> None:
     """A sheet of the first validation pictures with the predicted skeletons."""
     dataset = trainer.val_set
-    keypoints, _ = predict_dataset(trainer.predictor, dataset)
+    keypoints, _ = predict_dataset(trainer.make_predictor(), dataset)
     pictures = [
         draw_people(read_image(person.image), points[None], dataset.table)
         for person, points in zip(dataset.persons[:count], keypoints, strict=False)

@@ -1,8 +1,12 @@
-"""From pictures and boxes to keypoints in picture pixels."""
+"""From pictures or videos and boxes to keypoints in picture pixels."""
 
 from __future__ import annotations
 
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -11,13 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hgfast import reference
+from hgfast import ops
 from hgfast.codecs import UDPHeatmap
 from hgfast.codecs.affine import box_center_size
 from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD, crop, network_input, person_matrix, read_image
 from hgfast.data.keypoints import MPII, KeypointSet
+from hgfast.data.video import read_frames
+from hgfast.frozen import freeze as freeze_network
 
 Image = np.ndarray | str | Path
+Boxes = Any  # (P, 4) array or nested list: x1, y1, x2, y2 in pixels, before padding; None is the whole picture
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+log = logging.getLogger("hgfast")
 
 
 class Prediction(NamedTuple):
@@ -32,6 +42,20 @@ class Prediction(NamedTuple):
     scores: np.ndarray
 
 
+class Seen(NamedTuple):
+    """A picture and what was found in it.
+
+    Attributes:
+        image: uint8 (H, W, 3), blue-green-red.
+        boxes: (P, 4) float32, x1, y1, x2, y2.
+        prediction: keypoints and scores of these P persons.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    prediction: Prediction
+
+
 class Predictor:
     """Runs a network on persons in pictures.
 
@@ -41,12 +65,15 @@ class Predictor:
         keypoints: the K keypoints (which change places in a mirrored picture).
         device: where the model runs; default: where its parameters are.
         flip_test: also run the mirrored picture and average.
-        shift_heatmap: move the mirrored heatmaps by one pixel before averaging; default: unless the codec is UDP.
+        shift_heatmap: move the mirrored heatmaps by one pixel before averaging; default: as the codec's peer does.
         batch_size: persons a batch.
         padding: how much larger than the box the crop is.
         mean: red, green, blue, 0..255, taken off the input.
         std: the input is divided by.
-        amp: "off", "bf16" or "fp16": autocast of the network.
+        amp: "off", "bf16" or "fp16": precision of the network, on the CPU by autocast.
+        freeze: run :func:`hgfast.freeze`'s form of the model, with its weights as they are now (changes that are made
+            to the model later have no effect). Where there is none of this model, precision or device, the model runs
+            as it is, and a warning of the logger "hgfast" says why.
 
     Example:
         >>> predictor = Predictor(model, codec)  # doctest: +SKIP
@@ -67,9 +94,12 @@ class Predictor:
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
         amp: str = "off",
+        freeze: bool = True,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        if amp not in ("off", *_DTYPES):
+            raise ValueError(f"amp: expected one of off, {', '.join(_DTYPES)}, got {amp!r}")
         self.model = model.eval()
         self.device = torch.device(device) if device is not None else _device_of(model)
         self.model.to(self.device)
@@ -77,11 +107,12 @@ class Predictor:
         self.table = keypoints
         self.flip_test = flip_test
         self.udp = isinstance(codec, UDPHeatmap)
-        self.shift_heatmap = not self.udp if shift_heatmap is None else shift_heatmap
+        self.shift_heatmap = codec.method not in ("dark_udp", "newell") if shift_heatmap is None else shift_heatmap
         self.batch_size = batch_size
         self.padding = padding
         self.mean, self.std = mean, std
         self.amp = amp
+        self.network = _inference_form(self.model, amp) if freeze else self.model
 
     @overload
     def __call__(self, images: Image, boxes: Any = None) -> Prediction: ...
@@ -109,30 +140,73 @@ class Predictor:
             return self([images], None if boxes is None else [boxes])[0]
         if boxes is not None and len(boxes) != len(images):
             raise ValueError(f"boxes: expected one array for each of {len(images)} pictures, got {len(boxes)}")
-        crops, inverses, counts = [], [], []
-        for number, item in enumerate(images):
-            image = _as_image(item, number)
-            persons = _as_boxes(None if boxes is None else boxes[number], image, number)
-            counts.append(len(persons))
-            for center, size in zip(*box_center_size(persons, self.padding), strict=True):
-                matrix = person_matrix(center, size, self.codec.input_size, udp=self.udp)
-                crops.append(crop(image, matrix, self.codec.input_size))
-                inverses.append(cv2.invertAffineTransform(matrix))
-        keypoints, scores = self._in_batches(crops, inverses)
-        ends = np.cumsum([0, *counts])
-        parts = [slice(first, last) for first, last in zip(ends[:-1], ends[1:], strict=True)]
-        return [Prediction(keypoints[part], scores[part]) for part in parts]
+        pairs = zip(images, repeat(None) if boxes is None else boxes, strict=False)
+        return [seen.prediction for seen in self.stream(pairs)]
 
-    def _in_batches(self, crops: list[np.ndarray], inverses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        count = self.table.count
-        keypoints, scores = np.zeros((len(crops), count, 2), np.float32), np.zeros((len(crops), count), np.float32)
-        for first in range(0, len(crops), self.batch_size):
-            part = slice(first, first + self.batch_size)
-            batch = torch.from_numpy(np.stack(crops[part]))
-            inverse = torch.from_numpy(np.stack(inverses[part]).astype(np.float32))
-            points, values = self.predict_crops(batch, inverse)
-            keypoints[part], scores[part] = points.cpu().numpy(), values.cpu().numpy()
-        return keypoints, scores
+    def stream(self, pictures: Iterable[tuple[Image, Boxes]]) -> Iterator[Seen]:
+        """Keypoints of any number of pictures, one after the other, without holding them all.
+
+        Args:
+            pictures: each a picture and its boxes, as for a call. Persons of several pictures share a batch, so up to
+                ``batch_size`` persons are read ahead.
+
+        Yields:
+            each picture with its boxes and what was found.
+
+        Raises:
+            As a call does; ``images[i]`` and ``boxes[i]`` in a message count the pictures.
+        """
+        waiting: deque[tuple[np.ndarray, np.ndarray]] = deque()
+        crops: list[tuple[np.ndarray, np.ndarray]] = []
+        found = self._batch([])
+        for number, (item, boxes) in enumerate(pictures):
+            image = _as_image(item, number)
+            persons = _as_boxes(boxes, image, number)
+            waiting.append((image, persons))
+            crops += self._crops(image, persons)
+            while len(crops) >= self.batch_size:
+                found, crops = _joined(found, self._batch(crops[: self.batch_size])), crops[self.batch_size :]
+            while waiting and len(waiting[0][1]) <= len(found.scores):
+                found, seen = _taken(found, *waiting.popleft())
+                yield seen
+        found = _joined(found, self._batch(crops))
+        while waiting:
+            found, seen = _taken(found, *waiting.popleft())
+            yield seen
+
+    def video(self, path: str | Path, boxes: Boxes | Callable[[np.ndarray], Boxes] = None) -> Iterator[Seen]:
+        """Keypoints in every frame of a video.
+
+        Args:
+            path: any video that OpenCV reads.
+            boxes: the same (P, 4) for all frames, None for the whole frame, or a function that finds the boxes in a
+                frame (uint8 (H, W, 3), blue-green-red).
+
+        Yields:
+            each frame with its boxes and what was found.
+
+        Raises:
+            FileNotFoundError, ValueError: no such file, not a video, or boxes that do not fit.
+        """
+        find = boxes if callable(boxes) else lambda _: boxes
+        return self.stream((frame, find(frame)) for frame in read_frames(path))
+
+    def _crops(self, image: np.ndarray, boxes: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Crop and map back to the picture, (2, 3), for each person."""
+        made = []
+        for center, size in zip(*box_center_size(boxes, self.padding), strict=True):
+            matrix = person_matrix(center, size, self.codec.input_size, udp=self.udp)
+            made.append((crop(image, matrix, self.codec.input_size), cv2.invertAffineTransform(matrix)))
+        return made
+
+    def _batch(self, crops: list[tuple[np.ndarray, np.ndarray]]) -> Prediction:
+        if not crops:
+            count = self.table.count
+            return Prediction(np.zeros((0, count, 2), np.float32), np.zeros((0, count), np.float32))
+        images, inverses = zip(*crops, strict=True)
+        inverse = torch.from_numpy(np.stack(inverses).astype(np.float32))
+        points, scores = self.predict_crops(torch.from_numpy(np.stack(images)), inverse)
+        return Prediction(points.cpu().numpy(), scores.cpu().numpy())
 
     @torch.inference_mode()
     def predict_crops(self, crops: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,31 +219,58 @@ class Predictor:
         Returns:
             keypoints (N, K, 2) in picture pixels and scores (N, K), float32 on the model's device.
         """
-        heatmaps = self.heatmaps(network_input(crops.to(self.device, non_blocking=True), self.mean, self.std))
-        points, scores = self.codec.decode(heatmaps)
+        images = network_input(crops.to(self.device, non_blocking=True), self.mean, self.std)
         inverse = inverse.to(self.device, non_blocking=True)
-        return torch.einsum("nij,nkj->nki", inverse[:, :, :2], points) + inverse[:, None, :, 2], scores
+        maps = self._run(images)
+        if self.flip_test:
+            indices, shift = self.table.flip_indices, self.shift_heatmap
+            points, scores = self.codec.decode_flip(maps, self._run(images.flip(3)), indices, inverse, shift)
+        else:
+            points, scores = self.codec.decode(maps, inverse)
+        return points.float(), scores.float()
 
     @torch.inference_mode()
     def heatmaps(self, images: Tensor) -> Tensor:
         """Heatmaps (N, K, h, w) float32 of normalised images (N, 3, H, W), averaged with the mirrored ones."""
+        maps = self._run(images).float()
+        if not self.flip_test:
+            return maps
+        return ops.flip_merge(maps, self._run(images.flip(3)).float(), self.table.flip_indices, self.shift_heatmap)
+
+    def _run(self, images: Tensor) -> Tensor:
         with autocast(self.device, self.amp):
-            plain = self.model(images)[-1].float()
-            if not self.flip_test:
-                return plain
-            mirrored = self.model(images.flip(3))[-1].float()
-        return reference.flip_merge(plain, mirrored, self.table.flip_indices, shift=self.shift_heatmap)
+            return self.network(images)[-1]
+
+
+def _inference_form(model: nn.Module, amp: str) -> nn.Module:
+    """hgfast.freeze's form of a network, or the network itself, and a warning, where there is none."""
+    try:
+        return freeze_network(model, _DTYPES.get(amp))
+    except (TypeError, ValueError, RuntimeError) as error:
+        log.warning("Predictor: the network runs as it is, not frozen (%s)", error)
+        return model
 
 
 def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:
     """Autocast context for "bf16" or "fp16", none for "off"."""
     if amp == "off":
         return nullcontext()
-    return torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[amp])
+    return torch.autocast(device.type, _DTYPES[amp])
 
 
 def _device_of(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def _joined(a: Prediction, b: Prediction) -> Prediction:
+    return Prediction(*(np.concatenate(parts) for parts in zip(a, b, strict=True)))
+
+
+def _taken(found: Prediction, image: np.ndarray, boxes: np.ndarray) -> tuple[Prediction, Seen]:
+    """What is left after the persons of a picture, and that picture."""
+    count = len(boxes)
+    first, rest = Prediction(*(part[:count] for part in found)), Prediction(*(part[count:] for part in found))
+    return rest, Seen(image, boxes, first)
 
 
 def _as_image(item: Any, number: int) -> np.ndarray:

@@ -80,11 +80,12 @@ class StopAfter:
     """A loader that asks the trainer to stop during a certain step, as a signal would."""
 
     def __init__(self, trainer, step):
-        self.trainer, self.step, self.loader = trainer, step, trainer.loader
+        self.trainer, self.step, self.loader, self.asked = trainer, step, trainer.loader, False
 
     def __iter__(self):
         for batch in self.loader:
-            if self.trainer.position.step + 1 == self.step:
+            if self.trainer.position.step + 1 == self.step and not self.asked:
+                self.asked = True  # a second signal would end the process
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
 

@@ -49,7 +49,7 @@ def frozen_steps(config, world, batch_size):
     step.optimizer = torch.optim.SGD(trainable(model), lr=0.0, momentum=0.9)
     dataset = make_dataset(config, "train")
     sampler = EpochSampler(len(dataset), batch_size, True, config.seed, world.rank, world.size)
-    losses = [float(step(batch, RATE)) for batch in make_loader(dataset, sampler)]
+    losses = [float(step([batch], RATE)) for batch in make_loader(dataset, sampler)]
     return model.state_dict(), losses
 
 
@@ -94,7 +94,7 @@ def error_of_unused_weights(config, world):
     batch = next(iter(make_loader(dataset, EpochSampler(len(dataset), 2, rank=world.rank, world=world.size))))
     try:
         for _ in range(2):
-            step(batch, 1e-4)
+            step([batch], 1e-4)
     except RuntimeError as error:
         return str(error)
     return ""

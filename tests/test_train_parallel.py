@@ -65,7 +65,7 @@ def mean_step(config):
         (batch,) = list(make_loader(trainer.train_set, sampler))
         trainer.step.model = twin
         trainer.step.optimizer = torch.optim.SGD(trainable(twin), lr=0.0)
-        losses.append(float(trainer.step(batch, 0.0)))
+        losses.append(float(trainer.step([batch], 0.0)))
     model = copy.deepcopy(trainer.model)
     for parameter, a, b in zip(trainable(model), trainable(twins[0]), trainable(twins[1]), strict=True):
         parameter.grad = (a.grad + b.grad) / 2

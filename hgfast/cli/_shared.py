@@ -30,6 +30,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default=None, help='"cpu", "cuda", "cuda:1"; default: the GPU where there is one')
 
 
+def add_freeze(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--no-freeze``."""
+    parser.add_argument(
+        "--no-freeze", action="store_true", help="run the network as it was trained, without hgfast.freeze"
+    )
+
+
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Adds the checkpoint and the preset that tells what network it holds."""
     parser.add_argument("checkpoint", help="weights: a .pt file of hgfast, or a checkpoint of MMPose or princeton-vl")
@@ -37,8 +44,10 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def changed(config: Config, options: argparse.Namespace) -> Config:
-    """Configuration with what ``--set`` and ``--device`` say."""
+    """Configuration with what ``--set``, ``--device`` and ``--no-freeze`` say."""
     config = apply(config, parse_assignments(options.set))
+    if getattr(options, "no_freeze", False):
+        config = apply(config, {"freeze": False})
     return apply(config, {"device": options.device}) if options.device else config
 
 

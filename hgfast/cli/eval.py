@@ -6,26 +6,43 @@ import argparse
 import json
 from pathlib import Path
 
-from hgfast.cli._shared import add_checkpoint, add_device, add_set, changed, load_network, measures_table
+import numpy as np
+
+from hgfast.cli._shared import add_checkpoint, add_device, add_freeze, add_set, changed, load_network, measures_table
 from hgfast.files import write_text
 from hgfast.progress import progress_bar
-from hgfast.train import evaluate
+from hgfast.results import check_results_path, write_results
 from hgfast.train.build import choose_device, make_codec, make_dataset, make_predictor
+from hgfast.train.evaluate import measure, predict_dataset
+
+_EPILOG = """\
+MPII is measured by PCKh (joint groups, mean, mean at 0.1, area under the curve), COCO by AP and AR, faces by NME, hands
+by PCK at 0.2, AUC and EPE. --out writes every person's keypoints: FILE.csv, FILE.json (COCO: a results file), FILE.mat
+(MPII: `preds` as MMPose's pred.mat, and the toolkit's `pred`).
+
+examples:
+  hgfast eval runs/a/best.pt --out pred.mat --out table.csv
+  hgfast eval hourglass52_mpii_256x256-ae358435_20200812.pth --preset hourglass52-mpii-256 --set pixel_origin=1 \\
+      --annotations mpii/mpii_val.json --images mpii/images"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
+    parser.epilog = _EPILOG
     add_checkpoint(parser)
     parser.add_argument("--annotations", help="annotation file (setting val_annotations)")
     parser.add_argument("--images", help="picture folder (setting val_images)")
     parser.add_argument("--no-flip", action="store_true", help="do not average with the mirrored picture")
-    parser.add_argument("--json", metavar="FILE", help="also write the numbers to this file")
+    parser.add_argument("--out", metavar="FILE", action="append", default=[], help="also write the keypoints")
+    parser.add_argument("--json", metavar="FILE", help="also write the measures to this file")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_freeze(parser)
     add_set(parser)
     add_device(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measures and prints."""
+    """Measures, prints and writes."""
     config, model, _ = load_network(options.checkpoint, options.preset)
     for option, setting in (("annotations", "val_annotations"), ("images", "val_images")):
         if getattr(options, option):
@@ -33,17 +50,15 @@ def run(options: argparse.Namespace) -> None:
     if options.no_flip:
         options.set.append("flip_test=false")
     config = changed(config, options)
+    for path in options.out:
+        check_results_path(path, config.keypoints)
     dataset = make_dataset(config, "val")
     predictor = make_predictor(config, model, make_codec(config), choose_device(config.device))
-    metrics = evaluate(
-        predictor,
-        dataset,
-        pixel_origin=config.pixel_origin,
-        annotations=config.val_annotations,
-        workers=config.workers,
-        progress=progress_bar("eval"),
-    )
+    keypoints, scores = predict_dataset(predictor, dataset, config.workers, progress_bar("eval", options.quiet))
+    metrics = measure(dataset, keypoints + np.float32(config.pixel_origin), scores, config.val_annotations)
     print(f"{len(dataset)} persons of {config.val_annotations}")
     print(measures_table(metrics))
     if options.json:
         write_text(Path(options.json), json.dumps(metrics, indent=2) + "\n")
+    for path in options.out:
+        write_results(path, dataset, keypoints, scores, metrics)

@@ -45,10 +45,12 @@ def run(options: argparse.Namespace) -> int:
         print(to_toml(config), end="")
         return 0
     trainer = Trainer(config, resume=options.resume, quiet=options.quiet)
+    say = print if trainer.world.is_main else lambda _: None
+    say(to_toml(config))
     if trainer.position.step:
-        print(f"resuming at epoch {trainer.position.epoch + 1}, step {trainer.position.step}")
+        say(f"resuming at epoch {trainer.position.epoch + 1}, step {trainer.position.step}")
     metrics = trainer.fit()
-    print(measures_table(metrics))
+    say(measures_table(metrics))
     best = trainer.position
-    print(f"best {config.monitor} {best.best:.2f} in epoch {best.best_epoch + 1}: {trainer.folder / 'best.pt'}")
+    say(f"best {config.monitor} {best.best:.2f} in epoch {best.best_epoch + 1}: {trainer.folder / 'best.pt'}")
     return 0

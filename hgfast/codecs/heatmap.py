@@ -56,20 +56,22 @@ class HeatmapCodec:
             keypoints = keypoints.float() / self._on(keypoints.device)[0]
         return gaussian_heatmaps(keypoints, visible, self.heatmap_size, self.sigma, self.kind)
 
-    def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, heatmaps: Tensor, inverse_affine: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Keypoints of a batch of heatmaps.
 
         Args:
             heatmaps: (N, K, H, W) of ``heatmap_size``, floating point.
+            inverse_affine: (N, 2, 3) or (2, 3), from pixels of the network's input to those of the picture; None leaves
+                the former.
 
         Returns:
-            keypoints (N, K, 2) in pixels of the network's input, and scores (N, K), the maxima.
+            keypoints (N, K, 2) and scores (N, K), the maxima.
 
         Raises:
-            TypeError, ValueError: not heatmaps of that size.
+            TypeError, ValueError: not heatmaps of that size, or a matrix of another shape.
         """
-        to_input = self._check(heatmaps)
-        return decode_heatmaps(heatmaps, self.method, self.blur_kernel_size, inverse_affine=to_input)
+        matrix = self._matrix("decode", heatmaps, inverse_affine)
+        return decode_heatmaps(heatmaps, self.method, self.blur_kernel_size, inverse_affine=matrix)
 
     def decode_flip(
         self,
@@ -94,16 +96,21 @@ class HeatmapCodec:
         Raises:
             TypeError, ValueError: as :func:`hgfast.ops.decode_flip`.
         """
-        matrix = self._check(heatmaps)
-        if isinstance(inverse_affine, Tensor) and inverse_affine.shape[-2:] == (2, 3):
-            matrix = torch.cat((inverse_affine[..., :2] * matrix.diagonal(), inverse_affine[..., 2:]), -1)
-        elif inverse_affine is not None:
-            raise ValueError("decode_flip: inverse_affine must be a tensor of shape (N, 2, 3) or (2, 3)")
+        matrix = self._matrix("decode_flip", heatmaps, inverse_affine)
         return decode_flip(heatmaps, flipped, flip_indices, self.method, shift, matrix, self.blur_kernel_size)
 
     def to_input_matrix(self) -> Tensor:
         """Heatmap pixels to pixels of the network's input, (2, 3) float64."""
         return torch.cat((self.decode_scale().double().diag(), torch.zeros(2, 1, dtype=torch.float64)), 1)
+
+    def _matrix(self, name: str, heatmaps: Tensor, inverse_affine: Tensor | None) -> Tensor:
+        """From heatmap pixels to input pixels, or with inverse_affine further; errors name the method."""
+        matrix = self._check(heatmaps)
+        if inverse_affine is None:
+            return matrix
+        if not isinstance(inverse_affine, Tensor) or inverse_affine.shape[-2:] != (2, 3):
+            raise ValueError(f"{name}: inverse_affine must be a tensor of shape (N, 2, 3) or (2, 3)")
+        return torch.cat((inverse_affine[..., :2] * matrix.diagonal(), inverse_affine[..., 2:]), -1)
 
     def _check(self, heatmaps: Tensor) -> Tensor:
         """The matrix to input pixels on the device of heatmaps, whose size is right."""

@@ -1,11 +1,13 @@
-"""Random changes of the training crops, with MMPose's distributions."""
+"""Random changes of the training crops, with the distributions of MMPose and of princeton-vl."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from hgfast.data.colour import Colour
 from hgfast.data.keypoints import KeypointSet
 
 _SPREAD = 0.540  # standard deviation of the normal distribution, before it is cut off at -1 and 1
@@ -13,12 +15,13 @@ _SPREAD = 0.540  # standard deviation of the normal distribution, before it is c
 
 @dataclass(frozen=True)
 class Change:
-    """One drawn change: mirror, resize the box, turn (degrees), move the box (fractions of its size)."""
+    """One drawn change: mirror, resize the box, turn (degrees), move the box (fractions of its size), colour."""
 
     flip: bool = False
     scale: float = 1.0
     rotation: float = 0.0
     shift: tuple[float, float] = (0.0, 0.0)
+    colour: Colour | None = None
 
 
 @dataclass(frozen=True)
@@ -27,31 +30,49 @@ class Augmentation:
 
     Attributes:
         flip_prob: probability of mirroring.
-        scale: the box is resized by ``1 + scale * t``, t from a normal distribution cut off at -1 and 1.
+        distribution: of t below: "normal" is MMPose's, of deviation 0.54 and cut off at -1 and 1; "uniform" is
+            princeton-vl's, between -1 and 1.
+        scale: the box is resized by ``1 + scale * t``.
         rotation: degrees; the crop is turned by ``rotation * t`` ...
         rotate_prob: ... with this probability.
         shift_prob: probability of moving the box by ``shift * t`` of its size, for each axis.
         shift: see ``shift_prob``.
         half_body_prob: probability of showing only the upper or the lower half of a person.
+        colour_prob: probability of princeton-vl's change of hue, saturation, brightness and contrast, see
+            :class:`hgfast.data.colour.Colour`. (There it comes with the mirror image, and only with it.)
+
+    Raises:
+        ValueError: another distribution, a probability outside 0..1, or a scale outside 0..1.
     """
 
     flip_prob: float = 0.5
+    distribution: str = "normal"
     scale: float = 0.5
     rotation: float = 80.0
     rotate_prob: float = 0.6
     shift_prob: float = 0.0
     shift: float = 0.16
     half_body_prob: float = 0.0
+    colour_prob: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.distribution not in _DRAW:
+            raise ValueError(f"distribution: expected one of {', '.join(_DRAW)}, got {self.distribution!r}")
+        for name in ("flip_prob", "rotate_prob", "shift_prob", "half_body_prob", "colour_prob", "scale"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name)!r}")
 
     def draw(self, rng: np.random.Generator) -> Change:
-        """One random change. The number of values drawn does not depend on the settings."""
+        """One random change."""
         moved = rng.random(4) < (self.flip_prob, self.rotate_prob, self.shift_prob, self.shift_prob)
-        scale, rotation, shift_x, shift_y = (_truncated_normal(rng) for _ in range(4))
+        scale, rotation, shift_x, shift_y = (_DRAW[self.distribution](rng) for _ in range(4))
+        coloured = self.colour_prob > 0 and rng.random() < self.colour_prob
         return Change(
             flip=bool(moved[0]),
             scale=1 + self.scale * scale,
             rotation=self.rotation * rotation if moved[1] else 0.0,
             shift=(self.shift * shift_x if moved[2] else 0.0, self.shift * shift_y if moved[3] else 0.0),
+            colour=Colour.draw(rng) if coloured else None,
         )
 
 
@@ -60,6 +81,13 @@ def _truncated_normal(rng: np.random.Generator) -> float:
         t = float(rng.normal(0.0, _SPREAD))
         if abs(t) <= 1:
             return t
+
+
+def _uniform(rng: np.random.Generator) -> float:
+    return float(rng.uniform(-1, 1))
+
+
+_DRAW: dict[str, Callable[[np.random.Generator], float]] = {"normal": _truncated_normal, "uniform": _uniform}
 
 
 def half_body(

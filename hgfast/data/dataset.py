@@ -95,7 +95,7 @@ class PoseDataset(Dataset[dict[str, Any]]):
             number: index into ``persons``.
             center: (2,) centre of the box.
             size: (2,) its size, padding included.
-            change: mirroring, scale, rotation, shift.
+            change: mirroring, scale, rotation, shift, colour.
 
         Returns:
             ``image`` uint8 (H, W, 3) blue-green-red; ``keypoints`` float32 (K, 2) in pixels of the crop; ``visible``
@@ -111,8 +111,9 @@ class PoseDataset(Dataset[dict[str, Any]]):
         if change.flip:
             order = list(self.table.flip_indices)
             keypoints, visible = keypoints[order], visible[order]
+        shown = crop(image, matrix, self.input_size, reduce)
         return {
-            "image": crop(image, matrix, self.input_size, reduce),
+            "image": shown if change.colour is None else change.colour.apply(shown),
             "keypoints": keypoints.astype(np.float32),
             "visible": visible.astype(np.float32),
             "inverse": cv2.invertAffineTransform(matrix).astype(np.float32),

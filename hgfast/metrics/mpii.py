@@ -81,3 +81,25 @@ def _group_mean(accuracy: np.ndarray, unlabelled: str) -> float:
     if unlabelled == "skip":
         accuracy = accuracy[accuracy >= 0]
     return float(100 * accuracy.mean()) if accuracy.size else float("nan")
+
+
+def pckh_auc(pred: Any, gt: Any, visible: Any, head_size: Any, limit: float = 0.5, steps: int = 50) -> float:
+    """Area under the curve of the mean PCKh over thresholds from 0 to ``limit``, in percent of the largest possible.
+
+    The measure of MPII's own toolkit (``evaluatePCKh.m``): thresholds 0, 0.01, ..., 0.5 and the trapezoidal rule. A
+    distance equal to a threshold counts, as there, while :func:`pckh` follows MMPose.
+
+    Args:
+        pred, gt, visible, head_size: see :func:`pckh`.
+        limit: largest threshold, a fraction of the head's size.
+        steps: into which it is divided.
+
+    Raises:
+        ValueError, TypeError: as :func:`pckh`; ValueError for a limit or a number of steps that is not positive.
+    """
+    if limit <= 0 or steps < 1:
+        raise ValueError(f"limit and steps: expected positive numbers, got {limit!r} and {steps!r}")
+    just_above = np.nextafter(np.linspace(0, limit, steps + 1, dtype=np.float32), np.float32(np.inf))
+    result = pckh(pred, gt, visible, head_size, just_above.tolist())
+    curve = np.array([value for name, value in result.items() if name.startswith("PCKh")])
+    return float((curve[:-1] + curve[1:]).mean() / 2)

@@ -95,6 +95,7 @@ def make_predictor(config: Config, model: nn.Module, codec: Any, device: torch.d
         mean=config.mean,
         std=config.std,
         amp=config.amp,
+        freeze=config.freeze,
     )
 
 

@@ -75,12 +75,17 @@ class Config:
     gamma: float = 0.1
     loss_scale: float = 1.0  # the loss times this; matters for Adam's eps and for half precision only
     amp: str = "off"
+    grad_clip: float = 0.0  # largest norm of all gradients together; 0 for no limit
+    accumulate: int = 1  # batches for a step of the optimizer, which sees them as one
+    ema: float = 0.0  # share of the averaged weights that a step keeps; they are what is validated; 0 for none
     seed: int = 0
     device: str = "auto"
     # validation and files
     val_interval: int = 10
     val_batch_size: int = 32
     flip_test: bool = True
+    freeze: bool = True  # validate and predict with hgfast.freeze's form of the network
+    tensorboard: bool = False  # write events for TensorBoard into the output folder (needs tensorboard)
     checkpoint_interval: int = 1  # save the state every so many epochs
     checkpoint_steps: int = 0  # and also every so many steps; 0: do not
     monitor: str = "PCKh"  # the measure that decides about the best checkpoint
@@ -90,10 +95,14 @@ class Config:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "val_batch_size", "val_interval", "checkpoint_interval"):
+        for name in ("epochs", "batch_size", "val_batch_size", "val_interval", "checkpoint_interval", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
         keypoint_set(self.keypoints)
+        if self.grad_clip < 0:
+            raise ConfigError(f"grad_clip: expected 0 (no limit) or a positive norm, got {self.grad_clip}")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema: expected 0 (none) or a share below 1, got {self.ema}")
         if self.lr <= 0 or self.sigma <= 0:
             raise ConfigError(f"lr and sigma: expected positive numbers, got {self.lr} and {self.sigma}")
 
@@ -121,7 +130,12 @@ def _replace(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
             hint = f"; did you mean {prefix}{close[0]}?" if close else ""
             raise ConfigError(f"{prefix}{name}: no such setting{hint}")
         values[name] = _convert(known[name], value, prefix + name)
-    return dataclasses.replace(target, **values)
+    try:
+        return dataclasses.replace(target, **values)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{prefix}{error}") from None
 
 
 def _convert(old: Any, new: Any, name: str) -> Any:

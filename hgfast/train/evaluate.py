@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hgfast.data import EpochSampler, Person, PoseDataset, make_loader
-from hgfast.metrics import auc, coco_ap, coco_results, epe, nme, pck, pckh
+from hgfast.metrics import auc, coco_ap, coco_results, epe, nme, pck, pckh, pckh_auc
 from hgfast.metrics.coco import NAMES
 from hgfast.metrics.mpii import GROUPS
 from hgfast.predict import Predictor
@@ -18,7 +18,7 @@ from hgfast.train.parallel import World
 
 # what `measure` gives for each set of keypoints
 MEASURES: dict[str, tuple[str, ...]] = {
-    "mpii": (*GROUPS, "PCKh", "PCKh@0.1"),
+    "mpii": (*GROUPS, "PCKh", "PCKh@0.1", "AUC"),
     "coco": NAMES,
     "face": ("NME",),
     "hand": ("PCK", "AUC", "EPE"),
@@ -48,7 +48,8 @@ def evaluate(
         world: processes that share the work; each gets the whole result.
 
     Returns:
-        for MPII the result of :func:`hgfast.metrics.pckh`; for COCO AP and AR; faces NME; hands PCK, AUC and EPE.
+        for MPII the results of :func:`hgfast.metrics.pckh` and :func:`hgfast.metrics.pckh_auc`; for COCO AP and AR;
+        faces NME; hands PCK, AUC and EPE.
     """
     keypoints, scores = predict_dataset(predictor, dataset, workers, progress, world)
     return measure(dataset, keypoints + np.float32(pixel_origin), scores, annotations)
@@ -85,7 +86,8 @@ def measure(
     visible = np.stack([person.visible for person in persons])
     if name == "mpii":
         head_size = np.array([person.head_size for person in persons], np.float32)
-        return pckh(keypoints, truth, visible, head_size, unlabelled="skip")
+        area = pckh_auc(keypoints, truth, visible, head_size)
+        return pckh(keypoints, truth, visible, head_size, unlabelled="skip") | {"AUC": area}
     if name == "face":
         return {"NME": nme(keypoints, truth, visible, _eye_distance(truth))}
     size = np.array([_longer_side(person) for person in persons], np.float32)
@@ -99,11 +101,16 @@ def measure(
 def _average_precision(
     dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray, annotations: str | Path
 ) -> dict[str, float]:
-    persons, sigmas = dataset.persons, np.array(dataset.table.sigmas)
+    return coco_ap(annotations, coco_entries(dataset, keypoints, scores), np.array(dataset.table.sigmas))
+
+
+def coco_entries(dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
+    """Entries of a COCO results file for predictions (N, K, 2) and scores (N, K) of a data set's persons."""
+    persons = dataset.persons
     image_ids = np.array([person.ident[0] for person in persons])
     box_scores = np.array([person.box_score for person in persons])
     areas = np.array([np.prod(person.size * dataset.padding) for person in persons])  # of the padded box, as MMPose
-    return coco_ap(annotations, coco_results(image_ids, keypoints, scores, box_scores, areas, sigmas), sigmas)
+    return coco_results(image_ids, keypoints, scores, box_scores, areas, np.array(dataset.table.sigmas))
 
 
 def _longer_side(person: Person) -> float:

@@ -1,4 +1,4 @@
-"""The record of a run: a CSV file with a row an epoch, and curves drawn from it."""
+"""The record of a run: a CSV file with a row an epoch, curves drawn from it, and events for TensorBoard."""
 
 from __future__ import annotations
 
@@ -54,6 +54,31 @@ def read_log(path: Path) -> list[dict[str, str]]:
     """Rows of a log; a last row that was cut off is left out."""
     with open(path, newline="") as file:
         return [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdigit() and None not in row.values()]
+
+
+class TensorBoard:
+    """Curves for TensorBoard, which shows them while training goes on.
+
+    Args:
+        folder: gets files of events.
+        step: where the run goes on; what an earlier attempt has written of later steps is not shown.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise ImportError("tensorboard=true needs the package (pip install 'hgfast[train]')") from None
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    def add(self, values: dict[str, float], step: int) -> None:
+        """Points of several curves at an optimisation step."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
 
 def draw_curves(rows: list[dict[str, str]], path: Path, measures: tuple[str, ...] = ("PCKh", "PCKh@0.1")) -> bool:

@@ -25,13 +25,20 @@ _WHOLEBODY = {
     "val_images": "data/coco/val2017",
     "batch_size": 32,
 }
-# princeton-vl: images in 0..1, one Gaussian of sigma 1 per joint, one step of the rate at 100,000 iterations
+# princeton-vl: images in 0..1, one Gaussian of sigma 1 per joint, one step of the rate at 100,000 iterations. There the
+# change of colours comes with every mirror image and never without; here half of the samples get it, mirrored or not.
 _NEWELL = {
     "codec": "newell",
     "sigma": 1.0,
     "mean": [0.0, 0.0, 0.0],
     "std": [255.0, 255.0, 255.0],
-    "augment": {"scale": 0.25, "rotation": 30.0, "rotate_prob": 1.0},
+    "augment": {
+        "distribution": "uniform",
+        "scale": 0.25,
+        "rotation": 30.0,
+        "rotate_prob": 1.0,
+        "colour_prob": 0.5,
+    },
     "batch_size": 16,
     "lr": 1e-3,
     "warmup_steps": 0,
@@ -68,12 +75,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 60,
         "lr": 2e-3,
         "milestones": [40, 55],
-        "augment": {"rotation": 60.0, "scale": 0.25},
+        "augment": {"rotation": 60.0, "scale": 0.25, "shift_prob": 0.3},
         "monitor": "NME",
         "val_interval": 1,
     },
     "hourglass52-hand-256": _WHOLEBODY
-    | {"keypoints": "hand", "augment": {"rotation": 180.0, "scale": 0.3}, "monitor": "AUC"},
+    | {"keypoints": "hand", "augment": {"rotation": 180.0, "scale": 0.3, "shift_prob": 0.3}, "monitor": "AUC"},
     "hg1-mpii": _NEWELL | {"model": "hg1"},
     "hg2-mpii": _NEWELL | {"model": "hg2"},
     "hg8-mpii": _NEWELL | {"model": "hg8"},

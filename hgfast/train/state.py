@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from hgfast.checkpoint import CheckpointError, read_checkpoint
 from hgfast.files import atomic_write
 from hgfast.train.config import Config, ConfigError, apply, to_dict
 from hgfast.train.parallel import World
+from hgfast.train.step import TrainingStep
 
-_PARTS = {"meta", "state_dict", "optimizer", "scaler", "position", "ranks", "rng", "cuda_rng"}
+_PARTS = {"meta", "state_dict", "optimizer", "scaler", "position", "ranks", "rng", "cuda_rng", "averaged"}
 
 
 @dataclass
@@ -43,21 +45,14 @@ def stored_config(content: Any, path: str | Path) -> Config:
     return apply(Config(), meta["config"])
 
 
-def save_state(
-    path: Path,
-    meta: dict[str, Any],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    position: Position,
-    ranks: Tensor,
-) -> None:
+def save_state(path: Path, meta: dict[str, Any], step: TrainingStep, position: Position, ranks: Tensor) -> None:
     """Writes everything that changes while training, as a whole or not at all; ``ranks`` are all :func:`own_values`."""
     content = {
         "meta": meta,
-        "state_dict": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
+        "state_dict": step.bare.state_dict(),
+        "averaged": step.averaged.model.state_dict() if step.averaged else None,
+        "optimizer": step.optimizer.state_dict(),
+        "scaler": step.scaler.state_dict(),
         "position": asdict(position),
         "ranks": ranks,
         "rng": torch.get_rng_state(),
@@ -75,45 +70,43 @@ def read_state(path: Path) -> dict[str, Any]:
     return content
 
 
-def own_values(model: nn.Module, position: Position) -> Tensor:
+def own_values(models: Sequence[nn.Module], position: Position) -> Tensor:
     """What each process has of its own within an epoch: BatchNorm statistics and the sum of losses, float64 (M,)."""
-    values = [buffer.detach().double().flatten() for buffer in _statistics(model)]
+    values = [buffer.detach().double().flatten() for buffer in _statistics(models)]
     return torch.cat([*values, values[0].new_tensor([position.loss_sum])])
 
 
-def _put_own_values(values: Tensor, model: nn.Module, position: Position) -> None:
-    *parts, loss_sum = values.split([*(buffer.numel() for buffer in _statistics(model)), 1])
-    for buffer, part in zip(_statistics(model), parts, strict=True):
+def _put_own_values(values: Tensor, models: Sequence[nn.Module], position: Position) -> None:
+    *parts, loss_sum = values.split([*(buffer.numel() for buffer in _statistics(models)), 1])
+    for buffer, part in zip(_statistics(models), parts, strict=True):
         buffer.copy_(part.view_as(buffer))
     position.loss_sum = float(loss_sum)
 
 
-def _statistics(model: nn.Module) -> list[Tensor]:
-    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+def _statistics(models: Sequence[nn.Module]) -> list[Tensor]:
+    return [buffer for model in models for buffer in model.buffers() if buffer.is_floating_point()]
 
 
-def restore(
-    content: dict[str, Any],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    world: World,
-) -> Position:
+def restore(content: dict[str, Any], step: TrainingStep, world: World) -> Position:
     """Puts back what :func:`save_state` wrote; raises ConfigError when the network is another one.
 
-    With another number of processes than before all go on with the values of the first.
+    With another number of processes than before all go on with the values of the first. A run that begins to average
+    its weights only now averages from here on.
     """
+    averaged = content["averaged"]
     try:
-        model.load_state_dict(content["state_dict"])
-        optimizer.load_state_dict(content["optimizer"])
+        step.bare.load_state_dict(content["state_dict"])
+        step.optimizer.load_state_dict(content["optimizer"])
+        if step.averaged:
+            step.averaged.model.load_state_dict(averaged or content["state_dict"])
     except (RuntimeError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise ConfigError(f"the run to be resumed has another network than these settings ({first})") from None
-    scaler.load_state_dict(content["scaler"])
+    step.scaler.load_state_dict(content["scaler"])
     torch.set_rng_state(content["rng"])
     if torch.cuda.is_available() and len(content["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(content["cuda_rng"])
     position = Position(**content["position"])
-    if len(content["ranks"]) == world.size:
-        _put_own_values(content["ranks"][world.rank], model, position)
+    if len(content["ranks"]) == world.size and (averaged is None) == (step.averaged is None):
+        _put_own_values(content["ranks"][world.rank], step.models, position)
     return position

@@ -2,47 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
 from hgfast.data import network_input
 from hgfast.predict import autocast
 from hgfast.train.config import Config
+from hgfast.train.ema import AveragedModel
 from hgfast.train.loss import heatmap_loss
 from hgfast.train.parallel import World
 
+Batch = dict[str, Tensor]
+
 
 class TrainingStep:
-    """Forward, loss, backward and Adam for a batch of a :class:`hgfast.data.PoseDataset`.
+    """Forward, loss, backward and Adam for batches of a :class:`hgfast.data.PoseDataset`.
 
     Args:
-        config: precision, normalisation, targets.
+        config: precision, normalisation, targets, clipping, averaging.
         model: the network, on its device already.
         device: that device.
         world: the processes that train together.
+
+    Attributes:
+        averaged: the averaged weights, where the configuration asks for them.
     """
 
     def __init__(self, config: Config, model: nn.Module, device: torch.device, world: World) -> None:
-        self.config, self.device = config, device
+        self.config, self.device, self.bare = config, device, model
         self.model = world.wrap(model)
-        self.optimizer = torch.optim.Adam(trainable(model), lr=config.lr)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(trainable(model), lr=config.lr, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
+        self.averaged = AveragedModel(model, config.ema) if config.ema else None
 
-    def __call__(self, batch: dict[str, Tensor], rate: float) -> Tensor:
-        """Makes a step at learning rate ``rate``; returns the loss without waiting for it."""
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network to be validated and kept: the averaged one where there is one."""
+        return self.averaged.model if self.averaged else self.bare
+
+    @property
+    def models(self) -> list[nn.Module]:
+        """All networks that a step changes."""
+        return [self.bare, *([self.averaged.model] if self.averaged else [])]
+
+    def __call__(self, batches: Sequence[Batch], rate: float, number: int = 0) -> Tensor:
+        """Makes a step and returns its loss without waiting for it.
+
+        Args:
+            batches: what the step is to see, one after the other; gradients and loss are those of all samples together
+                (BatchNorm sees each batch by itself).
+            rate: learning rate.
+            number: of the step, from 0: how far the averaged weights are.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        samples = sum(len(batch["image"]) for batch in batches)
+        total = torch.zeros((), device=self.device)
+        for place, batch in enumerate(batches, start=1):
+            last = place == len(batches)  # processes share gradients once a step
+            with nullcontext() if last else getattr(self.model, "no_sync", nullcontext)():
+                loss = self._loss(batch) * (len(batch["image"]) / samples)
+                self.scaler.scale(loss * self.config.loss_scale).backward()
+            total += loss.detach()
+        self._update(number)
+        return total
+
+    def _loss(self, batch: Batch) -> Tensor:
+        config = self.config
         images, keypoints, visible = (
             batch[name].to(self.device, non_blocking=True) for name in ("image", "keypoints", "visible")
         )
-        with autocast(self.device, self.config.amp):
-            stacks = self.model(network_input(images, self.config.mean, self.config.std))
-        loss = heatmap_loss(self.config, stacks, keypoints, visible)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss * self.config.loss_scale).backward()
+        with autocast(self.device, config.amp):
+            stacks = self.model(network_input(images, config.mean, config.std))
+        return heatmap_loss(config, stacks, keypoints, visible)
+
+    def _update(self, number: int) -> None:
+        if self.config.grad_clip:
+            self.scaler.unscale_(self.optimizer)
+            limit = self.config.grad_clip * self.config.loss_scale
+            nn.utils.clip_grad_norm_(trainable(self.bare), limit)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return loss.detach()
+        if self.averaged:
+            self.averaged.update(self.bare, number)
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

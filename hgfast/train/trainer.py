@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,20 @@ from torch import Tensor
 from hgfast.checkpoint import save_checkpoint
 from hgfast.data import EpochSampler, make_loader
 from hgfast.files import write_text
+from hgfast.predict import Predictor
 from hgfast.progress import progress_bar
 from hgfast.train import build
 from hgfast.train.config import Config, ConfigError, to_toml
 from hgfast.train.evaluate import MEASURES, all_finite, evaluate
-from hgfast.train.log import RunLog, draw_curves
+from hgfast.train.log import RunLog, TensorBoard, draw_curves
 from hgfast.train.parallel import World
 from hgfast.train.schedule import learning_rate
 from hgfast.train.signals import StopRequest
 from hgfast.train.state import Position, checkpoint_meta, own_values, read_state, restore, save_state
-from hgfast.train.step import TrainingStep
+from hgfast.train.step import Batch, TrainingStep
 
 _SECONDS_A_LINE = 5.0
+_STEPS_A_POINT = 10  # of TensorBoard's curve of the loss
 _STEPS_A_TALK = 20  # several processes ask each other every so many steps whether one was told to stop
 
 
@@ -39,9 +42,10 @@ class TrainingStopped(Exception):
 class Trainer:
     """Trains the network of a configuration, validates it, and keeps checkpoints in ``config.output``.
 
-    The folder gets ``config.toml``, ``log.csv``, ``curves.png``, ``last.pt`` (everything, for resuming) and
-    ``best.pt`` (weights of the best validation so far). All are replaced as a whole, so that a crash at any moment
-    leaves the previous ones. A resumed run goes on bit for bit as if it had not stopped.
+    The folder gets ``config.toml``, ``log.csv``, ``curves.png``, ``last.pt`` (everything, for resuming), ``best.pt``
+    (weights of the best validation so far, the averaged ones where ``config.ema`` is set) and, if wanted, events for
+    TensorBoard. Files are replaced as a whole, so that a crash at any moment leaves the previous ones. A resumed run
+    goes on bit for bit as if it had not stopped.
 
     Under ``torchrun`` the processes share every epoch, ``config.batch_size`` samples each.
 
@@ -53,6 +57,7 @@ class Trainer:
 
     Raises:
         ConfigError: the output folder holds a run and ``resume`` is off, or the settings do not fit together.
+        ImportError: ``config.tensorboard`` without the package.
     """
 
     def __init__(
@@ -76,12 +81,11 @@ class Trainer:
         self.loader = make_loader(self.train_set, self.sampler, config.workers)
         self.model = build.make_model(config).to(self.device)
         self.step = TrainingStep(config, self.model, self.device, self.world)
-        self.predictor = build.make_predictor(config, self.model, build.make_codec(config), self.device)
         self.position = Position()
         self.metrics: dict[str, float] = {}
         if last.exists():
             content = read_state(last)
-            self.position = restore(content, self.model, self.step.optimizer, self.step.scaler, self.world)
+            self.position = restore(content, self.step, self.world)
             self.metrics = content["meta"]["metrics"]
         self.stop = StopRequest()
         self._pending: Tensor | None = None
@@ -90,6 +94,7 @@ class Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / "config.toml", to_toml(config))
             self.log = RunLog(self.folder / "log.csv", first_epoch=self.position.epoch)
+            self.board = TensorBoard(self.folder, self.position.step) if config.tensorboard else None
 
     def fit(self) -> dict[str, float]:
         """Trains to the end and returns the last validation's measures.
@@ -112,13 +117,15 @@ class Trainer:
         self.model.train()
         self.sampler.epoch, self.sampler.start = position.epoch, position.batch
         title = f"epoch {position.epoch + 1}/{self.config.epochs}"
-        for batch in (bar := progress_bar(title, self.quiet)(self.loader)):
+        bar = progress_bar(title, self.quiet)(self.loader)
+        for batches in _groups(bar, self.config.accumulate):
             self._settle()
-            self._pending = self.step(batch, learning_rate(self.config, position.step, position.epoch))
-            position.batch += 1
+            rate = learning_rate(self.config, position.step, position.epoch)
+            self._pending = self.step(batches, rate, position.step)
+            position.batch += len(batches)
             position.step += 1
-            if position.batch > 1 and position.batch % 10 == 1:
-                bar.set_postfix_str(f"loss {position.loss_sum / (position.batch - 1):.3g}")
+            if position.step % 10 == 0 and (done := self._steps_done() - 1):
+                bar.set_postfix_str(f"loss {position.loss_sum / done:.3g}")
             stop = self._should_stop()
             due = self.config.checkpoint_steps and position.step % self.config.checkpoint_steps == 0
             if due or stop:
@@ -127,6 +134,10 @@ class Trainer:
             if stop:
                 raise TrainingStopped(f"stopped at step {position.step}; {self.folder} has the state to go on from")
         self._settle()
+
+    def _steps_done(self) -> int:
+        """Steps of this epoch so far."""
+        return -(-self.position.batch // self.config.accumulate)
 
     def _should_stop(self) -> bool:
         if self.world.size == 1:
@@ -141,6 +152,8 @@ class Trainer:
         if not math.isfinite(loss):
             self._give_up(f"the loss is {loss}")
         self.position.loss_sum += loss
+        if self.world.is_main and self.board and self.position.step % _STEPS_A_POINT == 0:
+            self.board.add({"loss of the step": loss}, self.position.step)
 
     def _give_up(self, reason: str) -> None:
         position = self.position
@@ -154,12 +167,13 @@ class Trainer:
 
     def _finish_epoch(self, images_per_second: float) -> None:
         position, config = self.position, self.config
-        self.world.average_buffers(self.model)
+        for model in self.step.models:
+            self.world.average_buffers(model)
         row = {
             "epoch": position.epoch,
             "step": position.step,
             "lr": learning_rate(config, position.step - 1, position.epoch),
-            "loss": self.world.mean(position.loss_sum / position.batch, self.device),
+            "loss": self.world.mean(position.loss_sum / self._steps_done(), self.device),
             "images_per_second": images_per_second,
         }
         done, at_end = position.epoch + 1, position.epoch + 1 == config.epochs
@@ -168,26 +182,31 @@ class Trainer:
             row |= self.metrics
             self._keep_best()
         if self.world.is_main:
-            self.log.append(row)
-            self._tell(row)
+            self._record(row)
         position.epoch, position.batch, position.loss_sum = done, 0, 0.0
         if at_end or done % config.checkpoint_interval == 0:
             self._save_last()
             if self.world.is_main:
                 draw_curves(self.log.rows, self.folder / "curves.png", _shown(self.metrics))
 
-    def _tell(self, row: dict[str, float]) -> None:
-        """A line for every validation, and at least every few seconds."""
+    def _record(self, row: dict[str, float]) -> None:
+        """Into the files; and a line of text for every validation, and at least every few seconds."""
+        self.log.append(row)
+        if self.board:
+            self.board.add(row, self.position.step)
         if self.config.monitor in row or time.perf_counter() - self._last_line > _SECONDS_A_LINE:
             self._last_line = time.perf_counter()
             self.say(_summary(row, self.config))
 
+    def make_predictor(self) -> Predictor:
+        """Predictor with the weights as they are now, the averaged ones where there are such."""
+        return build.make_predictor(self.config, self.step.evaluated, build.make_codec(self.config), self.device)
+
     def validate(self) -> dict[str, float]:
         """Accuracy on the validation set."""
-        self.model.eval()
         bar, config = progress_bar("validation", self.quiet), self.config
         return evaluate(
-            self.predictor,
+            self.make_predictor(),
             self.val_set,
             pixel_origin=config.pixel_origin,
             annotations=config.val_annotations,
@@ -203,18 +222,26 @@ class Trainer:
             self._check_weights()
             position.best, position.best_epoch = value, position.epoch
             if self.world.is_main:
-                save_checkpoint(self.model, self.folder / "best.pt", meta=checkpoint_meta(self.config, self.metrics))
+                meta = checkpoint_meta(self.config, self.metrics)
+                save_checkpoint(self.step.evaluated, self.folder / "best.pt", meta=meta)
 
     def _save_last(self) -> None:
         self._check_weights()
-        ranks, step = self.world.gather(own_values(self.model, self.position)), self.step
+        ranks = self.world.gather(own_values(self.step.models, self.position))
         if self.world.is_main:
             meta = checkpoint_meta(self.config, self.metrics)
-            save_state(self.folder / "last.pt", meta, self.model, step.optimizer, step.scaler, self.position, ranks)
+            save_state(self.folder / "last.pt", meta, self.step, self.position, ranks)
 
     def _check_weights(self) -> None:
         if not all_finite(self.model):
             self._give_up("a weight is not finite")
+
+
+def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Lists of ``size`` batches; the last one of an epoch may have fewer."""
+    iterator = iter(batches)
+    while group := list(islice(iterator, size)):
+        yield group
 
 
 def _shown(metrics: dict[str, float]) -> tuple[str, ...]:

@@ -1,0 +1,141 @@
+"""Predictions as files: tables, JSON in the forms of MMPose and COCO, and MPII's MATLAB forms.
+
+Pixels count from 0 everywhere but in MATLAB files, where they count from 1 as in MPII's annotations.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hgfast.data import Person, PoseDataset
+from hgfast.files import atomic_write, write_text
+from hgfast.train.evaluate import coco_entries
+
+RESULT_SUFFIXES = (".csv", ".json", ".mat")
+
+
+def instances(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
+    """Persons of a picture as MMPose's inferencers write them.
+
+    Args:
+        boxes: (P, 4) x1, y1, x2, y2.
+        keypoints: (P, K, 2).
+        scores: (P, K).
+
+    Returns:
+        for each person ``keypoints``, ``keypoint_scores``, ``bbox`` (a list of one box, as there) and ``bbox_score``.
+    """
+    return [
+        {
+            "keypoints": points.astype(float).round(3).tolist(),
+            "keypoint_scores": values.astype(float).round(6).tolist(),
+            "bbox": [box.astype(float).round(3).tolist()],
+            "bbox_score": 1.0,
+        }
+        for box, points, values in zip(boxes, keypoints, scores, strict=True)
+    ]
+
+
+def write_results(
+    path: str | Path,
+    dataset: PoseDataset,
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    metrics: Mapping[str, float],
+) -> None:
+    """Predictions of a data set's persons, in its order, in the form that the file's name asks for.
+
+    - ``.csv``: a row for each person: picture, number, then x, y and score of every joint.
+    - ``.json``: COCO's results file for COCO's keypoints; otherwise one object with the measures, the joints' names and
+      a list of persons (``image``, ``person``, and the fields of :func:`instances`).
+    - ``.mat`` (MPII only, needs scipy): ``preds`` (N, 16, 2), as MMPose and HRNet write it and as evaluation scripts
+      read it; and ``pred``, the structure of MPII's toolkit: ``pred(i).image.name``,
+      ``pred(i).annorect(j).annopoints.point(k).x``, ``.y``, ``.id``, pictures in the order of their first person. (The
+      toolkit wants them in the order of its own list: sort by ``image.name``.)
+
+    Args:
+        path: the file; replaced as a whole.
+        dataset: whose persons were predicted.
+        keypoints: (N, K, 2) in pixels of the pictures, the first pixel is 0.
+        scores: (N, K).
+        metrics: the measures, for JSON.
+
+    Raises:
+        ValueError: another ending, arrays of other shapes, or ``.mat`` for other keypoints than MPII's.
+        ImportError: scipy is not installed.
+    """
+    path, shape = Path(path), (len(dataset), dataset.table.count)
+    check_results_path(path, dataset.table.name)
+    for name, array, wanted in (("keypoints", keypoints, (*shape, 2)), ("scores", scores, shape)):
+        if np.shape(array) != wanted:
+            raise ValueError(f"{name}: expected shape {wanted}, got {np.shape(array)}")
+    if path.suffix == ".csv":
+        write_text(path, _table(dataset, keypoints, scores))
+    elif path.suffix == ".json":
+        write_text(path, json.dumps(_json(dataset, keypoints, scores, metrics)) + "\n")
+    else:
+        _write_mat(path, dataset.persons, keypoints.astype(np.float64) + 1)
+
+
+def check_results_path(path: str | Path, keypoint_set: str) -> None:
+    """Raises ValueError unless the name is one that :func:`write_results` takes for such keypoints."""
+    suffix = Path(path).suffix
+    if suffix not in RESULT_SUFFIXES:
+        raise ValueError(f"{path}: expected a name that ends in one of {', '.join(RESULT_SUFFIXES)}")
+    if suffix == ".mat" and keypoint_set != "mpii":
+        raise ValueError(f"{path}: MATLAB files are for MPII's keypoints, these are {keypoint_set!r}")
+
+
+def _table(dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    columns = [f"{name}_{part}" for name in dataset.table.names for part in ("x", "y", "score")]
+    writer.writerow(["image", "person", *columns])
+    values = np.concatenate([keypoints, scores[..., None]], axis=2).reshape(len(dataset), -1)
+    for person, row in zip(dataset.persons, values, strict=True):
+        writer.writerow([person.image.name, person.ident[1], *(f"{value:.6g}" for value in row)])
+    return text.getvalue()
+
+
+def _json(dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray, metrics: Mapping[str, float]) -> Any:
+    if dataset.table.name == "coco":
+        return coco_entries(dataset, keypoints, scores)
+    boxes = np.array([np.r_[p.center - p.size / 2, p.center + p.size / 2] for p in dataset.persons])
+    found = zip(dataset.persons, instances(boxes, keypoints, scores), strict=True)
+    persons = [{"image": person.image.name, "person": person.ident[1]} | entry for person, entry in found]
+    return {"metrics": dict(metrics), "keypoint_names": dataset.table.names, "persons": persons}
+
+
+def _write_mat(path: Path, persons: list[Person], points: np.ndarray) -> None:
+    try:
+        from scipy.io import savemat
+    except ImportError:
+        raise ImportError(f"{path}: writing a .mat file needs scipy (pip install 'hgfast[train]')") from None
+    by_image: dict[str, list[dict[str, Any]]] = {}
+    for person, found in zip(persons, points, strict=True):
+        by_image.setdefault(person.image.name, []).append(_rect(person, found))
+    entries = [{"image": {"name": name}, "annorect": _struct_array(rects)} for name, rects in by_image.items()]
+    with atomic_write(path) as file:
+        savemat(file, {"preds": points, "pred": _struct_array(entries)}, do_compression=True)
+
+
+def _rect(person: Person, points: np.ndarray) -> dict[str, Any]:
+    """One person in the toolkit's form; ``objpos`` is the centre of the box, ``scale`` its height / 200."""
+    joints = [{"x": float(x), "y": float(y), "id": float(k)} for k, (x, y) in enumerate(points)]
+    centre = {"x": float(person.center[0]) + 1, "y": float(person.center[1]) + 1}
+    return {"annopoints": {"point": _struct_array(joints)}, "objpos": centre, "scale": float(person.size[1]) / 200}
+
+
+def _struct_array(entries: list[dict[str, Any]]) -> np.ndarray:
+    """MATLAB's 1 x n structure array of dictionaries with the same fields."""
+    array = np.empty((1, len(entries)), dtype=[(name, object) for name in entries[0]])
+    for place, entry in enumerate(entries):
+        array[0, place] = tuple(entry.values())
+    return array

@@ -82,21 +82,33 @@ def test_eval_repeats_the_measure_of_the_checkpoint(run_folder, tmp_path, capsys
     assert measured == pytest.approx(stored)
 
 
+def test_eval_writes_the_keypoints(run_folder, tmp_path):
+    loadmat = pytest.importorskip("scipy.io").loadmat
+    files = [tmp_path / name for name in ("a.csv", "a.json", "a.mat")]
+    command = ["eval", str(run_folder / "run" / "best.pt"), "--quiet", "--json", str(tmp_path / "m.json")]
+    assert main([*command, *(word for file in files for word in ("--out", str(file)))]) == 0
+    content = json.loads(files[1].read_text())
+    assert content["metrics"] == json.loads((tmp_path / "m.json").read_text())
+    points = np.array([person["keypoints"] for person in content["persons"]])
+    np.testing.assert_allclose(loadmat(files[2])["preds"], points + 1, atol=1e-3)
+    assert len(files[0].read_text().splitlines()) == 5
+    assert main([*command, "--no-flip", "--no-freeze"]) == 0
+    assert json.loads((tmp_path / "m.json").read_text()).keys() == content["metrics"].keys()
+
+
 def test_predict_draws_and_writes(run_folder, tmp_path, capsys):
     picture = run_folder / "data" / "images" / "val_00000.jpg"
     before = picture.read_bytes()
     command = ["predict", str(run_folder / "run" / "best.pt"), str(picture), "--output", str(tmp_path)]
     assert main([*command, "--annotations", str(run_folder / "data" / "val.json"), "--min-score", "-1"]) == 0
-    assert "1 persons in 1 pictures" in capsys.readouterr().out
-    result = json.loads((tmp_path / "keypoints.json").read_text())
-    person = result["images"][0]["persons"][0]
-    assert np.shape(person["keypoints"]) == (16, 2) and np.shape(person["scores"]) == (16,)
-    assert result["names"][9] == "head_top"
+    assert "1 persons in 1 inputs" in capsys.readouterr().out
+    (person,) = json.loads((tmp_path / "val_00000.json").read_text())
+    assert np.shape(person["keypoints"]) == (16, 2) and np.shape(person["keypoint_scores"]) == (16,)
     drawn = cv2.imread(str(tmp_path / "val_00000_keypoints.png"))
     assert drawn.shape == (208, 224, 3) and np.abs(drawn.astype(int) - cv2.imread(str(picture))).max() > 100
     assert main([*command, "--box", "10,10,90,100", "--box", "50,60,120,130", "--no-flip"]) == 0
-    persons = json.loads((tmp_path / "keypoints.json").read_text())["images"][0]["persons"]
-    assert [p["box"] for p in persons] == [[10, 10, 90, 100], [50, 60, 120, 130]]
+    persons = json.loads((tmp_path / "val_00000.json").read_text())
+    assert [p["bbox"] for p in persons] == [[[10, 10, 90, 100]], [[50, 60, 120, 130]]]
     assert picture.read_bytes() == before
 
 
@@ -122,8 +134,7 @@ def test_convert_and_back(run_folder, tmp_path, capsys):
         (["train", "--device", "cuda:99", "--preset", "demo"], "device: cannot use 'cuda:99'"),
         (["eval", "nowhere.pt"], "nowhere.pt: no such checkpoint"),
         (["predict", "nowhere.pt", "nowhere.jpg"], "nowhere.jpg: picture not found"),
-        (["predict", "a.pt", "b.jpg", "c.jpg", "--box", "1,2,3,4"], "--box: expected a single picture, got 2"),
-        (["predict", "a.pt", "b.jpg", "--box", "1,2,3"], "--box 1,2,3: expected X1,Y1,X2,Y2"),
+        (["eval", "nowhere.pt", "--out", "a.xls"], "nowhere.pt: no such checkpoint"),
         (["convert", "nowhere.pt", "x.pt"], "nowhere.pt: no such checkpoint"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hgfast.metrics import auc, epe, heatmap_pck, nme, pck, pckh
+from hgfast.metrics import auc, epe, heatmap_pck, nme, pck, pckh, pckh_auc
 
 NAMES = ["head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "PCKh", "PCKh@0.1"]
 
@@ -84,6 +84,20 @@ def test_thresholds_name_the_results_and_tensors_are_taken():
     result = pckh(pred, gt, torch.ones(1, 16), torch.ones(1), thresholds=(0.2, 0.5))
     assert list(result)[-2:] == ["PCKh@0.2", "PCKh"]
     assert (result["head"], result["PCKh@0.2"], result["PCKh"]) == (0, 0, 100)
+
+
+def test_area_under_the_pckh_curve(golden):
+    """By the toolkit's steps: percentages of distances up to 0, 0.01, ..., 0.5, trapezoids, the range scaled to 1."""
+    pred, gt, labelled, head = cases(golden)[1]
+    pooled = np.linalg.norm(pred.astype(float) - gt, axis=2) / head[:, None]
+    pooled = pooled[:, [k for k in range(16) if k not in (6, 7)]][labelled[:, [*range(6), *range(8, 16)]] > 0]
+    curve = np.array([(pooled <= threshold).mean() * 100 for threshold in np.arange(0, 0.505, 0.01)])
+    assert pckh_auc(pred, gt, labelled, head) == pytest.approx(np.trapezoid(curve, dx=1 / 50), abs=2e-3)
+    assert pckh_auc(gt, gt, labelled, head) == 100
+    half = gt + np.float32([1, 0]) * (0.25 * head)[:, None, None].astype(np.float32)  # right from 0.25 on
+    assert pckh_auc(half, gt, labelled, head) == pytest.approx(50, abs=1.1)
+    with pytest.raises(ValueError, match="limit and steps: expected positive numbers"):
+        pckh_auc(gt, gt, labelled, head, limit=0)
 
 
 @pytest.mark.parametrize("case", ["0", "1"])

@@ -21,9 +21,9 @@ def test_five_pictures_are_learnt_and_drawn(mpii_root, tmp_path, capsys):
     pictures = [str(person.image) for person in persons]
     command = ["predict", str(run / "best.pt"), *pictures, "--annotations", str(mpii_root / "test_mpii.json")]
     assert main([*command, "--output", str(tmp_path / "drawn")]) == 0
-    result = json.loads((tmp_path / "drawn" / "keypoints.json").read_text())
-    for person, record in zip(persons, result["images"], strict=True):
-        found = np.array(record["persons"][0]["keypoints"])
+    for person in persons:
+        (record,) = json.loads((tmp_path / "drawn" / f"{person.image.stem}.json").read_text())
+        found = np.array(record["keypoints"])
         distance = np.linalg.norm(found - person.keypoints, axis=1)[person.visible > 0]
         assert distance.max() < 0.5 * person.head_size
         drawn = cv2.imread(str(tmp_path / "drawn" / f"{person.image.stem}_keypoints.png"))

@@ -44,6 +44,10 @@ def test_presets_hold_the_recipes():
     assert (coco.augment.shift_prob, coco.augment.half_body_prob, mpii.augment.half_body_prob) == (0.3, 0.3, 0.0)
     face, hand = preset("hourglass52-face-256"), preset("hourglass52-hand-256")
     assert (face.lr, face.milestones, face.augment.scale, face.augment.rotation) == (2e-3, (40, 55), 0.25, 60.0)
+    assert (face.augment.shift_prob, hand.augment.shift_prob) == (0.3, 0.3)  # MMPose's default; only MPII turns it off
+    newell = preset("hg2-mpii")
+    assert (newell.augment.distribution, newell.augment.scale, newell.augment.colour_prob) == ("uniform", 0.25, 0.5)
+    assert (newell.batch_size, newell.mean, newell.std, newell.sigma) == (16, (0, 0, 0), (255, 255, 255), 1.0)
     assert (hand.augment.scale, hand.augment.rotation, hand.keypoints) == (0.3, 180.0, "hand")
 
 
@@ -69,6 +73,11 @@ def test_assignments():
         ("epochs=0", "epochs: expected at least 1"),
         ("lr=-1", "lr and sigma: expected positive"),
         ("lr", "--set lr: expected key=value"),
+        ("accumulate=0", "accumulate: expected at least 1, got 0"),
+        ("grad_clip=-1.0", "grad_clip: expected 0 .* or a positive norm, got -1.0"),
+        ("ema=1.0", "ema: expected 0 .* or a share below 1, got 1.0"),
+        ("augment.distribution=flat", "augment.distribution: expected one of normal, uniform, got 'flat'"),
+        ("augment.colour_prob=2.0", "augment.colour_prob: expected 0 to 1, got 2.0"),
     ],
 )
 def test_wrong_settings_are_named(text, message):

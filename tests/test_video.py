@@ -1,0 +1,169 @@
+"""Videos, folders and box files: through the predictor and through the command line."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from hgfast.cli import main
+from hgfast.data.synthetic import write_set
+from hgfast.data.video import VideoWriter, frame_rate, read_frames
+from hgfast.train import Trainer, preset
+from hgfast.train.config import apply
+from tests.test_predict import picture, predictor
+from tests.test_train import SMALL
+
+CENTRES = [(90 + 12 * i, 80 + 5 * i) for i in range(7)]
+BOX = [20, 10, 220, 210]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A white blob that moves."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with VideoWriter(path, 12.5) as writer:
+        for centre in CENTRES:
+            writer.write(picture(*centre))
+    return path
+
+
+def test_frames_come_back(clip):
+    frames = list(read_frames(clip))
+    assert len(frames) == 7 and frame_rate(clip) == pytest.approx(12.5)
+    for frame, centre in zip(frames, CENTRES, strict=True):
+        assert frame.shape == (240, 300, 3)
+        assert np.abs(frame.astype(int) - picture(*centre)).mean() < 3
+
+
+def test_predictor_follows_a_video(clip):
+    find = predictor(batch_size=3, flip_test=False)
+    seen = list(find.video(clip, [BOX, [0, 0, 300, 240]]))
+    assert len(seen) == 7 and find.model.batches == [3, 3, 3, 3, 2]
+    step = 200 * 1.25 / 32  # a heatmap pixel, in the picture; see test_finds_points_in_picture_pixels
+    for (image, boxes, prediction), centre in zip(seen, CENTRES, strict=True):
+        assert image.shape == (240, 300, 3) and boxes.shape == (2, 4)
+        alone = find(image, boxes)
+        np.testing.assert_array_equal(alone.keypoints, prediction.keypoints)
+        assert np.abs(prediction.keypoints[0, 0] - np.array(centre) + 1.5 / 4 * step).max() < 0.55 * step
+    assert [len(s.boxes) for s in find.video(clip)] == [1] * 7
+
+
+def test_boxes_may_be_found_frame_by_frame(clip):
+    calls = []
+
+    def detector(frame):
+        calls.append(frame.shape)
+        return [BOX] * (len(calls) % 3)
+
+    seen = list(predictor(batch_size=4).video(clip, detector))
+    assert [len(s.prediction.keypoints) for s in seen] == [1, 2, 0, 1, 2, 0, 1] and len(calls) == 7
+
+
+def test_stream_reads_no_further_than_a_batch():
+    read = []
+
+    def pictures():
+        for i in range(10):
+            read.append(i)
+            yield picture(100, 100), [BOX]
+
+    stream = predictor(batch_size=4).stream(pictures())
+    next(stream)
+    assert len(read) == 4
+    assert len(list(stream)) == 9
+
+
+def test_what_is_no_video(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no.mp4: video not found"):
+        next(predictor().video(tmp_path / "no.mp4"))
+    (tmp_path / "bad.mp4").write_bytes(b"nothing like a video" * 100)
+    with pytest.raises(ValueError, match="bad.mp4: not a video that OpenCV can read"):
+        next(predictor().video(tmp_path / "bad.mp4"))
+    with pytest.raises(OSError, match="cannot write a video there"):
+        VideoWriter(tmp_path / "wrong.nothing", 10).write(np.zeros((0, 0, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    for name, count, seed in (("train", 4, 1), ("val", 3, 2)):
+        write_set(folder, count, seed, name)
+    paths = {f"{part}_annotations": str(folder / f"{part}.json") for part in ("train", "val")}
+    paths |= {f"{part}_images": str(folder / "images") for part in ("train", "val")}
+    Trainer(apply(preset("demo"), SMALL | paths | {"epochs": 1, "output": str(folder / "run")}), quiet=True).fit()
+    return folder / "run" / "best.pt"
+
+
+def predict(checkpoint, output, *words):
+    return main(["predict", str(checkpoint), *map(str, words), "--output", str(output), "--quiet", "--min-score", "-9"])
+
+
+def test_command_takes_a_video(checkpoint, clip, tmp_path, capsys):
+    assert predict(checkpoint, tmp_path, clip, "--box", "20,10,220,210", "--box", "0,0,300,240") == 0
+    assert "14 persons in 1 inputs" in capsys.readouterr().out
+    frames = json.loads((tmp_path / "clip.json").read_text())
+    assert [frame["frame_id"] for frame in frames] == list(range(7))
+    assert [person["bbox"] for person in frames[3]["instances"]] == [[[20, 10, 220, 210]], [[0, 0, 300, 240]]]
+    assert np.shape(frames[6]["instances"][1]["keypoints"]) == (16, 2)
+    drawn = list(read_frames(tmp_path / "clip_keypoints.mp4"))
+    assert len(drawn) == 7 and frame_rate(tmp_path / "clip_keypoints.mp4") == pytest.approx(12.5)
+    assert np.abs(drawn[0].astype(int) - next(read_frames(clip))).max() > 100
+
+
+def test_command_takes_a_folder_and_a_box_file(checkpoint, clip, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("no picture")
+    (folder / clip.name).write_bytes(clip.read_bytes())
+    for name in ("b", "a"):
+        cv2.imwrite(str(folder / f"{name}.png"), picture(100, 100))
+    boxes = {"a.png": [[1, 2, 101, 102]], "b.png": [], "clip.mp4": [[BOX]] * 6 + [[]]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    assert predict(checkpoint, tmp_path / "out", folder, "--boxes", tmp_path / "boxes.json", "--no-draw") == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.json", "b.json", "clip.json"]
+    (person,) = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert person["bbox"] == [[1, 2, 101, 102]] and json.loads((tmp_path / "out" / "b.json").read_text()) == []
+    frames = json.loads((tmp_path / "out" / "clip.json").read_text())
+    assert [len(frame["instances"]) for frame in frames] == [1] * 6 + [0]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[1, 2, 3, 4]], "--boxes .*boxes.json: expected an object like"),
+        ({"a.png": [[1, 2, 3, 4]]}, "--boxes: no boxes for clip.mp4"),
+        (
+            {"a.png": [[[1, 2, 3, 4]]], "clip.mp4": []},
+            "--boxes: a.png has boxes for several frames, but it is a picture",
+        ),
+        ({"a.png": [], "clip.mp4": [[BOX]] * 3}, "--boxes: clip.mp4 has boxes for fewer frames than the video has"),
+        ({"a.png": [[1, 2, 3]], "clip.mp4": []}, r"boxes\[0\]: expected shape \(P, 4\)"),
+    ],
+)
+def test_box_files_that_do_not_fit(checkpoint, clip, tmp_path, capsys, boxes, message):
+    cv2.imwrite(str(tmp_path / "a.png"), picture(100, 100))
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    assert predict(checkpoint, tmp_path / "out", tmp_path / "a.png", clip, "--boxes", tmp_path / "boxes.json") == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+
+
+def test_inputs_that_do_not_fit(checkpoint, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for name in ("a.png", "a.jpg", "b.png"):
+        cv2.imwrite(str(tmp_path / name), picture(100, 100))
+    for words, message in (
+        (["empty"], "empty: no pictures or videos in this folder"),
+        (["no.mp4"], "no.mp4: video not found"),
+        (["a.png", "a.jpg"], "inputs: several files are called 'a'"),
+        (["a.png", "empty/../a.png", "--box", "1,2,3,4"], "inputs: several files are called 'a'"),
+        (["a.png", "b.png", "--box", "1,2,3,4"], "--box: expected a single picture or video, got 2"),
+        (["a.png", "--box", "1,2,3"], "--box 1,2,3: expected X1,Y1,X2,Y2"),
+        (["a.png", "--box", "1,2,3,4", "--boxes", "x.json"], "--box and --boxes: give one of the two"),
+    ):
+        words = [word if word.startswith("-") or "," in word or word == "x.json" else tmp_path / word for word in words]
+        assert predict(checkpoint, tmp_path / "out", *words) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -59,7 +59,7 @@ def trainer_for(config, **options):
 
 def same_state(a: Path, b: Path) -> bool:
     one, two = read_checkpoint(a), read_checkpoint(b)
-    return _equal(one["state_dict"], two["state_dict"]) and _equal(one["optimizer"], two["optimizer"])
+    return all(_equal(one[part], two[part]) for part in ("state_dict", "optimizer", "scaler", "averaged"))
 
 
 def _equal(a, b) -> bool:

@@ -42,14 +42,16 @@ def frozen_model(config):
     return model
 
 
-def frozen_steps(config, world, batch_size):
+def frozen_steps(config, world, batch_size, accumulate=1):
     """State dict and losses after an epoch of SGD."""
     model = frozen_model(config)
     step = TrainingStep(config, model, CPU, world)
     step.optimizer = torch.optim.SGD(trainable(model), lr=0.0, momentum=0.9)
     dataset = make_dataset(config, "train")
     sampler = EpochSampler(len(dataset), batch_size, True, config.seed, world.rank, world.size)
-    losses = [float(step([batch], RATE)) for batch in make_loader(dataset, sampler)]
+    batches = list(make_loader(dataset, sampler))
+    groups = [batches[first : first + accumulate] for first in range(0, len(batches), accumulate)]
+    losses = [float(step(group, RATE)) for group in groups]
     return model.state_dict(), losses
 
 
@@ -109,6 +111,7 @@ def work(rank, folder, config):
     found = {"world": (world.rank, world.size)}
     try:
         found["frozen"] = frozen_steps(config, world, 2)
+        found["accumulated"] = frozen_steps(config, world, 1, accumulate=2)
         interrupted_and_resumed(config, folder)
         found["unused"] = error_of_unused_weights(config, world)
     except Exception:
@@ -125,25 +128,26 @@ def pair(tmp_path_factory):
         write_set(folder, count, seed, name)
     paths = {f"{part}_annotations": f"{folder}/{part}.json" for part in ("train", "val")}
     paths |= {f"{part}_images": f"{folder}/images" for part in ("train", "val")}
-    config = apply(preset("demo"), SMALL | paths | {"epochs": 2, "batch_size": 2, "checkpoint_steps": 1})
+    config = apply(preset("demo"), SMALL | paths | {"epochs": 2, "batch_size": 2, "checkpoint_steps": 1, "ema": 0.8})
     torch.multiprocessing.spawn(work, (str(folder), config), nprocs=2)
     found = [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
     assert not any("error" in one for one in found), found[0].get("error", "") + found[1].get("error", "")
     return config, folder, found
 
 
-def test_two_processes_train_as_one_with_the_doubled_batch(pair):
+@pytest.mark.parametrize("way", ["frozen", "accumulated"])
+def test_two_processes_train_as_one_with_the_doubled_batch(pair, way):
     config, _, found = pair
     assert [one["world"] for one in found] == [(0, 2), (1, 2)]
     state, losses = frozen_steps(config, World(), 4)
     start = frozen_model(config).state_dict()
     for name, value in state.items():
-        (a, _), (b, _) = (one["frozen"] for one in found)
+        (a, _), (b, _) = (one[way] for one in found)
         assert torch.equal(a[name], b[name]), name
         torch.testing.assert_close(a[name], value, rtol=1e-4, atol=1e-6, msg=name)
     changed = [name for name, value in state.items() if not torch.equal(value, start[name])]
     assert len(changed) == len(trainable(make_model(config)))
-    pairs = zip(*(one["frozen"][1] for one in found), strict=True)
+    pairs = zip(*(one[way][1] for one in found), strict=True)
     assert [(a + b) / 2 for a, b in pairs] == pytest.approx(losses, rel=1e-5)
     assert len(losses) == 3 and losses[2] != pytest.approx(losses[0], rel=1e-3)
 

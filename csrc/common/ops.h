@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "common/batch_norm_act.h"
+#include "common/bottleneck.h"
 #include "common/conv.h"
 #include "common/conv_train.h"
 #include "common/decode_heatmaps.h"
@@ -48,7 +49,9 @@ using Exec = std::intptr_t;
 #define HGFAST_FOR_EACH_CPU_ONLY_OP(X) \
   X(conv_train, ConvTrain)             \
   X(conv_weight_grad, ConvWeightGrad)
-#define HGFAST_FOR_EACH_CUDA_ONLY_OP(X)
+#define HGFAST_FOR_EACH_CUDA_ONLY_OP(X) \
+  X(bottleneck, Bottleneck)             \
+  X(bottleneck_query, BottleneckQuery)
 
 #define HGFAST_DECLARE_OP(name, Problem) void name(const Problem&, Exec);
 

@@ -113,6 +113,9 @@ inline bool takes_wgmma(const ConvShape& s, const Device& device) {
 
 class ConvCost {
  public:
+  static constexpr double kFixed = 1500;        // launch, filling the pipeline, latency of the epilogue
+  static constexpr double kBytesPerCycle = 40;  // of one multiprocessor to and from L2
+
   ConvCost(const ConvShape& s, const Device& device)
       : shape_(s),
         device_(device),
@@ -145,9 +148,6 @@ class ConvCost {
   }
 
  private:
-  static constexpr double kFixed = 1500;        // launch, filling the pipeline, latency of the epilogue
-  static constexpr double kBytesPerCycle = 40;  // of one multiprocessor to and from L2
-
   // A wave of blocks, `together` of them on each multiprocessor.
   double wave(const ConvTile& t, int splits, int64_t together) const {
     const double busy =

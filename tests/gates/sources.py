@@ -31,6 +31,11 @@ SOURCES = {
     "decode_heatmaps.cu": Source(
         "tests/test_decode_heatmaps.py", ("wide_load",), ("decode_blur.cuh", "decode_peak.cuh", "heatmap_reader.cuh")
     ),
+    "bottleneck.cu": Source(
+        "tests/test_bottleneck.py",
+        ("mma", "wide"),
+        ("bottleneck_args.cuh", "bottleneck_choice.cuh", "bottleneck_launch.cuh"),
+    ),
     "conv.cu": Source(f"{CONV} -k refused|unaligned", (), ("conv_choice.cuh", "conv_pack.cuh", "device.cuh")),
     "conv_small.cu": Source(f"{CONV} -k few_channels", ("mma", "wide_store")),
     "conv_mma.cu": Source(

@@ -1,0 +1,9 @@
+#include "cuda/bottleneck_launch.cuh"
+
+namespace hgfast::cuda {
+
+void bottleneck(const Bottleneck& a, Exec stream) { launch_bottleneck(a, stream); }
+
+void bottleneck_query(const BottleneckQuery& query, Exec) { answer_bottleneck_query(query); }
+
+}  // namespace hgfast::cuda

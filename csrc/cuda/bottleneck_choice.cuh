@@ -1,0 +1,123 @@
+// Whether a bottleneck runs as one kernel, with which tile, or as three convolutions: the cost model of
+// cuda/conv_choice.cuh, to which the time of DRAM is added, which is what the whole block saves.
+#pragma once
+
+#include <algorithm>
+#include <iterator>
+
+#include "cuda/bottleneck_args.cuh"
+
+namespace hgfast::cuda {
+
+using BottleneckTile8x16 = BottleneckTile<8, 16, 128, 2, 3>;
+using BottleneckTile8x8 = BottleneckTile<8, 8, 128, 2, 4>;
+using BottleneckTile8x16Narrow = BottleneckTile<8, 16, 64, 4, 3>;
+
+// Calls f(Tile()) for the tile of a kernel; false if there is none.
+template <class F>
+bool with_bottleneck_tile(BottleneckKernel kernel, const F& f) {
+  switch (kernel) {
+    case BottleneckKernel::k8x16:
+      return f(BottleneckTile8x16()), true;
+    case BottleneckKernel::k8x8:
+      return f(BottleneckTile8x8()), true;
+    case BottleneckKernel::k8x16Narrow:
+      return f(BottleneckTile8x16Narrow()), true;
+    default:
+      return false;
+  }
+}
+
+// Estimates, like those of kConvTiles.
+struct BottleneckRate {
+  BottleneckKernel kernel;
+  const char* name;
+  double fma_per_cycle;  // of a multiprocessor with two blocks
+};
+
+constexpr BottleneckRate kBottleneckRates[] = {
+    {BottleneckKernel::k8x16, "mma bottleneck 8x16x128", 850},
+    {BottleneckKernel::k8x8, "mma bottleneck 8x8x128", 700},
+    {BottleneckKernel::k8x16Narrow, "mma bottleneck 8x16x64", 700},
+};
+
+inline bool takes_bottleneck(const BottleneckShape& s, int tile_channels) {
+  const bool half = s.dtype == DType::kFloat16 || s.dtype == DType::kBFloat16;
+  const int64_t pixels = s.n * std::max(s.h * s.w, s.out_h * s.out_w);
+  // The narrow tile's rows of t are 128 bytes, as those of conv_pack for up to 64 channels; the wide one's are two.
+  return half && pixels > 0 && s.c > 0 && s.m > 0 && s.c % 8 == 0 && s.m % 8 == 0 && s.m <= tile_channels &&
+         s.m > tile_channels - kBlockK<__half> && pixels * s.c < int64_t{1} << 31;
+}
+
+class BottleneckCost {
+ public:
+  BottleneckCost(const BottleneckShape& s, const Device& device) : shape_(s), device_(device) {}
+
+  double three_convolutions() const {
+    double cycles = 0;
+    for (int i = 0; i < 3; ++i) {
+      const ConvShape conv = inner_conv(shape_, i);
+      const ConvChoice choice = choose_conv(conv, device_);
+      // The BatchNorm-ReLU of x is written by the call before and read by the first; the last one reads x again.
+      const double elements = i == 0 ? 2.0 * shape_.c + shape_.m : i == 1 ? 2.0 * shape_.m : shape_.m + 2.0 * shape_.c;
+      cycles += std::max(ConvCost(conv, device_).cycles(conv_tile(choice.kernel), choice.splits), dram(elements));
+    }
+    return cycles;
+  }
+
+  template <class Tile>
+  double cycles(double fma_per_cycle) const {
+    const int64_t sms = device_.multiprocessors, tiles = shape_.n * tiles_per_image<Tile>();
+    const int64_t per_wave = sms * Tile::kMinBlocks, rest = tiles % per_wave;
+    const double last = rest == 0 ? 0 : wave<Tile>(fma_per_cycle, ceil_div(rest, sms));
+    return std::max(tiles / per_wave * wave<Tile>(fma_per_cycle, Tile::kMinBlocks) + last, dram(2.0 * shape_.c));
+  }
+
+ private:
+  static constexpr double kDramBytesPerCycle = 14;  // of one multiprocessor's share: 3 TB/s, 132 of them at 1.6 GHz
+  static constexpr double kStepLatency = 400;
+
+  double dram(double elements_per_pixel) const {
+    return elements_per_pixel * 2 * shape_.n * shape_.h * shape_.w / (kDramBytesPerCycle * device_.multiprocessors);
+  }
+
+  template <class Tile>
+  int64_t tiles_per_image() const {
+    return ceil_div(shape_.h, Tile::kTileH) * ceil_div(shape_.w, Tile::kTileW);
+  }
+
+  // A wave of blocks, `together` of them on each multiprocessor.
+  template <class Tile>
+  double wave(double fma_per_cycle, int64_t together) const {
+    const int64_t block_k = kBlockK<__half>, c_blocks = ceil_div(shape_.c, block_k);
+    auto steps = [&](int64_t count, int rows) {
+      const double busy = static_cast<double>(rows) * Tile::kM * block_k / fma_per_cycle * together;
+      return count * std::max(busy, kStepLatency);
+    };
+    const double bytes = 4.0 * Tile::kPixels * shape_.c * together;  // x for the skip, and y
+    return ConvCost::kFixed + steps(Tile::kPasses * c_blocks, Tile::kPassRows) +
+           steps(9 * Tile::kBlocks + ceil_div(shape_.c, Tile::kM) * Tile::kBlocks, Tile::kPixels) +
+           bytes / ConvCost::kBytesPerCycle;
+  }
+
+  BottleneckShape shape_;
+  Device device_;
+};
+
+inline BottleneckKernel choose_bottleneck(const BottleneckShape& s, const Device& device) {
+  if (s.algorithm != 0) return static_cast<BottleneckKernel>(s.algorithm);
+  BottleneckKernel best = BottleneckKernel::kNone;
+  double best_cycles = 0;
+  for (const BottleneckRate& rate : kBottleneckRates)
+    with_bottleneck_tile(rate.kernel, [&](auto tile) {
+      using Tile = decltype(tile);
+      if (!takes_bottleneck(s, Tile::kM)) return;
+      const BottleneckCost cost(s, device);
+      if (best == BottleneckKernel::kNone) best_cycles = cost.three_convolutions();
+      const double cycles = cost.template cycles<Tile>(rate.fma_per_cycle);
+      if (cycles < best_cycles) best = rate.kernel, best_cycles = cycles;
+    });
+  return best;
+}
+
+}  // namespace hgfast::cuda

@@ -1,0 +1,59 @@
+// Checks, choice and launch of the whole-bottleneck kernel.
+#pragma once
+
+#include "cuda/bottleneck.cuh"
+#include "cuda/bottleneck_choice.cuh"
+
+namespace hgfast::cuda {
+
+// f(Tile()) for the kernel that the shape names; an error if it does not take the shape.
+template <class F>
+void with_checked_tile(const BottleneckShape& s, BottleneckKernel kernel, const F& f) {
+  const bool known = with_bottleneck_tile(kernel, [&](auto tile) {
+    HGFAST_CHECK(takes_bottleneck(s, decltype(tile)::kM), "bottleneck: algorithm ", static_cast<int>(kernel),
+                 " does not take this shape or dtype: n ", s.n, ", h ", s.h, ", w ", s.w, ", c ", s.c, ", m ", s.m);
+    f(tile);
+  });
+  HGFAST_CHECK(known, "bottleneck: there is no algorithm ", static_cast<int>(kernel));
+}
+
+inline void check_bottleneck(const Bottleneck& a) {
+  const BottleneckShape& s = a.shape;
+  const bool merge = a.upsample_to != nullptr;
+  HGFAST_CHECK(merge ? (s.out_h + 1) / 2 == s.h && (s.out_w + 1) / 2 == s.w : s.out_h == s.h && s.out_w == s.w,
+               "bottleneck: out_h, out_w do not fit h, w = ", s.h, ", ", s.w, ": got ", s.out_h, ", ", s.out_w);
+  HGFAST_CHECK(are_aligned(a.x, a.upsample_to, a.y, a.y2, a.scale1, a.shift1, a.weight1, a.weight2, a.weight3, a.bias3,
+                           a.scale2, a.shift2),
+               "bottleneck: tensors must start at a multiple of 16 bytes");
+  HGFAST_CHECK(a.x != a.y, "bottleneck: y must not be x, which neighbouring pixels read");
+}
+
+template <class T, class Tile>
+void launch_tile(const Bottleneck& a, Exec stream) {
+  const BottleneckArgs<T> args = make_bottleneck_args<T, Tile>(a);
+  const unsigned blocks = static_cast<unsigned>(a.shape.n * args.tiles_x * args.tiles_y);
+  launch(bottleneck_kernel<T, Tile>, dim3(blocks), dim3(Tile::kThreads), Tile::kSmemBytes, stream, args);
+}
+
+inline void launch_bottleneck(const Bottleneck& a, Exec stream) {
+  with_checked_tile(a.shape, choose_bottleneck(a.shape, current_device()), [&](auto tile) {
+    using Tile = decltype(tile);
+    check_bottleneck(a);
+    if (a.shape.dtype == DType::kFloat16)
+      launch_tile<__half, Tile>(a, stream);
+    else
+      launch_tile<__nv_bfloat16, Tile>(a, stream);
+  });
+}
+
+inline void answer_bottleneck_query(const BottleneckQuery& query) {
+  const BottleneckKernel kernel = choose_bottleneck(query.shape, current_device());
+  if (kernel == BottleneckKernel::kNone) return;
+  with_checked_tile(query.shape, kernel, [&](auto) {});
+  query.answer->algorithm = static_cast<int>(kernel);
+  for (int64_t& conv : query.answer->conv_algorithms) conv = ConvChoice{ConvKernel::kMma128x64, 1}.algorithm();
+  for (const BottleneckRate& rate : kBottleneckRates)
+    if (rate.kernel == kernel) query.answer->kernel = rate.name;
+}
+
+}  // namespace hgfast::cuda

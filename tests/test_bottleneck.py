@@ -22,8 +22,11 @@ from tests.recipe import apply_recipe
 from tests.tolerances import HALF_TYPES, assert_close
 
 # csrc/cuda/bottleneck_args.cuh: BottleneckKernel
-TILES = {"8x16": 1, "8x8": 2, "8x16 narrow": 3}
-CHANNELS = {"8x16": (144, 72), "8x8": (256, 128), "8x16 narrow": (32, 16)}
+MMA = {"mma 8x16x128": 1, "mma 8x8x128": 2, "mma 8x16x64": 3}
+WGMMA = {"wgmma 8x16x128": 4, "wgmma 8x8x128": 5, "wgmma 8x16x64": 6}
+TILES = MMA | WGMMA
+CHANNELS = dict(zip(TILES, [(144, 72), (256, 128), (32, 16)] * 2, strict=True))
+NARROW = {"mma": MMA["mma 8x16x64"], "wgmma": WGMMA["wgmma 8x16x64"]}
 
 
 @pytest.fixture
@@ -116,6 +119,8 @@ def run(case: Case, arguments: dict[str, Tensor], device: str, in_place: bool = 
 
 
 def check(case: Case, device: str, in_place: bool = False) -> None:
+    if case.algorithm in WGMMA.values() and device == "cuda" and torch.cuda.get_device_capability()[0] != 9:
+        pytest.skip("needs a Hopper GPU")
     arguments = draw(case)
     exact, same = expected(arguments, torch.float64), expected(arguments, case.dtype)
     for out, reference, rounded in zip(run(case, arguments, device, in_place), exact, same, strict=True):
@@ -132,27 +137,23 @@ def test_sizes(n: int, h: int, w: int, extras: str, tile: str, dtype: torch.dtyp
     check(Case(n, h, w, *CHANNELS[tile], extras, dtype, TILES[tile]), machine)
 
 
+@pytest.mark.parametrize("kind", NARROW)
 @pytest.mark.parametrize(
     ("tile", "c", "m"),
     [
-        ("8x16", 256, 128),
-        ("8x16", 200, 104),
-        ("8x16", 384, 72),
-        ("8x8", 8, 72),
-        ("8x16 narrow", 128, 64),
-        ("8x16 narrow", 8, 8),
-        ("8x16 narrow", 96, 48),
-        ("8x16 narrow", 256, 24),
+        *(("8x16x128", 256, 128), ("8x16x128", 200, 104), ("8x16x128", 384, 72), ("8x8x128", 8, 72)),
+        *(("8x16x64", 128, 64), ("8x16x64", 8, 8), ("8x16x64", 96, 48), ("8x16x64", 256, 24)),
     ],
 )
-def test_channels(tile: str, c: int, m: int, machine: str) -> None:
+def test_channels(kind: str, tile: str, c: int, m: int, machine: str) -> None:
     """Widths that fill rows of 128 bytes, and that do not; C that is not 2 M."""
-    check(Case(2, 5, 9, c, m, "2", algorithm=TILES[tile]), machine)
+    check(Case(2, 5, 9, c, m, "2", algorithm=TILES[f"{kind} {tile}"]), machine)
 
 
-def test_padding_is_that_of_the_activation(machine: str) -> None:
+@pytest.mark.parametrize("kind", NARROW)
+def test_padding_is_that_of_the_activation(kind: str, machine: str) -> None:
     """A constant picture: with zeros around x instead of around t the border of y would be another."""
-    case = Case(1, 6, 6, 32, 16, algorithm=TILES["8x16 narrow"])
+    case = Case(1, 6, 6, 32, 16, algorithm=NARROW[kind])
     arguments = draw(case)
     arguments["x"].zero_()
     arguments["shift1"].fill_(2.0)
@@ -168,17 +169,19 @@ def test_in_place(tile: str, machine: str) -> None:
     check(Case(2, 5, 9, *CHANNELS[tile], "o2", algorithm=TILES[tile]), machine, in_place=True)
 
 
-def test_schedules(machine: str) -> None:
-    """Threads and blocks in other orders; copies that land at once, or at random."""
+@pytest.mark.parametrize("kind", NARROW)
+def test_schedules(kind: str, machine: str) -> None:
+    """Threads and blocks in other orders; copies and products that land at once, or at random."""
     if machine != "cpu":
         pytest.skip("the emulator's schedules")
     for order, asynchronous in (("reverse", "eager"), ("shuffled", "mixed")):
         with emulated_cuda(order=order, asynchronous=asynchronous):
-            check(Case(1, 9, 18, 72, 40, "2", algorithm=TILES["8x16 narrow"]), machine)
+            check(Case(1, 9, 18, 72, 40, "2", algorithm=NARROW[kind]), machine)
 
 
-def test_nan_stays_in_its_neighbourhood(machine: str) -> None:
-    case = Case(1, 9, 20, 32, 16, algorithm=TILES["8x16 narrow"])
+@pytest.mark.parametrize("kind", NARROW)
+def test_nan_stays_in_its_neighbourhood(kind: str, machine: str) -> None:
+    case = Case(1, 9, 20, 32, 16, algorithm=NARROW[kind])
     arguments = draw(case)
     arguments["x"][0, 4, 15, 3] = math.nan
     out = run(case, arguments, machine)[0].cpu()
@@ -189,10 +192,10 @@ def test_nan_stays_in_its_neighbourhood(machine: str) -> None:
     ("change", "message"),
     [
         ({"algorithm": 9}, "there is no algorithm 9"),
-        ({"m": 136}, "does not take this shape or dtype: n 1, h 4, w 4, c 64, m 136"),
+        ({"m": 136}, "does not take this shape, dtype or device: n 1, h 4, w 4, c 64, m 136"),
         ({"m": 64}, "algorithm 1 does not take"),
         ({"c": 20}, "does not take this shape"),
-        ({"dtype": torch.float32}, "does not take this shape or dtype"),
+        ({"dtype": torch.float32}, "does not take this shape"),
         ({"n": 1 << 22, "h": 64}, "does not take this shape"),
     ],
 )
@@ -203,7 +206,7 @@ def test_refused_shapes(change: dict[str, Any], message: str, machine: str) -> N
 
 
 def test_refused_tensors(machine: str) -> None:
-    case = Case(1, 4, 4, 32, 16, algorithm=TILES["8x16 narrow"])
+    case = Case(1, 4, 4, 32, 16, algorithm=NARROW["mma"])
     arguments = draw(case)
     x = arguments["x"]
     arguments["x"] = torch.cat([x.new_zeros(1), x.flatten()])[1:].view(x.shape)
@@ -215,9 +218,9 @@ def test_choice(machine: str) -> None:
     """Large levels run as one kernel, those that leave most of the card idle as three split convolutions."""
     lib: Any = _native.library(machine)
     large = _bottleneck_native.query(lib, BottleneckSizes(64, 64, 64, 256, 128, dtype=torch.bfloat16), 0)
-    assert large is not None and large.kernel == "mma bottleneck 8x16x128"
+    assert large is not None and large.kernel.endswith("mma bottleneck 8x16x128")
     narrow = _bottleneck_native.query(lib, BottleneckSizes(64, 64, 64, 128, 64, dtype=torch.bfloat16), 0)
-    assert narrow is not None and narrow.kernel == "mma bottleneck 8x16x64"
+    assert narrow is not None and narrow.kernel.endswith("mma bottleneck 8x16x64")
     for c, m, dtype in ((256, 128, torch.float32), (512, 256, torch.float16), (20, 16, torch.float16)):
         assert _bottleneck_native.query(lib, BottleneckSizes(64, 64, 64, c, m, dtype=dtype), 0) is None
 

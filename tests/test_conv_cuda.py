@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import itertools
 import math
@@ -15,11 +16,12 @@ from hgfast import _native, models
 from hgfast.frozen.build import build_graph
 from hgfast.frozen.freeze import TOLERANCE
 from hgfast.frozen.model import FrozenModel
+from hgfast.ops import conv_bias_act, explain
 from hgfast.ops._conv_native import ConvSizes, query
 from tests.conv_cases import CHOSEN, MMA, WGMMA, Case, check, draw, expected, run
 from tests.emulator.device import emulated_cuda
 from tests.recipe import apply_recipe
-from tests.tolerances import assert_close
+from tests.tolerances import assert_close, relative_error
 
 
 @pytest.fixture
@@ -37,12 +39,13 @@ HALVES = [torch.float16, torch.bfloat16]
 DTYPES = [*HALVES, torch.float32]
 
 
-def check_awkward(algorithm: int, dtype: torch.dtype, machine: str) -> None:
+def check_awkward(algorithm: int, dtype: torch.dtype, machine: str, exact: bool = False) -> None:
     """Each size with each width, filters and epilogues in turn (their numbers have no common divisor)."""
     filters, epilogues = itertools.cycle([(3, 1), (1, 1), (3, 2), (1, 2)]), itertools.cycle(EPILOGUES)
     for (h, w), widths in zip(AWKWARD, WIDTHS, strict=True):
         for (c, k), (size, stride), epilogue in zip((widths, (24, 16), (72, 40)), filters, epilogues, strict=False):
-            check(Case(2, h, w, c, k, size, stride, epilogue, dtype=dtype, algorithm=algorithm), machine)
+            case = Case(2, h, w, c, k, size, stride, epilogue, dtype=dtype, algorithm=algorithm, exact=exact)
+            check(case, machine)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -111,6 +114,49 @@ def test_few_channels(dtype: torch.dtype, machine: str) -> None:
             check(Case(2, h, w, c, k, kernel, stride, epilogue, dtype=dtype), machine)
 
 
+@pytest.mark.parametrize("kernel", ["128x64", "64x64", "64x32"])
+def test_exact_mma(kernel: str, machine: str) -> None:
+    """float32 by three products of tf32 numbers: within float32's tolerance."""
+    algorithm = MMA[kernel]
+    check_awkward(algorithm, torch.float32, machine, exact=True)
+    for case in (
+        Case(1, 4, 4, 136, 72, 3, 1, "r", algorithm=algorithm, splits=3),
+        Case(2, 9, 7, 33, 17, 3, 2, "r", 17, 1, algorithm=algorithm),
+        Case(1, 5, 6, 512, 40, 3, 1, "", algorithm=algorithm),
+    ):
+        check(dataclasses.replace(case, dtype=torch.float32, exact=True), machine)
+
+
+def test_exact_few_channels(machine: str) -> None:
+    for c, k, kernel, stride in ((3, 128, 7, 2), (17, 24, 1, 1), (1, 8, 5, 3)):
+        check(Case(2, 9, 21, c, k, kernel, stride, "r2", dtype=torch.float32, exact=True), machine)
+
+
+def test_exact_keeps_what_tf32_rounds_away(machine: str) -> None:
+    """Differences of nearly equal products: tf32 gives nothing but noise."""
+    case = Case(1, 4, 4, 64, 16, 1, 1, "nl", dtype=torch.float32, algorithm=MMA["64x64"], exact=True)
+    arguments = draw(case)
+    x, weight = arguments["x"], arguments["weight"]
+    assert x is not None and weight is not None
+    x[..., 1::2], weight[:, 1::2] = x[..., ::2], weight[:, ::2] * (-1 - 2.0**-13)
+    (reference,), (out,) = expected(case, arguments, torch.float64), run(case, arguments, machine)
+    (coarse,) = run(dataclasses.replace(case, exact=False), arguments, machine)
+    assert (out.cpu() - reference).norm() < 3e-3 * reference.norm() < 0.1 * (coarse.cpu() - reference).norm()
+
+
+def test_public_op_obeys_allow_tf32(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(1, 40, 7, 9, generator=generator), torch.randn(24, 40, 3, 3, generator=generator)
+    exact = torch.nn.functional.conv2d(x.double(), weight.double(), None, 1, 1)
+    errors = []
+    for allowed in (False, True, False):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+        assert explain("conv_bias_act", x, weight, None, 1, None, False, None).startswith("kernel")
+        out = conv_bias_act(x.to(machine), weight.to(machine), None, relu=False)
+        errors.append(relative_error(out, exact))
+    assert errors[0] == errors[2] < 2e-6 and errors[1] > 1e-4
+
+
 @pytest.mark.parametrize("algorithm", [MMA["64x64"], MMA["256x128"], WGMMA["64"], WGMMA["256"]])
 def test_in_place(algorithm: int, machine: str) -> None:
     """y in the memory of the residual, or of what it is merged into."""
@@ -167,9 +213,10 @@ def test_refused_algorithms(machine: str) -> None:
         (1, 1, torch.float16),
         (4, 99, torch.float16),
         (6, 1, torch.float32),
+        (2, 1, torch.float32),
         (15, 1, torch.float16),
     ):
-        case = Case(1, 4, 4, 64, 64, dtype=dtype, algorithm=algorithm, splits=splits)
+        case = Case(1, 4, 4, 64, 64, dtype=dtype, algorithm=algorithm, splits=splits, exact=algorithm == 2)
         with pytest.raises(ValueError, match="does not take this shape"):
             run(case, draw(case), machine)
 
@@ -216,3 +263,17 @@ def test_whole_networks(family: str, dtype: torch.dtype, machine: str) -> None:
             exact = model.double()(images.double())
         for ours, reference in zip(frozen(images.to(machine)), exact, strict=True):
             assert (ours.cpu().double() - reference).norm() <= max(TOLERANCE[dtype], 1e-2) * reference.norm()
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_whole_networks_in_float32_without_tf32(family: str, machine: str) -> None:
+    model = apply_recipe(NETWORKS[family](), 7).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        exact = copy.deepcopy(model).double()(images.double())
+    errors = []
+    for tf32 in (False, True):
+        frozen = FrozenModel(build_graph(model), torch.float32, torch.device(machine), tf32=tf32)
+        errors += [relative_error(a.cpu(), b) for a, b in zip(frozen(images.to(machine)), exact, strict=True)]
+        assert ("3xtf32" in frozen.describe(2, 64, 64)) == (not tf32)
+    assert max(errors[:2]) <= 1e-5 < 1e-4 < min(errors[2:])

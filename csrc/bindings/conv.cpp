@@ -6,7 +6,7 @@ namespace {
 
 ConvShape make_shape(int64_t n, int64_t h, int64_t w, int64_t c, int64_t k, int64_t kernel, int64_t stride,
                      int64_t out_h, int64_t out_w, int64_t extra_h, int64_t extra_w, int64_t extra_c,
-                     int64_t extra_stride, int dtype, int64_t algorithm) {
+                     int64_t extra_stride, int dtype, int64_t algorithm, int64_t exact) {
   HGFAST_CHECK(kernel > 0 && kernel % 2 && stride > 0, "conv: kernel must be odd and stride positive, got kernel ",
                kernel, ", stride ", stride);
   ConvShape s;
@@ -14,7 +14,7 @@ ConvShape make_shape(int64_t n, int64_t h, int64_t w, int64_t c, int64_t k, int6
   s.p = (h + stride - 1) / stride, s.q = (w + stride - 1) / stride;
   s.out_h = out_h, s.out_w = out_w;
   s.extra_h = extra_h, s.extra_w = extra_w, s.extra_c = extra_c, s.extra_stride = extra_stride;
-  s.dtype = DType(dtype), s.algorithm = algorithm;
+  s.dtype = DType(dtype), s.algorithm = algorithm, s.exact = exact;
   return s;
 }
 

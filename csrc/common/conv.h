@@ -28,6 +28,7 @@ struct ConvShape {
   int64_t extra_c = 0, extra_stride = 1;  // extra_c = 0: no extra input
   DType dtype = DType::kFloat32;          // of x, residual, upsample_to, extra_x, y, y2
   int64_t algorithm = 0;                  // 0: chosen by the backend; else one of its own numbers
+  int64_t exact = 0;                      // float32 on CUDA: as good as float32 arithmetic, not tf32
 };
 
 struct Conv {

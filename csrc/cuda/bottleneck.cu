@@ -1,4 +1,4 @@
-#include "cuda/bottleneck_launch.cuh"
+#include "cuda/bottleneck.cuh"
 
 namespace hgfast::cuda {
 

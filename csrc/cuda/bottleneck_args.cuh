@@ -6,28 +6,39 @@
 
 namespace hgfast::cuda {
 
+// By instruction, pixels of a tile, and channels inside the block at most.
 enum class BottleneckKernel : int {
   kNone = 0,  // three convolutions
-  k8x16 = 1,  // by pixels of a tile; up to 128 channels inside the block
-  k8x8 = 2,
-  k8x16Narrow = 3,  // up to 64 channels
+  kMma8x16x128 = 1,
+  kMma8x8x128 = 2,
+  kMma8x16x64 = 3,
+  kWgmma8x16x128 = 4,
+  kWgmma8x8x128 = 5,
+  kWgmma8x16x64 = 6,
 };
 
-// A block computes TileH x TileW result pixels; M: channels inside the block, at most. kColumns output channels a warp,
-// WarpsM warps side by side over the pixels. conv1 does the halo tile in passes of 16 PassI WarpsM rows.
-template <int TileH, int TileW, int M, int WarpsM, int PassI>
+struct MmaProducts;    // cuda/bottleneck_mma.cuh
+struct WgmmaProducts;  // cuda/bottleneck_wgmma.cuh
+
+// A block computes TileH x TileW result pixels; M: channels inside the block, at most. WarpsM warps share the rows of a
+// GEMM, 16 each in turn; a warp has kColumns of the columns. conv1 does the halo tile in passes of PassI turns.
+template <class Products_, int TileH, int TileW, int M, int WarpsM, int PassI>
 struct BottleneckTile {
-  static constexpr int kTileH = TileH, kTileW = TileW, kM = M, kWarpsM = WarpsM, kPassI = PassI, kColumns = 64;
+  using Products = Products_;
+  static constexpr bool kWgmma = std::is_same_v<Products, WgmmaProducts>;
+  static constexpr int kTileH = TileH, kTileW = TileW, kM = M, kWarpsM = WarpsM, kPassI = PassI;
+  static constexpr int kColumns = kWgmma ? M : 64, kTurnRows = 16 * WarpsM;
   static constexpr int kWarps = WarpsM * (M / kColumns), kThreads = 32 * kWarps, kMinBlocks = 2;
   static constexpr int kPixels = TileH * TileW, kHaloW = TileW + 2, kHalo = (TileH + 2) * kHaloW;
-  static constexpr int kI = kPixels / (16 * WarpsM), kJ = kColumns / 8;  // mma blocks of a warp
-  static constexpr int kPassRows = 16 * PassI * WarpsM, kPasses = (kHalo + kPassRows - 1) / kPassRows;
+  static constexpr int kI = kPixels / kTurnRows, kJ = kColumns / 8;  // blocks of 16 rows, 8 columns of a warp
+  static constexpr int kHaloTurns = (kHalo + kTurnRows - 1) / kTurnRows, kPassRows = PassI * kTurnRows;
+  static constexpr int kPasses = (kHaloTurns + PassI - 1) / PassI, kLastI = kHaloTurns - (kPasses - 1) * PassI;
   static constexpr int kBlocks = M * 2 / kRowBytes;  // rows of 128 bytes that hold the M channels of a pixel
   static constexpr int kBytesX = kPassRows * kRowBytes, kStageBytes = kBytesX + M * kRowBytes, kStages = 2;
   static constexpr int kBytesT = kBlocks * kHalo * kRowBytes, kSmemBytes = kStages * kStageBytes + kBytesT;
   static constexpr int kSlabColumns = 32;
   static_assert(16 % TileW == 0 && TileW % 8 == 0, "16 rows of A are whole lines; ldmatrix meets no bank twice");
-  static_assert(kPixels % (16 * WarpsM) == 0 && M % kColumns == 0);
+  static_assert(kPixels % kTurnRows == 0 && M % kColumns == 0 && (!kWgmma || WarpsM == 4));
   static_assert(kPassRows % (kThreads / kChunks) == 0 && M % (kThreads / kChunks) == 0);
   static_assert(kWarps * kSlabFloats<16, kSlabColumns> * 4 <= kBytesX, "the slabs reuse a stage's input");
 };

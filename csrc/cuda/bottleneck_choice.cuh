@@ -9,20 +9,29 @@
 
 namespace hgfast::cuda {
 
-using BottleneckTile8x16 = BottleneckTile<8, 16, 128, 2, 3>;
-using BottleneckTile8x8 = BottleneckTile<8, 8, 128, 2, 4>;
-using BottleneckTile8x16Narrow = BottleneckTile<8, 16, 64, 4, 3>;
+using MmaBottleneck8x16x128 = BottleneckTile<MmaProducts, 8, 16, 128, 2, 3>;
+using MmaBottleneck8x8x128 = BottleneckTile<MmaProducts, 8, 8, 128, 2, 4>;
+using MmaBottleneck8x16x64 = BottleneckTile<MmaProducts, 8, 16, 64, 4, 3>;
+using WgmmaBottleneck8x16x128 = BottleneckTile<WgmmaProducts, 8, 16, 128, 4, 2>;
+using WgmmaBottleneck8x8x128 = BottleneckTile<WgmmaProducts, 8, 8, 128, 4, 2>;
+using WgmmaBottleneck8x16x64 = BottleneckTile<WgmmaProducts, 8, 16, 64, 4, 3>;
 
 // Calls f(Tile()) for the tile of a kernel; false if there is none.
 template <class F>
 bool with_bottleneck_tile(BottleneckKernel kernel, const F& f) {
   switch (kernel) {
-    case BottleneckKernel::k8x16:
-      return f(BottleneckTile8x16()), true;
-    case BottleneckKernel::k8x8:
-      return f(BottleneckTile8x8()), true;
-    case BottleneckKernel::k8x16Narrow:
-      return f(BottleneckTile8x16Narrow()), true;
+    case BottleneckKernel::kMma8x16x128:
+      return f(MmaBottleneck8x16x128()), true;
+    case BottleneckKernel::kMma8x8x128:
+      return f(MmaBottleneck8x8x128()), true;
+    case BottleneckKernel::kMma8x16x64:
+      return f(MmaBottleneck8x16x64()), true;
+    case BottleneckKernel::kWgmma8x16x128:
+      return f(WgmmaBottleneck8x16x128()), true;
+    case BottleneckKernel::kWgmma8x8x128:
+      return f(WgmmaBottleneck8x8x128()), true;
+    case BottleneckKernel::kWgmma8x16x64:
+      return f(WgmmaBottleneck8x16x64()), true;
     default:
       return false;
   }
@@ -36,17 +45,22 @@ struct BottleneckRate {
 };
 
 constexpr BottleneckRate kBottleneckRates[] = {
-    {BottleneckKernel::k8x16, "mma bottleneck 8x16x128", 850},
-    {BottleneckKernel::k8x8, "mma bottleneck 8x8x128", 700},
-    {BottleneckKernel::k8x16Narrow, "mma bottleneck 8x16x64", 700},
+    {BottleneckKernel::kMma8x16x128, "mma bottleneck 8x16x128", 850},
+    {BottleneckKernel::kMma8x8x128, "mma bottleneck 8x8x128", 700},
+    {BottleneckKernel::kMma8x16x64, "mma bottleneck 8x16x64", 700},
+    {BottleneckKernel::kWgmma8x16x128, "wgmma bottleneck 8x16x128", 1300},
+    {BottleneckKernel::kWgmma8x8x128, "wgmma bottleneck 8x8x128", 1100},
+    {BottleneckKernel::kWgmma8x16x64, "wgmma bottleneck 8x16x64", 900},
 };
 
-inline bool takes_bottleneck(const BottleneckShape& s, int tile_channels) {
+template <class Tile>
+bool takes_bottleneck(const BottleneckShape& s, const Device& device) {
   const bool half = s.dtype == DType::kFloat16 || s.dtype == DType::kBFloat16;
   const int64_t pixels = s.n * std::max(s.h * s.w, s.out_h * s.out_w);
   // The narrow tile's rows of t are 128 bytes, as those of conv_pack for up to 64 channels; the wide one's are two.
-  return half && pixels > 0 && s.c > 0 && s.m > 0 && s.c % 8 == 0 && s.m % 8 == 0 && s.m <= tile_channels &&
-         s.m > tile_channels - kBlockK<__half> && pixels * s.c < int64_t{1} << 31;
+  return half && pixels > 0 && s.c > 0 && s.m > 0 && s.c % 8 == 0 && s.m % 8 == 0 && s.m <= Tile::kM &&
+         s.m > Tile::kM - kBlockK<__half> && pixels * s.c < int64_t{1} << 31 && (!Tile::kWgmma || has_wgmma(device)) &&
+         Tile::kSmemBytes <= device.shared_bytes;
 }
 
 class BottleneckCost {
@@ -68,9 +82,10 @@ class BottleneckCost {
   template <class Tile>
   double cycles(double fma_per_cycle) const {
     const int64_t sms = device_.multiprocessors, tiles = shape_.n * tiles_per_image<Tile>();
-    const int64_t per_wave = sms * Tile::kMinBlocks, rest = tiles % per_wave;
+    const int64_t together = std::min(Tile::kMinBlocks, (device_.shared_bytes + 1024) / (Tile::kSmemBytes + 1024));
+    const int64_t per_wave = sms * together, rest = tiles % per_wave;
     const double last = rest == 0 ? 0 : wave<Tile>(fma_per_cycle, ceil_div(rest, sms));
-    return std::max(tiles / per_wave * wave<Tile>(fma_per_cycle, Tile::kMinBlocks) + last, dram(2.0 * shape_.c));
+    return std::max(tiles / per_wave * wave<Tile>(fma_per_cycle, together) + last, dram(2.0 * shape_.c));
   }
 
  private:
@@ -95,7 +110,7 @@ class BottleneckCost {
       return count * std::max(busy, kStepLatency);
     };
     const double bytes = 4.0 * Tile::kPixels * shape_.c * together;  // x for the skip, and y
-    return ConvCost::kFixed + steps(Tile::kPasses * c_blocks, Tile::kPassRows) +
+    return ConvCost::kFixed + steps(c_blocks, Tile::kHaloTurns * Tile::kTurnRows) +
            steps(9 * Tile::kBlocks + ceil_div(shape_.c, Tile::kM) * Tile::kBlocks, Tile::kPixels) +
            bytes / ConvCost::kBytesPerCycle;
   }
@@ -111,7 +126,7 @@ inline BottleneckKernel choose_bottleneck(const BottleneckShape& s, const Device
   for (const BottleneckRate& rate : kBottleneckRates)
     with_bottleneck_tile(rate.kernel, [&](auto tile) {
       using Tile = decltype(tile);
-      if (!takes_bottleneck(s, Tile::kM)) return;
+      if (!takes_bottleneck<Tile>(s, device)) return;
       const BottleneckCost cost(s, device);
       if (best == BottleneckKernel::kNone) best_cycles = cost.three_convolutions();
       const double cycles = cost.template cycles<Tile>(rate.fma_per_cycle);
@@ -119,5 +134,9 @@ inline BottleneckKernel choose_bottleneck(const BottleneckShape& s, const Device
     });
   return best;
 }
+
+// The kernels, instantiated in .cu files of their own.
+template <class T, class Tile>
+void run_bottleneck(const Bottleneck& a, Exec stream);
 
 }  // namespace hgfast::cuda

@@ -1,7 +1,8 @@
 // The fused convolution on CUDA: checks, choice of the kernel (cuda/conv_choice.cuh), dispatch by dtype.
 //
-// Takes float16, bfloat16 and float32 (computed in tf32), any C, extra C and K (multiples of 8 are fast), kernel 1, 3
-// or 5 (7 with few channels: conv_small), padding (kernel - 1) / 2, any stride; tensors below 2^31 elements.
+// Takes float16, bfloat16 and float32 (computed in tf32, or exactly: ConvShape::exact), any C, extra C and K (multiples
+// of 8 are fast), kernel 1, 3 or 5 (7 with few channels: conv_small), padding (kernel - 1) / 2, any stride; tensors
+// below 2^31 elements.
 #pragma once
 
 #include "cuda/conv_choice.cuh"
@@ -32,9 +33,10 @@ inline void check_conv(const Conv& a, const ConvChoice& choice) {
       s.extra_c == 0 || ((s.extra_h - 1) / s.extra_stride + 1 == s.p && (s.extra_w - 1) / s.extra_stride + 1 == s.q),
       "conv: extra_h, extra_w, extra_stride do not give p, q = ", s.p, ", ", s.q);
   const bool small = choice.kernel == ConvKernel::kSmallInput;
-  HGFAST_CHECK(small == is_small_input(s) && (small || conv_tile(choice.kernel).kernel != ConvKernel::kNone) &&
-                   (!is_wgmma(choice.kernel) || takes_wgmma(s, current_device())) &&
-                   (small ? choice.splits == 1 : ConvCost(s, {}).can_split(conv_tile(choice.kernel), choice.splits)),
+  const ConvTile tile = conv_tile(choice.kernel);
+  HGFAST_CHECK(small == is_small_input(s) && (small || tile.kernel != ConvKernel::kNone) &&
+                   (small || takes_tile(s, tile, current_device())) &&
+                   (small ? choice.splits == 1 : ConvCost(s, {}).can_split(tile, choice.splits)),
                "conv: algorithm ", s.algorithm, " does not take this shape, dtype or device");
   HGFAST_CHECK(conv_workspace_bytes(s, choice) <= a.workspace_bytes, "conv: workspace must have ",
                conv_workspace_bytes(s, choice), " bytes, got ", a.workspace_bytes);
@@ -58,6 +60,12 @@ inline void launch_conv(const Conv& a, Exec stream) {
   dispatch(a.shape.dtype, "conv", [&](auto tag) { run_conv<typename decltype(tag)::type>(a, choice, stream); });
 }
 
+inline const char* kernel_name(const ConvShape& s, const ConvChoice& choice) {
+  if (is_small_input(s)) return is_exact(s) ? "mma few channels 3xtf32" : "mma few channels";
+  const ConvTile tile = conv_tile(choice.kernel);
+  return is_exact(s) && tile.exact_name != nullptr ? tile.exact_name : tile.name;
+}
+
 inline void answer_conv_query(const ConvQuery& query) {
   const ConvShape& s = query.shape;
   check_conv_shape(s);
@@ -65,8 +73,7 @@ inline void answer_conv_query(const ConvQuery& query) {
   dispatch(s.dtype, "conv_query", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int64_t packed_bytes = s.k * packed_row<T>(s) * static_cast<int64_t>(sizeof(T));
-    *query.answer = {choice.algorithm(), packed_bytes, conv_workspace_bytes(s, choice),
-                     is_small_input(s) ? "mma few channels" : conv_tile(choice.kernel).name};
+    *query.answer = {choice.algorithm(), packed_bytes, conv_workspace_bytes(s, choice), kernel_name(s, choice)};
   });
 }
 

@@ -69,6 +69,9 @@ inline bool is_small_input(const ConvShape& s) {
   return s.c % 8 != 0 && s.extra_c == 0 && s.kernel * s.kernel * s.c <= kSmallTerms;
 }
 
+// float32 by three products of tf32 numbers, see cuda/mma.cuh.
+inline bool is_exact(const ConvShape& s) { return s.exact != 0 && s.dtype == DType::kFloat32; }
+
 // What the cost model knows of a kernel's tile. Rates are for half types; tf32 runs at half of them. The figures are
 // estimates (instruction rates and latencies from NVIDIA's tables and the microbenchmark literature), not measured.
 struct ConvTile {
@@ -76,39 +79,57 @@ struct ConvTile {
   const char* name;
   int m, n;  // pixels, output channels
   int blocks_per_sm;
-  double fma_per_cycle;  // of a multiprocessor that is full of such blocks
-  double step_latency;   // cycles that a step takes at least, by the depth of the pipeline
+  double fma_per_cycle;              // of a multiprocessor that is full of such blocks
+  double step_latency;               // cycles that a step takes at least, by the depth of the pipeline
+  int smem_bytes;                    // dynamic shared memory of a block; those of wgmma fit every Hopper card
+  const char* exact_name = nullptr;  // of its exact float32 form, if it has one
 };
 
 constexpr ConvTile kConvTiles[] = {
-    {ConvKernel::kMma256x128, "mma 256x128", 256, 128, 1, 900, 400},
-    {ConvKernel::kMma128x64, "mma 128x64", 128, 64, 2, 750, 400},
-    {ConvKernel::kMma64x64, "mma 64x64", 64, 64, 2, 650, 270},
-    {ConvKernel::kMma64x32, "mma 64x32", 64, 32, 3, 500, 270},
-    {ConvKernel::kWgmma256, "wgmma 128x256", 128, 256, 1, 1600, 300},
-    {ConvKernel::kWgmma192, "wgmma 128x192", 128, 192, 1, 1500, 300},
-    {ConvKernel::kWgmma128, "wgmma 128x128", 128, 128, 1, 1300, 300},
-    {ConvKernel::kWgmma64, "wgmma 128x64", 128, 64, 1, 900, 250},
+    {ConvKernel::kMma256x128, "mma 256x128", 256, 128, 1, 900, 400, 147456},
+    {ConvKernel::kMma128x64, "mma 128x64", 128, 64, 2, 750, 400, 73728, "mma 128x64 3xtf32"},
+    {ConvKernel::kMma64x64, "mma 64x64", 64, 64, 2, 650, 270, 65536, "mma 64x64 3xtf32"},
+    {ConvKernel::kMma64x32, "mma 64x32", 64, 32, 3, 500, 270, 49152, "mma 64x32 3xtf32"},
+    {ConvKernel::kWgmma256, "wgmma 128x256", 128, 256, 1, 1600, 300, 0},
+    {ConvKernel::kWgmma192, "wgmma 128x192", 128, 192, 1, 1500, 300, 0},
+    {ConvKernel::kWgmma128, "wgmma 128x128", 128, 128, 1, 1300, 300, 0},
+    {ConvKernel::kWgmma64, "wgmma 128x64", 128, 64, 1, 900, 250, 0},
 };
 
 constexpr ConvTile conv_tile(ConvKernel kernel) {
   for (const ConvTile& tile : kConvTiles)
     if (tile.kernel == kernel) return tile;
-  return {ConvKernel::kNone, "none", 1, 1, 1, 1, 0};
+  return {ConvKernel::kNone, "none", 1, 1, 1, 1, 0, 0};
 }
 
 constexpr bool is_wgmma(ConvKernel kernel) { return kernel >= ConvKernel::kWgmma256 && kernel <= ConvKernel::kWgmma64; }
 
 constexpr int kMaxMmaKernel = 5;  // 25 taps in a mask of 32 bits
 
-// Whether this build has sm_90a code, the device runs it, and TMA can address the tensors.
-inline bool takes_wgmma(const ConvShape& s, const Device& device) {
+// Whether this build has sm_90a code and the device runs it.
+inline bool has_wgmma(const Device& device) {
 #if defined(HGFAST_SM90A) || defined(HGFAST_EMULATOR)
-  return device.major == 9 && s.dtype != DType::kFloat32 && s.c % 8 == 0 && s.extra_c % 8 == 0 && s.kernel <= 3 &&
-         s.stride <= 2 && s.extra_stride <= 2;
+  return device.major == 9;
 #else
   return false;
 #endif
+}
+
+// And whether TMA can address the tensors.
+inline bool takes_wgmma(const ConvShape& s, const Device& device) {
+  return has_wgmma(device) && s.dtype != DType::kFloat32 && s.c % 8 == 0 && s.extra_c % 8 == 0 && s.kernel <= 3 &&
+         s.stride <= 2 && s.extra_stride <= 2;
+}
+
+// Of the products, against half types.
+inline double rate_factor(const ConvShape& s) {
+  if (s.dtype != DType::kFloat32) return 1;
+  return is_exact(s) ? 0.5 / 3 : 0.5;
+}
+
+inline bool takes_tile(const ConvShape& s, const ConvTile& tile, const Device& device) {
+  if (is_exact(s) && tile.exact_name == nullptr) return false;
+  return is_wgmma(tile.kernel) ? takes_wgmma(s, device) : tile.smem_bytes <= device.shared_bytes;
 }
 
 class ConvCost {
@@ -117,10 +138,7 @@ class ConvCost {
   static constexpr double kBytesPerCycle = 40;  // of one multiprocessor to and from L2
 
   ConvCost(const ConvShape& s, const Device& device)
-      : shape_(s),
-        device_(device),
-        steps_(ConvSteps(s, block_k(s.dtype)).total()),
-        rate_factor_(s.dtype == DType::kFloat32 ? 0.5 : 1.0) {}
+      : shape_(s), device_(device), steps_(ConvSteps(s, block_k(s.dtype)).total()), rate_factor_(rate_factor(s)) {}
 
   // What a split of K counts: the wgmma kernel's input copies, which may serve three steps, or steps.
   int64_t parts(const ConvTile& t) const {
@@ -173,7 +191,7 @@ inline ConvChoice choose_conv(const ConvShape& s, const Device& device) {
   ConvChoice best;
   double best_cycles = 0;
   for (const ConvTile& tile : kConvTiles) {
-    if (is_wgmma(tile.kernel) && !takes_wgmma(s, device)) continue;
+    if (!takes_tile(s, tile, device)) continue;
     for (int splits = 1; splits <= kMaxSplits; ++splits) {
       if (!cost.can_split(tile, splits)) continue;
       const double cycles = cost.cycles(tile, splits);

@@ -9,9 +9,9 @@
 // the split of K.
 // FLOPs: 2 n p q k (kernel^2 c + extra_c), rounded up to tiles. Bytes: x and residual and y once, weights per row of
 // tiles through L2; each input pixel is fetched kernel^2 times from L1/L2.
-// Limits: kernel up to 5 (a mask of taps), tensors below 2^31 elements; float32 runs as tf32. Any C and extra C, but
-// those that are no multiple of 16 bytes are gathered element by element: meant for the 17 channels of a head. Status:
-// compiled and run under the host emulator; not yet run on a GPU.
+// Limits: kernel up to 5 (a mask of taps), tensors below 2^31 elements; float32 runs as tf32, or exactly (kExact). Any
+// C and extra C, but those that are no multiple of 16 bytes are gathered element by element: meant for the 17 channels
+// of a head. Status: compiled and run under the host emulator; not yet run on a GPU.
 #pragma once
 
 #include "cuda/conv_args.cuh"
@@ -19,11 +19,12 @@
 
 namespace hgfast::cuda {
 
-template <ConvKernel Kernel, int M, int N, int WarpM, int WarpN, int Stages, int MinBlocks>
+template <ConvKernel Kernel, int M, int N, int WarpM, int WarpN, int Stages, int MinBlocks, bool Exact>
 struct MmaTile {
   static constexpr ConvKernel kKernel = Kernel;
   static constexpr int kTileM = M, kTileN = N, kWarpM = WarpM, kWarpN = WarpN, kStages = Stages;
   static constexpr int kMinBlocks = MinBlocks;  // blocks that share an SM
+  static constexpr bool kExact = Exact;         // float32 by three products of tf32 numbers
   static constexpr int kBatch = WarpN / 16;     // the epilogue's vectors in flight per lane
   static constexpr int kWarps = (M / WarpM) * (N / WarpN), kThreads = 32 * kWarps;
   static constexpr int kStageBytes = (M + N) * kRowBytes;
@@ -150,7 +151,7 @@ HG_DEV void conv_mma_mainloop(const ConvArgs<T>& a, unsigned char* smem, int fir
     next(write);
     if (step >= first) {
       const uint32_t tile = ptx::smem_u32(smem) + read;
-      multiply_tiles<T>(acc, tile, row_a, tile + Tile::kTileM * kRowBytes, row_b, lane);
+      multiply_tiles<T, Tile::kExact>(acc, tile, row_a, tile + Tile::kTileM * kRowBytes, row_b, lane);
       next(read);
     }
   }
@@ -196,27 +197,38 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kMinBlocks)
 
 template <class T, class Tile>
 void launch_conv_mma(const Conv& a, const ConvChoice& choice, Exec stream) {
-  static_assert(Tile::kTileM == conv_tile(Tile::kKernel).m && Tile::kTileN == conv_tile(Tile::kKernel).n);
+  static_assert(Tile::kTileM == conv_tile(Tile::kKernel).m && Tile::kTileN == conv_tile(Tile::kKernel).n &&
+                Tile::kSmemBytes == conv_tile(Tile::kKernel).smem_bytes);
   const ConvArgs<T> args = make_conv_args<T>(a, choice);
   const dim3 grid(static_cast<unsigned>(ceil_div(args.k, Tile::kTileN)),
                   static_cast<unsigned>(ceil_div(args.pixels, Tile::kTileM)), static_cast<unsigned>(args.split.splits));
   launch(conv_mma_kernel<T, Tile>, grid, dim3(Tile::kThreads), Tile::kSmemBytes, stream, args);
 }
 
-template <class T>
-void run_conv_mma(const Conv& a, const ConvChoice& choice, Exec stream) {
+template <class T, bool kExact>
+void run_mma_tile(const Conv& a, const ConvChoice& choice, Exec stream) {
+  if constexpr (!kExact) {  // its accumulators leave no registers for split operands
+    if (choice.kernel == ConvKernel::kMma256x128)
+      return launch_conv_mma<T, MmaTile<ConvKernel::kMma256x128, 256, 128, 64, 64, 3, 1, false>>(a, choice, stream);
+  }
   switch (choice.kernel) {
-    case ConvKernel::kMma256x128:
-      return launch_conv_mma<T, MmaTile<ConvKernel::kMma256x128, 256, 128, 64, 64, 3, 1>>(a, choice, stream);
     case ConvKernel::kMma128x64:
-      return launch_conv_mma<T, MmaTile<ConvKernel::kMma128x64, 128, 64, 64, 32, 3, 2>>(a, choice, stream);
+      return launch_conv_mma<T, MmaTile<ConvKernel::kMma128x64, 128, 64, 64, 32, 3, 2, kExact>>(a, choice, stream);
     case ConvKernel::kMma64x64:
-      return launch_conv_mma<T, MmaTile<ConvKernel::kMma64x64, 64, 64, 32, 32, 4, 2>>(a, choice, stream);
+      return launch_conv_mma<T, MmaTile<ConvKernel::kMma64x64, 64, 64, 32, 32, 4, 2, kExact>>(a, choice, stream);
     case ConvKernel::kMma64x32:
-      return launch_conv_mma<T, MmaTile<ConvKernel::kMma64x32, 64, 32, 16, 32, 4, 3>>(a, choice, stream);
+      return launch_conv_mma<T, MmaTile<ConvKernel::kMma64x32, 64, 32, 16, 32, 4, 3, kExact>>(a, choice, stream);
     default:
       fail_value("conv: kernel ", static_cast<int>(choice.kernel), " is none of mma.sync");
   }
+}
+
+template <class T>
+void run_conv_mma(const Conv& a, const ConvChoice& choice, Exec stream) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (is_exact(a.shape)) return run_mma_tile<T, true>(a, choice, stream);
+  }
+  run_mma_tile<T, false>(a, choice, stream);
 }
 
 }  // namespace hgfast::cuda

@@ -1,5 +1,5 @@
 // Packs float32 OIHW weights for the convolution kernels: one row per output channel, K-major, in the order in which
-// the kernels step through K; tails are zero; float32 is rounded to tf32.
+// the kernels step through K; tails are zero; float32 is rounded to tf32, if it will not be split into two of them.
 //
 // GEMM layout: [k][step][element], a step being 128 bytes: for each filter tap (row, column) the channels in blocks,
 // then the blocks of the extra 1x1 input. Small-input layout (cuda/conv_small.cuh): [k][tap][c], no padding between
@@ -19,16 +19,16 @@ int64_t packed_row(const ConvShape& s) {
 }
 
 template <class T>
-HG_DEV T packed_value(float v) {
+HG_DEV T packed_value(float v, bool exact) {
   if constexpr (std::is_same_v<T, float>)
-    return __uint_as_float(ptx::to_tf32(v));
+    return exact ? v : __uint_as_float(ptx::to_tf32(v));
   else
     return from_float<T>(v);
 }
 
 template <class T>
 __global__ void conv_pack_kernel(const float* weight, const float* extra, T* packed, int64_t rows, int row_elements,
-                                 int c, int extra_c, int c_padded, int taps) {
+                                 int c, int extra_c, int c_padded, int taps, bool exact) {
   const int64_t total = rows * row_elements;
   for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < total; i += int64_t{gridDim.x} * blockDim.x) {
     const int64_t k = i / row_elements;
@@ -40,7 +40,7 @@ __global__ void conv_pack_kernel(const float* weight, const float* extra, T* pac
     } else if (extra_channel < extra_c) {
       v = extra[k * extra_c + extra_channel];
     }
-    packed[i] = packed_value<T>(v);
+    packed[i] = packed_value<T>(v, exact);
   }
 }
 
@@ -51,7 +51,7 @@ void launch_conv_pack(const ConvPack& a, Exec stream) {
   const int64_t c_padded = is_small_input(s) ? s.c : ceil_div(s.c, kBlockK<T>) * kBlockK<T>;
   launch(conv_pack_kernel<T>, grid_for(s.k * row), dim3(kThreads), 0, stream, a.weight, a.extra,
          static_cast<T*>(a.packed), s.k, static_cast<int>(row), static_cast<int>(s.c), static_cast<int>(s.extra_c),
-         static_cast<int>(c_padded), static_cast<int>(s.kernel * s.kernel));
+         static_cast<int>(c_padded), static_cast<int>(s.kernel * s.kernel), is_exact(s));
 }
 
 }  // namespace hgfast::cuda

@@ -6,7 +6,8 @@
 // neighbouring elements (of NHWC a filter row is contiguous). The gathered tile serves all output channels, 64 at a
 // time. Tiling: a block computes 128 pixels x all K with 8 warps of 32x32. Bytes: x and y once (taps hit in L1); FLOPs
 // 2 n p q k kSmallK. For the stem bound by the write of y.
-// Limits: kernel^2 C <= 160, no extra input, tensors below 2^31 elements; float32 runs as tf32.
+// Limits: kernel^2 C <= 160, no extra input, tensors below 2^31 elements; float32 runs as tf32, or exactly
+// (kExact).
 // Status: compiled and run under the host emulator; not yet run on a GPU.
 #pragma once
 
@@ -69,7 +70,7 @@ HG_DEV void load_small_weights(const ConvArgs<T>& a, uint32_t tile, int n0) {
   ptx::cp_async_commit();
 }
 
-template <class T>
+template <class T, bool kExact>
 __global__ void __launch_bounds__(SmallTile::kThreads, 2) conv_small_kernel(const __grid_constant__ ConvArgs<T> a) {
   constexpr int kI = SmallTile::kWarpM / 16, kJ = SmallTile::kWarpN / 8;
   HG_DYN_SMEM(smem, kSwizzleAlignment);
@@ -89,8 +90,8 @@ __global__ void __launch_bounds__(SmallTile::kThreads, 2) conv_small_kernel(cons
     float acc[kI][kJ][4] = {};
 #pragma unroll 1
     for (int block = 0; block < kSmallBlocks<T>; ++block)
-      multiply_tiles<T>(acc, tile_a + block * SmallTile::kBlockBytesA, row_a, tile_b + block * SmallTile::kBlockBytesB,
-                        row_b, lane);
+      multiply_tiles<T, kExact>(acc, tile_a + block * SmallTile::kBlockBytesA, row_a,
+                                tile_b + block * SmallTile::kBlockBytesB, row_b, lane);
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < kI; ++i) {
@@ -110,12 +111,20 @@ __global__ void __launch_bounds__(SmallTile::kThreads, 2) conv_small_kernel(cons
   }
 }
 
-template <class T>
-void run_conv_small(const Conv& a, const ConvChoice& choice, Exec stream) {
+template <class T, bool kExact>
+void launch_conv_small(const Conv& a, const ConvChoice& choice, Exec stream) {
   constexpr int kSmemBytes = kSmallBlocks<T> * (SmallTile::kBlockBytesA + SmallTile::kBlockBytesB);
   const ConvArgs<T> args = make_conv_args<T>(a, choice);
-  launch(conv_small_kernel<T>, dim3(static_cast<unsigned>(ceil_div(args.pixels, SmallTile::kTileM))),
+  launch(conv_small_kernel<T, kExact>, dim3(static_cast<unsigned>(ceil_div(args.pixels, SmallTile::kTileM))),
          dim3(SmallTile::kThreads), kSmemBytes, stream, args);
+}
+
+template <class T>
+void run_conv_small(const Conv& a, const ConvChoice& choice, Exec stream) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (is_exact(a.shape)) return launch_conv_small<T, true>(a, choice, stream);
+  }
+  launch_conv_small<T, false>(a, choice, stream);
 }
 
 }  // namespace hgfast::cuda

@@ -10,11 +10,12 @@ namespace hgfast::cuda {
 struct Device {
   int major;  // compute capability
   int multiprocessors;
+  int shared_bytes;  // of one block at most; a multiprocessor has 1 KB more, and takes 1 KB for itself from each block
 };
 
 #ifdef HGFAST_EMULATOR
 // A small Hopper card: few multiprocessors, so that persistent kernels take several tiles each.
-inline Device current_device() { return {9, 4}; }
+inline Device current_device() { return {9, 4, 227 * 1024}; }
 #else
 // Queried once per device and process.
 inline Device current_device() {
@@ -27,6 +28,8 @@ inline Device current_device() {
     check_cuda(cudaDeviceGetAttribute(&device.major, cudaDevAttrComputeCapabilityMajor, index), "compute capability");
     check_cuda(cudaDeviceGetAttribute(&device.multiprocessors, cudaDevAttrMultiProcessorCount, index),
                "multiprocessors");
+    check_cuda(cudaDeviceGetAttribute(&device.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, index),
+               "shared memory of a block");
     if (index < kMaxDevices) known[index] = device;
   }
   return device;

@@ -36,14 +36,18 @@ class FrozenModel(nn.Module):
         device: torch.device | str = "cpu",
         cuda_graph: bool = False,
         batch_sizes: Sequence[int] | None = None,
+        tf32: bool | None = None,
     ) -> None:
+        """Prepare; see :func:`hgfast.freeze`. tf32: whether float32 on CUDA is computed in tf32, which is three times
+        as fast and has 10 bits instead of 23; by default as `torch.backends.cudnn.allow_tf32` says now."""
         super().__init__()
         self.graph, self.dtype, self.device = graph, dtype, torch.device(device)
         self.cuda_graph, self.batch_sizes = cuda_graph, None if batch_sizes is None else tuple(batch_sizes)
         self._lib = _native.library(self.device.type)
         if self._lib is None:
             raise RuntimeError(f"freeze: there are no kernels for {self.device}: {_native.cuda_missing_reason()}")
-        self._weights = Weights(graph, dtype, self.device)
+        self.tf32 = torch.backends.cudnn.allow_tf32 if tf32 is None else tf32
+        self._weights = Weights(graph, dtype, self.device, exact=not self.tf32)
         self._plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self._graphs: dict[tuple[int, ...], CapturedPlan] = {}
         self._lock = threading.Lock()
@@ -92,7 +96,7 @@ class FrozenModel(nn.Module):
 
         Args:
             path: the file.
-            **options: dtype, device, cuda_graph, batch_sizes as the constructor takes them.
+            **options: dtype, device, cuda_graph, batch_sizes, tf32 as the constructor takes them.
 
         Raises:
             ValueError: the file is no frozen network, or of a newer version.

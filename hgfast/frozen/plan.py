@@ -98,7 +98,7 @@ class Plan:
         c, h, w = self.shapes[call.x]
         k, _, kernel, _ = call.weight.shape
         out = self.shapes[call.output][1:]
-        sizes = ConvSizes(self.batch, h, w, c, k, kernel, call.stride, *out, dtype=self.dtype)
+        sizes = ConvSizes(self.batch, h, w, c, k, kernel, call.stride, *out, dtype=self.dtype, exact=self.weights.exact)
         if call.extra is None:
             return sizes
         extra_c, extra_h, extra_w = self.shapes[call.extra.value]

@@ -18,9 +18,9 @@ class Weights:
     The graph's tensors, which live as long as it does, are the keys.
     """
 
-    def __init__(self, graph: Graph, dtype: torch.dtype, device: torch.device) -> None:
-        """dtype: of the activations and of the packed weights."""
-        self.graph, self.dtype, self.device = graph, dtype, device
+    def __init__(self, graph: Graph, dtype: torch.dtype, device: torch.device, exact: bool) -> None:
+        """dtype: of the activations and of the packed weights; exact: see ConvSizes."""
+        self.graph, self.dtype, self.device, self.exact = graph, dtype, device, exact
         self._packed: dict[tuple[int, int], Tensor] = {}
         self._vectors: dict[int, Tensor] = {}
 

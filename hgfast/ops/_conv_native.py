@@ -12,7 +12,10 @@ from hgfast import _native
 
 @dataclass(frozen=True)
 class ConvSizes:
-    """csrc/common/conv.h: ConvShape, without the algorithm. A size of 0 for the output means that of the result."""
+    """csrc/common/conv.h: ConvShape, without the algorithm. A size of 0 for the output means that of the result.
+
+    exact: float32 on CUDA as good as float32 arithmetic, where it would be rounded to tf32 otherwise.
+    """
 
     n: int
     h: int
@@ -28,6 +31,7 @@ class ConvSizes:
     extra_c: int = 0
     extra_stride: int = 1
     dtype: torch.dtype = torch.float32
+    exact: bool = False
 
     @property
     def result(self) -> tuple[int, int]:
@@ -44,7 +48,7 @@ class ConvSizes:
         return lib.ConvShape(
             *(self.n, self.h, self.w, self.c, self.k, self.kernel, self.stride, *self.output),
             *(self.extra_h, self.extra_w, self.extra_c, self.extra_stride),
-            *(_native.DTYPE_CODES[self.dtype], algorithm),
+            *(_native.DTYPE_CODES[self.dtype], algorithm, int(self.exact)),
         )
 
 

@@ -44,8 +44,9 @@ def conv_bias_act(
 
     Returns:
         (N, K, P, Q), or (N, K, P', Q'); in channels_last where the kernel ran. The kernels take float32 (on CUDA the
-        half types too, and float32 in tf32 where `torch.backends.cudnn.allow_tf32` is set); other dtypes give the same
-        by torch's own operators. Differentiable.
+        half types too, and float32 in tf32 where `torch.backends.cudnn.allow_tf32` is set, else by three products of
+        tf32 numbers, which is as good as float32 arithmetic); other dtypes give the same by torch's own operators.
+        Differentiable.
 
     Raises:
         TypeError: an argument is no floating-point tensor, or dtypes differ.
@@ -75,7 +76,8 @@ def _check(
 def _sizes(x: Tensor, weight: Tensor, stride: int, upsample_to: Tensor | None) -> ConvSizes:
     out_h, out_w = (0, 0) if upsample_to is None else upsample_to.shape[-2:]
     (n, c, h, w), (k, _, kernel, _) = x.shape, weight.shape
-    return ConvSizes(n, h, w, c, k, kernel, stride, out_h, out_w, dtype=x.dtype)
+    exact = not torch.backends.cudnn.allow_tf32
+    return ConvSizes(n, h, w, c, k, kernel, stride, out_h, out_w, dtype=x.dtype, exact=exact)
 
 
 def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *rest: Any) -> str | None:
@@ -85,8 +87,6 @@ def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *rest
         return "empty"
     if upsample_to is not None and sizes.result != (-(-sizes.out_h // 2), -(-sizes.out_w // 2)):
         return f"result of size {sizes.result} is not half of upsample_to's {sizes.output}, rounded up"
-    if _native.on_cuda(x) and x.dtype == torch.float32 and not torch.backends.cudnn.allow_tf32:
-        return "the CUDA kernels compute float32 in tf32, which torch.backends.cudnn.allow_tf32 forbids"
     lib = _native.library(x.device.type)
     try:
         query(lib, sizes, 1)
@@ -95,14 +95,14 @@ def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *rest
     return None
 
 
-_packed: WeakIdKeyDictionary = WeakIdKeyDictionary()  # weight -> {(library, algorithm): (version, packed)}
+_packed: WeakIdKeyDictionary = WeakIdKeyDictionary()  # weight -> {(library, sizes that count): (version, packed)}
 
 
 def _packed_weight(lib: ModuleType, weight: Tensor, sizes: ConvSizes, needs: ConvNeeds, exec_handle: int) -> Tensor:
     if weight.is_inference():
         return pack(lib, sizes, needs, weight, None, exec_handle)
     entries = _packed.setdefault(weight, {})
-    key, version = (lib, sizes.dtype, needs.algorithm), (weight._version, weight.data_ptr())
+    key, version = (lib, sizes.dtype, sizes.exact, needs.algorithm), (weight._version, weight.data_ptr())
     if key not in entries or entries[key][0] != version:
         entries[key] = version, pack(lib, sizes, needs, weight.detach(), None, exec_handle)
     return entries[key][1]

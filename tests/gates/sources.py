@@ -31,11 +31,11 @@ SOURCES = {
     "decode_heatmaps.cu": Source(
         "tests/test_decode_heatmaps.py", ("wide_load",), ("decode_blur.cuh", "decode_peak.cuh", "heatmap_reader.cuh")
     ),
-    "bottleneck.cu": Source(
-        "tests/test_bottleneck.py",
-        ("mma", "wide"),
-        ("bottleneck_args.cuh", "bottleneck_choice.cuh", "bottleneck_launch.cuh"),
+    "bottleneck.cu": Source("tests/test_bottleneck.py -k refused|choice", (), ("bottleneck_choice.cuh",)),
+    "bottleneck_mma.cu": Source(
+        "tests/test_bottleneck.py", ("mma", "wide"), ("bottleneck_args.cuh", "bottleneck_kernel.cuh")
     ),
+    "bottleneck_wgmma.cu": Source("tests/test_bottleneck.py -k wgmma", ("wgmma_registers",)),
     "conv.cu": Source(f"{CONV} -k refused|unaligned", (), ("conv_choice.cuh", "conv_pack.cuh", "device.cuh")),
     "conv_small.cu": Source(f"{CONV} -k few_channels", ("mma", "wide_store")),
     "conv_mma.cu": Source(
@@ -56,6 +56,7 @@ INSTRUCTIONS = {
     "wide_store": {"80": (r"STG\.E\S*\.128",), "90a": (r"STG\.E\S*\.128",)},
     "mma": {"80": ("HMMA", "LDSM", "LDGSTS"), "90a": ("HMMA", "LDSM", "LDGSTS")},
     "wgmma": {"90a": ("HGMMA", "UTMALDG")},
+    "wgmma_registers": {"90a": ("HGMMA", "LDSM", "LDGSTS")},
 }
 
 

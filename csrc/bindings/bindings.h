@@ -16,14 +16,6 @@ inline T* as_pointer(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
-// 1 in hgfast._cuda and the emulator's module, for the ops of HGFAST_FOR_EACH_CUDA_ONLY_OP.
-#define HGFAST_BACKEND_IS_CUDA_cuda 1
-#define HGFAST_BACKEND_IS_CUDA_cpu 0
-#define HGFAST_JOIN_WORDS(a, b) a##b
-#define HGFAST_JOIN(a, b) HGFAST_JOIN_WORDS(a, b)
-#define HGFAST_ON_CUDA HGFAST_JOIN(HGFAST_BACKEND_IS_CUDA_, HGFAST_BACKEND)
-
-void bind_bottleneck(py::module_& m);
 void bind_conv(py::module_& m);
 void bind_merge(py::module_& m);
 void bind_targets(py::module_& m);

@@ -5,7 +5,6 @@ PYBIND11_MODULE(HGFAST_MODULE, m) {
   using namespace hgfast::HGFAST_BACKEND;
   m.doc() = "Kernels of hgfast; call them through hgfast.ops.";
   bind_backend_info(m);
-  bind_bottleneck(m);
   bind_conv(m);
   bind_merge(m);
   bind_targets(m);

@@ -1,9 +1,8 @@
-// Bindings of the whole pre-activation bottleneck, in modules whose backend has it.
+// Bindings of the whole pre-activation bottleneck, which only CUDA has.
 #include "bindings/bindings.h"
 
-namespace hgfast::HGFAST_BACKEND {
+namespace hgfast::cuda {
 
-#if HGFAST_ON_CUDA
 void bind_bottleneck(py::module_& m) {
   m.def("bottleneck_query", [](int64_t n, int64_t h, int64_t w, int64_t c, int64_t mid, int64_t out_h, int64_t out_w,
                                int dtype, int64_t algorithm, Exec exec) {
@@ -37,8 +36,5 @@ void bind_bottleneck(py::module_& m) {
                      exec);
         });
 }
-#else
-void bind_bottleneck(py::module_&) {}
-#endif
 
-}  // namespace hgfast::HGFAST_BACKEND
+}  // namespace hgfast::cuda

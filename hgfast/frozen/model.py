@@ -16,6 +16,7 @@ from hgfast.frozen.describe import describe_plan
 from hgfast.frozen.file import load_graph, save_graph
 from hgfast.frozen.graph import Graph
 from hgfast.frozen.plan import Plan
+from hgfast.frozen.turns import Turns
 from hgfast.frozen.weights import Weights
 from hgfast.models.common import check_images
 
@@ -26,7 +27,8 @@ class FrozenModel(nn.Module):
     """A network for inference only, as :func:`hgfast.freeze` makes it or :meth:`load` reads it.
 
     For each batch and image size a plan is made at the first call and kept (the last MAX_PLANS of them). Calls from
-    several threads run one after the other. The module has no parameters; it stays on the device it was made for.
+    several threads, or on several CUDA streams, run one after the other. The module has no parameters; it stays on the
+    device it was made for.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class FrozenModel(nn.Module):
         """Prepare; see :func:`hgfast.freeze`. tf32: whether float32 on CUDA is computed in tf32, which is three times
         as fast and has 10 bits instead of 23; by default as `torch.backends.cudnn.allow_tf32` says now."""
         super().__init__()
-        self.graph, self.dtype, self.device = graph, dtype, torch.device(device)
+        self.graph, self.dtype, self.device = graph, dtype, _with_index(torch.device(device))
         self.cuda_graph, self.batch_sizes = cuda_graph, None if batch_sizes is None else tuple(batch_sizes)
         self._lib = _native.library(self.device.type)
         if self._lib is None:
@@ -50,7 +52,7 @@ class FrozenModel(nn.Module):
         self._weights = Weights(graph, dtype, self.device, exact=not self.tf32)
         self._plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self._graphs: dict[tuple[int, ...], CapturedPlan] = {}
-        self._lock = threading.Lock()
+        self._lock, self._turns = threading.Lock(), Turns()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -68,10 +70,10 @@ class FrozenModel(nn.Module):
             ValueError: its shape or its device does not fit.
         """
         check_images(images, self.graph.unit, self.graph.slack)
-        if images.device.type != self.device.type:
+        if _with_index(images.device) != self.device:
             raise ValueError(f"images must be on {self.device}, where the model was frozen, got {images.device}")
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        with self._lock:
+        with self._lock, self._turns.turn(self.device):
             plan = self._plan(*images.shape[:1], *images.shape[2:])
             if self.cuda_graph and (self.batch_sizes is None or len(images) in self.batch_sizes):
                 return self._captured(plan, images)(images)
@@ -79,7 +81,7 @@ class FrozenModel(nn.Module):
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
         """The plan for an input size, made if there is none."""
-        with self._lock:
+        with self._lock, self._turns.turn(self.device):
             return self._plan(batch, height, width)
 
     def describe(self, batch: int = 1, height: int = 256, width: int = 256) -> str:
@@ -122,6 +124,13 @@ class FrozenModel(nn.Module):
         if key not in self._graphs:
             self._graphs[key] = CapturedPlan(plan, images)
         return self._graphs[key]
+
+
+def _with_index(device: torch.device) -> torch.device:
+    """A plain "cuda" is the device that is current now; there is only one CPU."""
+    if device.type != "cuda":
+        return torch.device(device.type)
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
 class CapturedPlan:

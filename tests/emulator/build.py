@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 COMMON = "-std=c++17 -g1 -fPIC -fvisibility=hidden -march=native -Wall -Wno-unknown-pragmas -Wno-unused -Wno-psabi"
 SANITIZERS = "-fsanitize=thread -fsanitize=alignment,bounds,shift,integer-divide-by-zero,signed-integer-overflow"
-# Without vectorisation: GCC 12 turns a loop of conditional stores into a masked vextractf64x4, which faults for lanes that
-# are masked out, and so reports accesses beyond an array that no thread makes.
+# Without vectorisation: GCC 12 turns a loop of conditional stores into a masked vextractf64x4, which faults for lanes
+# that are masked out, and so reports accesses beyond an array that no thread makes.
 KERNEL_FLAGS = {
     "fast": "-O2 -fno-tree-vectorize",
     "check": f"-O1 {SANITIZERS} -fno-sanitize-recover=all -ftrivial-auto-var-init=pattern",

@@ -1,8 +1,19 @@
 """Drop-in modules."""
 
-from hgfast.nn.blocks import BasicBlock, Bottleneck
+from hgfast.nn.batch_norm_act import BatchNormAct, convert_sync_batchnorm
+from hgfast.nn.blocks import BasicBlock, Bottleneck, ConvModule
 from hgfast.nn.heatmap_decoder import HeatmapDecoder
 from hgfast.nn.hourglass import HourglassModule, NewellHourglass
 from hgfast.nn.merge import UpsampleAdd
 
-__all__ = ["BasicBlock", "Bottleneck", "HeatmapDecoder", "HourglassModule", "NewellHourglass", "UpsampleAdd"]
+__all__ = [
+    "BasicBlock",
+    "BatchNormAct",
+    "Bottleneck",
+    "ConvModule",
+    "HeatmapDecoder",
+    "HourglassModule",
+    "NewellHourglass",
+    "UpsampleAdd",
+    "convert_sync_batchnorm",
+]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hgfast.nn._program import MERGE
+from hgfast.nn._tape import run
 from hgfast.ops.upsample_add import upsample_add
 
 __all__ = ["UpsampleAdd"]
@@ -18,6 +20,8 @@ class UpsampleAdd(nn.Module):
             reads skip, as in an hourglass; a forward hook that keeps ``up1``'s output then sees the sum.
     """
 
+    recompute = False
+
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
         self.inplace = inplace
@@ -25,6 +29,8 @@ class UpsampleAdd(nn.Module):
     def forward(self, skip: Tensor, low: Tensor) -> Tensor:
         """Add skip (N, C, H, W) and low (N, C, h, w) resized to (H, W) as ``F.interpolate(mode="nearest")`` does."""
         differentiable = torch.is_grad_enabled() and (skip.requires_grad or low.requires_grad)
+        if differentiable and self.recompute:
+            return run(MERGE, [skip, low], recompute=True)
         return upsample_add(skip, low, out=skip if self.inplace and not differentiable else None)
 
     def extra_repr(self) -> str:

@@ -51,7 +51,7 @@ def batch_norm_act(
         ValueError: a shape or device does not fit; one value per channel with `training`.
         NotImplementedError: a second derivative is asked for.
     """
-    _check(x, weight, bias, running_mean, running_var, residual)
+    check(x, weight, bias, running_mean, running_var, residual)
     if not training and (running_mean is None or running_var is None):
         raise ValueError(f"{NAME}: running_mean and running_var are needed where training is False")
     keep_mask = relu and residual is not None and not recompute and _wants_gradient(x, weight, bias, residual)
@@ -89,7 +89,8 @@ def _wants_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-def _check(x: Tensor, weight: Tensor | None, bias: Tensor | None, *others: Tensor | None) -> None:
+def check(x: Tensor, weight: Tensor | None, bias: Tensor | None, *others: Tensor | None) -> None:
+    """Raise unless the arguments of batch_norm_act fit together; others: running_mean, running_var, residual."""
     running_mean, running_var, residual = others
     _checks.tensor(NAME, "x", x, ndim=4)
     allowed = (x.dtype,) if x.dtype in (torch.float32, torch.float64) else (x.dtype, torch.float32)

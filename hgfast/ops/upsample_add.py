@@ -111,7 +111,7 @@ def _setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: 
 
 
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    return grad, _upsample_add_backward(grad, *ctx.low_size) if ctx.needs_input_grad[1] else None
+    return grad, upsample_add_backward(grad, *ctx.low_size) if ctx.needs_input_grad[1] else None
 
 
 class _InPlace(torch.autograd.Function):
@@ -154,7 +154,7 @@ def _double_backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, 
     return F.interpolate(grad, size=ctx.size, mode="nearest"), None, None
 
 
-_upsample_add_backward = define(
+upsample_add_backward = define(
     "upsample_add_backward(Tensor grad, SymInt low_h, SymInt low_w) -> Tensor",
     kernel=_kernel_backward,
     reference=reference.upsample_add_backward,

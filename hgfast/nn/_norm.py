@@ -1,0 +1,140 @@
+"""BatchNorm modules as the fused blocks use them: which statistics, how the running ones move, over which processes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from hgfast.ops import _batch_norm_ops as native
+from hgfast.ops._batch_norm_native import GATE_NONE, GATE_RECOMPUTE
+from hgfast.ops.batch_norm_act import batch_norm_act, check_batch, update_running
+
+
+class Scope(NamedTuple):
+    """How a batch is normalised: values per channel (over all processes), by whose statistics, over which processes."""
+
+    values: float
+    of_batch: bool
+    group: Any
+    eps: float
+
+
+class Normaliser(NamedTuple):
+    """A BatchNorm with the statistics of one forward pass: mean and biased variance (C,), weight and bias or None."""
+
+    mean: Tensor
+    var: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    scope: Scope
+
+    def apply(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+        """relu(bn(x) + residual)."""
+        return native.apply(x, *self[:4], residual, relu, self.scope.eps, False)[0]
+
+    def backward(
+        self, grad: Tensor, x: Tensor, residual: Tensor | None, addend: Tensor | None, relu: bool, want_residual: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of x (plus addend), weight, bias, and residual; the residual's value is needed behind a ReLU."""
+        values, of_batch, group, eps = self.scope
+        gate = GATE_RECOMPUTE if relu else GATE_NONE
+        want_masked = relu and want_residual
+        common = (*self[:4], eps)
+        masked, weight_grad, bias_grad = native.backward_reduce(
+            grad, None, x, residual, None, *common, gate, want_masked
+        )
+        if want_masked:
+            grad, residual, gate = masked, None, GATE_NONE
+        sums: tuple[Tensor, ...] = (weight_grad, bias_grad)
+        if group is not None:
+            total = torch.cat(sums)
+            dist.all_reduce(total, group=group)
+            sums = total.chunk(2)
+        arguments = (x, residual, None, *common, gate)
+        x_grad = native.backward_apply(grad, None, *arguments, *sums, addend, values, of_batch)
+        return x_grad, weight_grad, bias_grad, grad
+
+
+class NormState:
+    """One use of a BatchNorm in a forward pass: its parameters and settings at that time."""
+
+    def __init__(self, bn: Any) -> None:
+        """bn: BatchNorm2d, SyncBatchNorm or BatchNormAct."""
+        self.bn = bn
+        self.weight: Tensor | None = bn.weight
+        self.bias: Tensor | None = bn.bias
+        self.eps: float = bn.eps
+        self.of_batch: bool = bn.training or bn.running_mean is None
+        self.moves = bn.training and bn.track_running_stats and bn.running_mean is not None
+        self.group = synchronised_group(bn) if self.of_batch and bn.training else None
+
+    def normaliser(self, x: Tensor) -> Normaliser:
+        """The module with its statistics for x; moves the running ones where it is training."""
+        if not self.of_batch:
+            scope = Scope(1.0, False, None, self.eps)
+            return Normaliser(self.bn.running_mean, self.bn.running_var, self.weight, self.bias, scope)
+        count = float(x.numel() // max(x.shape[1], 1))
+        if self.group is None:
+            check_batch(x)
+        mean, var = native.stats(x)
+        if self.group is not None:
+            mean, var, count = combine(mean, var, count, self.group)
+        if self.moves:
+            update_running(self.bn.running_mean, self.bn.running_var, mean, var, self._momentum(), int(count))
+        return Normaliser(mean, var, self.weight, self.bias, Scope(count, True, self.group, self.eps))
+
+    def differentiable(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+        """The stage as registered operators, which torch.compile and functorch understand.
+
+        Raises:
+            NotImplementedError: the statistics are synchronised.
+        """
+        if self.group is not None:
+            raise NotImplementedError("hgfast: synchronised BatchNorm cannot be compiled")
+        bn = self.bn
+        keep = self.moves or not self.of_batch
+        mean, var = (bn.running_mean, bn.running_var) if keep else (None, None)
+        momentum = self._momentum() if self.moves else 0.0
+        parameters = self.weight, self.bias
+        return batch_norm_act(x, *parameters, mean, var, self.of_batch, momentum, self.eps, residual, relu)
+
+    def _momentum(self) -> float:
+        """Count the batch; the share of its statistics (momentum None: the mean over all batches)."""
+        bn = self.bn
+        if bn.num_batches_tracked is not None:
+            bn.num_batches_tracked.add_(1)
+        return 1.0 / float(bn.num_batches_tracked) if bn.momentum is None else bn.momentum
+
+
+def synchronised_group(bn: nn.Module) -> Any:
+    """The process group over which a module averages its statistics; None where it does not."""
+    if not getattr(bn, "synchronised", isinstance(bn, nn.SyncBatchNorm)):
+        return None
+    if not (dist.is_available() and dist.is_initialized()):
+        return None
+    group: Any = bn.process_group or dist.group.WORLD
+    return group if dist.get_world_size(group) > 1 else None
+
+
+def combine(mean: Tensor, var: Tensor, count: float, group: Any) -> tuple[Tensor, Tensor, float]:
+    """Mean, biased variance and count over all processes (Chan et al.: no difference of large numbers).
+
+    Raises:
+        ValueError: one value per channel in all.
+    """
+    mine = torch.cat([mean, var, mean.new_tensor([count])])
+    gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(gathered, mine, group=group)
+    table = torch.stack(gathered).double()
+    channels = mean.numel()
+    means, variances, counts = table[:, :channels], table[:, channels:-1], table[:, -1:]
+    means, variances = (torch.where(counts > 0, part, 0) for part in (means, variances))  # an empty batch has no mean
+    total = counts.sum()
+    if float(total) == 1:
+        raise ValueError("batch_norm_act: expected more than 1 value per channel over all processes when training")
+    all_mean = (means * counts).sum(0) / total
+    all_var = ((variances + (means - all_mean).square()) * counts).sum(0) / total
+    return all_mean.to(mean.dtype), all_var.to(var.dtype), float(total)

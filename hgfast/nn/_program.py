@@ -1,0 +1,117 @@
+"""Residual blocks written down as short programs: stages that read and write numbered registers.
+
+Registers 0 to n-1 are the inputs, stage i writes register n+i, the last one is the result. The same program runs as one
+autograd operation (`_tape`) or, under torch.compile and functorch, as registered operators in turn (`compose`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+from torch import Tensor
+
+from hgfast import ops
+from hgfast.nn._norm import NormState
+
+NONE = -1
+
+
+class Conv(NamedTuple):
+    """registers[source] through convolution number `conv` (its weight and bias), plus registers[addend]."""
+
+    source: int
+    conv: int
+    stride: int = 1
+    addend: int = NONE
+
+
+class Norm(NamedTuple):
+    """relu(norms[norm](registers[source]) + registers[residual])."""
+
+    source: int
+    norm: int
+    residual: int = NONE
+    relu: bool = True
+
+
+class Merge(NamedTuple):
+    """registers[skip] plus registers[low] brought to its size (nearest neighbour)."""
+
+    skip: int
+    low: int
+
+
+Stage = Conv | Norm | Merge
+
+
+class Program(NamedTuple):
+    """Stages over `inputs` input registers."""
+
+    inputs: int
+    stages: tuple[Stage, ...]
+
+    @property
+    def result(self) -> int:
+        """Register of the result."""
+        return self.inputs + len(self.stages) - 1
+
+
+@cache
+def conv_program(stride: int, norm: bool, relu: bool) -> Program:
+    """Convolution, then BatchNorm and ReLU where there are (ReLU only behind BatchNorm)."""
+    conv = Conv(0, 0, stride)
+    return Program(1, (conv, Norm(1, 0, relu=relu)) if norm else (conv,))
+
+
+@cache
+def norm_program(inputs: int, relu: bool) -> Program:
+    """BatchNorm of the first input, plus the second one if there are two, and ReLU."""
+    return Program(inputs, (Norm(0, 0, 1 if inputs == 2 else NONE, relu),))
+
+
+@cache
+def basic_program(stride: int, shortcut_stride: int | None) -> Program:
+    """Post-activation block; convolutions and norms: 1, 2, shortcut. No shortcut_stride: the identity."""
+    head = (Conv(0, 0, stride), Norm(1, 0), Conv(2, 1))
+    if shortcut_stride is None:
+        return Program(1, (*head, Norm(3, 1, residual=0)))
+    shortcut = (Conv(0, 2, shortcut_stride), Norm(4, 2, relu=False))
+    return Program(1, (*head, *shortcut, Norm(3, 1, residual=5)))
+
+
+@cache
+def bottleneck_program(has_skip: bool) -> Program:
+    """Pre-activation block; convolutions: 1, 2, 3, skip; norms: bn1, bn2, bn3."""
+    skip = (Conv(0, 3),) if has_skip else ()
+    r = 1 + len(skip)  # register of relu(bn1(x))
+    stages = (Norm(0, 0), Conv(r, 0), Norm(r + 1, 1), Conv(r + 2, 1), Norm(r + 3, 2), Conv(r + 4, 2, addend=r - 1))
+    return Program(1, (*skip, *stages))
+
+
+MERGE = Program(2, (Merge(0, 1),))
+
+
+def compose(
+    program: Program, norms: Sequence[NormState], inputs: Sequence[Tensor], parameters: Sequence[Tensor | None]
+) -> Tensor:
+    """Run a program by differentiable operators, one for each stage."""
+    registers = list(inputs)
+
+    def register(index: int) -> Tensor | None:
+        return None if index == NONE else registers[index]
+
+    for stage in program.stages:
+        if isinstance(stage, Conv):
+            weight, bias = parameters[2 * stage.conv : 2 * stage.conv + 2]
+            assert weight is not None
+            value = ops.conv2d(registers[stage.source], weight, bias, stage.stride)
+            if stage.addend != NONE:
+                value = value + registers[stage.addend]
+        elif isinstance(stage, Norm):
+            value = norms[stage.norm].differentiable(registers[stage.source], register(stage.residual), stage.relu)
+        else:
+            value = ops.upsample_add(registers[stage.skip], registers[stage.low])
+        registers.append(value)
+    return registers[-1]

@@ -1,0 +1,47 @@
+"""Which modules the fused operations can stand for: exactly torch's own, without hooks or parametrizations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def has_hooks(*modules: nn.Module) -> bool:
+    """Whether anything is called when one of the modules is."""
+    return any(getattr(module, name) for module in modules for name in _HOOKS)
+
+
+def is_plain_conv(module: Any) -> bool:
+    """A torch Conv2d with an odd square kernel, "same" padding with zeros, equal strides, one group, no dilation."""
+    if type(module) is not nn.Conv2d or has_hooks(module):
+        return False
+    kernel, padding = module.kernel_size[0], module.padding
+    same = padding == "same" or tuple(padding) == (kernel // 2, kernel // 2)
+    square = module.kernel_size == (kernel, kernel) and kernel % 2 == 1 and module.stride[0] == module.stride[1]
+    return same and square and module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
+
+
+def is_plain_norm(module: Any) -> bool:
+    """A torch BatchNorm2d, or a SyncBatchNorm."""
+    return type(module) in (nn.BatchNorm2d, nn.SyncBatchNorm) and not has_hooks(module)
+
+
+def are_plain(convs: Iterable[Any], norms: Iterable[Any]) -> bool:
+    """All of them are what the fused operations know."""
+    return all(map(is_plain_conv, convs)) and all(map(is_plain_norm, norms))
+
+
+def conv_and_norm(module: nn.Module) -> tuple[Any, Any] | None:
+    """The two parts of a Sequential of a convolution and a BatchNorm; None for anything else."""
+    if type(module) is not nn.Sequential or has_hooks(module) or len(module) != 2:
+        return None
+    return module[0], module[1]
+
+
+def parameters_of(*convs: Any) -> list[Tensor | None]:
+    """Weight and bias of each convolution in turn."""
+    return [parameter for conv in convs for parameter in (conv.weight, conv.bias)]

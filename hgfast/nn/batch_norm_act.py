@@ -1,0 +1,79 @@
+"""BatchNorm with a residual sum and ReLU as a module, and synchronised statistics for fused networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from hgfast.nn._program import norm_program
+from hgfast.nn._tape import run
+from hgfast.ops.batch_norm_act import check
+
+__all__ = ["BatchNormAct", "convert_sync_batchnorm"]
+
+
+class BatchNormAct(_NormBase):
+    """``relu(batch_norm(x) + residual)``: ``nn.BatchNorm2d`` and what follows it in a residual block, as one operation.
+
+    Parameters, buffers, keys and statistics are those of ``nn.BatchNorm2d`` (``momentum=None`` and absent running
+    statistics too). For the gradient it keeps x and, where there is one, the residual.
+    ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` leaves it alone (it would lose the ReLU);
+    :func:`convert_sync_batchnorm` makes it synchronise.
+
+    Args:
+        num_features: channels C of the input (N, C, H, W).
+        eps, momentum, affine, track_running_stats: see ``nn.BatchNorm2d``.
+        relu: whether negative results become 0.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        relu: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+        self.relu = relu
+        self.synchronised = False
+        self.process_group: Any = None
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Map x (N, C, H, W), and a residual like it, to (N, C, H, W).
+
+        Raises:
+            TypeError: dtypes do not fit.
+            ValueError: shapes or devices do not fit; one value per channel in training.
+        """
+        check(x, self.weight, self.bias, self.running_mean, self.running_var, residual)
+        inputs = [x] if residual is None else [x, residual]
+        return run(norm_program(len(inputs), self.relu), inputs, norms=[self])
+
+    def extra_repr(self) -> str:
+        """Return the arguments for ``repr``."""
+        return f"{super().extra_repr()}, relu={self.relu}"
+
+
+def convert_sync_batchnorm(model: nn.Module, process_group: Any = None) -> nn.Module:
+    """Make every BatchNorm of a model average its statistics over the processes of a group.
+
+    Like ``torch.nn.SyncBatchNorm.convert_sync_batchnorm``, which suits fused blocks as well, and also for
+    :class:`BatchNormAct`. Fused modules synchronise on the CPU (gloo), too.
+
+    Args:
+        model: changed in place.
+        process_group: the processes; None stands for all.
+
+    Returns:
+        The model, or its replacement if it is itself a BatchNorm.
+    """
+    for module in model.modules():
+        if isinstance(module, BatchNormAct):
+            module.synchronised, module.process_group = True, process_group
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model, process_group)

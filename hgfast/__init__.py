@@ -10,8 +10,21 @@ from hgfast import models, nn, ops
 from hgfast._native import build_info
 from hgfast.checkpoint import load_checkpoint
 from hgfast.frozen import FrozenModel, freeze
+from hgfast.fusion import FusionReport, fuse, unfuse
 
-__all__ = ["FrozenModel", "__version__", "build_info", "freeze", "load_checkpoint", "models", "nn", "ops"]
+__all__ = [
+    "FrozenModel",
+    "FusionReport",
+    "__version__",
+    "build_info",
+    "freeze",
+    "fuse",
+    "load_checkpoint",
+    "models",
+    "nn",
+    "ops",
+    "unfuse",
+]
 
 _ON_DEMAND = ("codecs", "data", "metrics", "predict", "train", "viz")  # these need OpenCV, or much time to load
 

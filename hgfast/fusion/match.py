@@ -1,0 +1,162 @@
+"""Finds the blocks of hourglasses by their structure, whosever classes they are.
+
+A matcher gives the fused module that stands for a module, None if the module is nothing of its kind, or raises
+:class:`LeftAlone` with the reason why it is of its kind but cannot be replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from hgfast import reference
+from hgfast.fusion.adopt import replacement
+from hgfast.nn import BasicBlock, Bottleneck, ConvModule, HourglassModule, NewellHourglass, UpsampleAdd
+from hgfast.nn._structure import are_plain, conv_and_norm, has_hooks
+from hgfast.nn.sequential import FusedSequential, has_groups
+
+
+class LeftAlone(Exception):
+    """Why a module that looks like a block is not replaced."""
+
+
+def children(module: nn.Module) -> dict[str, nn.Module | None]:
+    """Children that compute something: not the identities."""
+    return {name: child for name, child in module._modules.items() if not isinstance(child, nn.Identity)}
+
+
+def only(module: nn.Module, *names: str) -> None:
+    """Raise LeftAlone if the module has other children than these (each may be missing)."""
+    extra = sorted(set(children(module)) - set(names))
+    if extra:
+        raise LeftAlone(f"it has further parts: {', '.join(extra)}")
+
+
+def plain(convs: list[Any], norms: list[Any], *others: nn.Module) -> None:
+    """Raise LeftAlone unless these are torch's modules as the kernels know them, without hooks."""
+    if any(map(has_hooks, (*convs, *norms, *others))):
+        raise LeftAlone("hooks are registered on it or its parts")
+    if not are_plain(convs, norms):
+        raise LeftAlone("a part is no plain Conv2d with same padding, or no BatchNorm2d")
+
+
+def rectifier(module: Any) -> bool | None:
+    """True for ReLU, False for nothing, None for any other activation."""
+    if module is None or module is False:
+        return False
+    return True if module is True or type(module) is nn.ReLU else None
+
+
+def basic_block(module: nn.Module) -> nn.Module | None:
+    """conv1, bn1, conv2, bn2, downsample: torchvision's and MMPose's BasicBlock."""
+    parts = children(module)
+    if not {"conv1", "bn1", "conv2", "bn2"} <= set(parts) or "conv3" in parts or not hasattr(module, "downsample"):
+        return None
+    only(module, "conv1", "bn1", "relu", "conv2", "bn2", "downsample")
+    if rectifier(getattr(module, "relu", True)) is not True:
+        raise LeftAlone("its activation is no ReLU")
+    if getattr(module, "with_cp", False):
+        raise LeftAlone("it uses torch.utils.checkpoint (with_cp)")
+    convs, norms, shortcut = [parts["conv1"], parts["conv2"]], [parts["bn1"], parts["bn2"]], module.downsample
+    pair = None if shortcut is None else conv_and_norm(shortcut)  # type: ignore[arg-type]
+    if shortcut is not None and pair is None:
+        raise LeftAlone("its shortcut is not a convolution with BatchNorm")
+    extra = ([pair[0]], [pair[1]]) if pair else ([], [])
+    plain([*convs, *extra[0]], [*norms, *extra[1]], module)
+    return replacement(
+        BasicBlock, module, ("conv1", "bn1", "conv2", "bn2", "downsample"), **_absent(module, "downsample")
+    )
+
+
+def bottleneck(module: nn.Module) -> nn.Module | None:
+    """bn1, conv1, bn2, conv2, bn3, conv3, skip_layer: princeton-vl's Residual."""
+    names = ("bn1", "conv1", "bn2", "conv2", "bn3", "conv3", "skip_layer")
+    parts = children(module)
+    if not set(names) <= set(parts) or not hasattr(module, "need_skip"):
+        return None
+    only(module, *names, "relu")
+    if rectifier(getattr(module, "relu", True)) is not True:
+        raise LeftAlone("its activation is no ReLU")
+    wrapped: list[Any] = [parts[name] for name in ("conv1", "conv2", "conv3", "skip_layer")]
+    if any(not hasattr(c, "conv") or getattr(c, "bn", None) is not None or rectifier(c.relu) for c in wrapped):
+        raise LeftAlone("one of its convolutions has a BatchNorm or activation of its own")
+    plain([c.conv for c in wrapped], [parts["bn1"], parts["bn2"], parts["bn3"]], module, *wrapped)
+    return replacement(Bottleneck, module, names, need_skip=bool(module.need_skip))
+
+
+def conv_module(module: nn.Module) -> nn.Module | None:
+    """conv, bn, relu or activate: mmcv's ConvModule, princeton-vl's Conv."""
+    parts = children(module)
+    if "conv" not in parts or not (hasattr(module, "relu") or hasattr(module, "with_activation")):
+        return None
+    only(module, "conv", "bn", "relu", "activate")
+    if tuple(getattr(module, "order", ("conv", "norm", "act"))) != ("conv", "norm", "act"):
+        raise LeftAlone(f"its order is {module.order}")
+    if hasattr(module, "with_activation"):
+        relu = rectifier(getattr(module, "activate", None) if module.with_activation else None)
+    else:
+        relu = rectifier(module.relu)
+    norm = parts.get("bn")
+    if relu is None:
+        raise LeftAlone("its activation is no ReLU")
+    if relu and norm is None:
+        raise LeftAlone("it has a ReLU but no BatchNorm")
+    plain([parts["conv"]], [] if norm is None else [norm], module)
+    return replacement(ConvModule, module, ("conv", "bn"), relu=relu, **_absent(module, "bn"))
+
+
+def hourglass(module: nn.Module) -> nn.Module | None:
+    """up1, low1, low2, low3 with a 2x up-sampling: MMPose's HourglassModule, princeton-vl's Hourglass."""
+    parts = children(module)
+    names = ("up1", "low1", "low2", "low3")
+    if not set(names) <= set(parts) or "merge" in parts:
+        return None
+    only(module, *names, "pool1", "up2")
+    up = parts.get("up2")
+    if up is not None and (type(up) is not nn.Upsample or up.mode != "nearest" or up.scale_factor not in (2, 2.0)):
+        raise LeftAlone("it does not up-sample by repeating each pixel 2x2")
+    if has_hooks(module, *(part for part in (parts.get("pool1"), up) if part is not None)):
+        raise LeftAlone("hooks are registered on it or its parts")
+    merge = UpsampleAdd(inplace=True)
+    if "pool1" not in parts:
+        return replacement(HourglassModule, module, names, merge=merge)
+    pool = parts["pool1"]
+    if not isinstance(pool, nn.MaxPool2d) or _pairs(pool) != ((2, 2), (2, 2), (0, 0), (1, 1)) or pool.ceil_mode:
+        raise LeftAlone("its pooling is not 2x2 with stride 2")
+    return replacement(NewellHourglass, module, names, merge=merge)
+
+
+def _pairs(pool: nn.MaxPool2d) -> tuple[Any, ...]:
+    sizes = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+    return tuple(size if isinstance(size, tuple) else (size, size) for size in sizes)
+
+
+def merge(module: nn.Module) -> nn.Module | None:
+    """The merge of hgfast's reference networks."""
+    return UpsampleAdd(inplace=True) if type(module) is reference.UpsampleAdd else None
+
+
+def sequential(module: nn.Module) -> nn.Module | None:
+    """A Sequential in which convolution, BatchNorm and ReLU follow each other."""
+    if type(module) is not nn.Sequential or not has_groups(module):
+        return None
+    if has_hooks(module):
+        raise LeftAlone("hooks are registered on it")
+    return replacement(FusedSequential, module, module._modules)
+
+
+def _absent(module: nn.Module, name: str) -> dict[str, None]:
+    """A child that kind's forward reads and module does not have."""
+    return {} if name in module._modules else {name: None}
+
+
+Matcher = Callable[[nn.Module], nn.Module | None]
+BLOCKS: dict[str, Matcher] = {  # modules that are replaced with all that is in them
+    "basic block": basic_block,
+    "pre-activation bottleneck": bottleneck,
+    "convolution, BatchNorm, ReLU": conv_module,
+    "merge": merge,
+}
+CONTAINERS: dict[str, Matcher] = {"hourglass": hourglass, "sequence": sequential}  # what is in them is replaced first

@@ -11,7 +11,10 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 def same_result(module: nn.Module, fused: nn.Module) -> bool:
-    """Whether both give the same for random input in evaluation mode; True where there are no data (meta device)."""
+    """Whether both give the same for random input in evaluation mode; True where there are no data (meta device).
+
+    An error in either counts as a difference.
+    """
     first = next(module.parameters(), None)
     if first is None or first.device.type == "meta":
         return True
@@ -24,6 +27,8 @@ def same_result(module: nn.Module, fused: nn.Module) -> bool:
         with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
             expected = module.eval()(x.clone()).float()
             result = fused.eval()(x).float()
+    except (RuntimeError, ValueError, TypeError, AttributeError):
+        return False
     finally:
         for m, training in modes.items():
             m.training = training

@@ -10,7 +10,7 @@ from torch import nn
 from hgfast import reference
 from hgfast.fusion.adopt import adopt, original
 from hgfast.fusion.check import same_result
-from hgfast.fusion.match import BLOCKS, CONTAINERS, LeftAlone, Matcher
+from hgfast.fusion.match import BLOCKS, HOURGLASSES, SEQUENCES, LeftAlone, Matcher
 from hgfast.nn import BasicBlock, Bottleneck, ConvModule, UpsampleAdd
 from hgfast.nn.sequential import FusedSequential
 
@@ -23,6 +23,7 @@ REFERENCES: dict[type, type] = {
 }
 BLOCK_TYPES = tuple(REFERENCES)
 FUSED = (*BLOCK_TYPES, FusedSequential)
+FLAGS = ("relu", "need_skip", "bn", "downsample")  # what constructors set; the latter two where they are None
 
 
 @dataclass
@@ -71,7 +72,7 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fuse: model must be a torch.nn.Module, got {type(model).__name__}")
-    report = FusionReport()
+    report = FusionReport(frozen=list(getattr(model, "fusion", FusionReport()).frozen))
     model = _Fuser(report).visit(model, "")
     for module in model.modules():
         if isinstance(module, FUSED):
@@ -104,13 +105,13 @@ class _Fuser:
                 module._modules[key] = self.visit(child, f"{name}.{key}".removeprefix("."))
         if type(module) is nn.Conv2d:
             self.report.left[name] = "a convolution without BatchNorm"
-        return self._match(CONTAINERS, module, name) or module
+        return self._match(HOURGLASSES, module, name) or self._match(SEQUENCES, module, name) or module
 
     def _match(self, matchers: dict[str, Matcher], module: nn.Module, name: str) -> nn.Module | None:
         for kind, matcher in matchers.items():
             try:
                 fused = matcher(module)
-                if fused is not None and not same_result(module, fused):
+                if fused is not None and matchers is not SEQUENCES and not same_result(module, fused):
                     raise LeftAlone("it does not compute what its structure suggests")
             except LeftAlone as reason:
                 self.report.left[name] = f"{kind}: {reason}"
@@ -175,6 +176,6 @@ def _reference(module: nn.Module) -> nn.Module:
     """The plain twin of a module that was fused from the start."""
     for kind, plain in REFERENCES.items():
         if type(module) is kind:
-            flags = {name: getattr(module, name) for name in ("relu", "need_skip") if name in module.__dict__}
+            flags = {name: getattr(module, name) for name in FLAGS if name in module.__dict__}
             return adopt(plain, module, module._modules, **flags)
     return module

@@ -159,4 +159,5 @@ BLOCKS: dict[str, Matcher] = {  # modules that are replaced with all that is in 
     "convolution, BatchNorm, ReLU": conv_module,
     "merge": merge,
 }
-CONTAINERS: dict[str, Matcher] = {"hourglass": hourglass, "sequence": sequential}  # what is in them is replaced first
+HOURGLASSES: dict[str, Matcher] = {"hourglass": hourglass}  # what is in them is replaced first
+SEQUENCES: dict[str, Matcher] = {"sequence": sequential}  # the same, and torch says what they compute

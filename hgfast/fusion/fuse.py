@@ -12,6 +12,7 @@ from hgfast.fusion.adopt import adopt, original
 from hgfast.fusion.check import same_result
 from hgfast.fusion.match import BLOCKS, HOURGLASSES, SEQUENCES, LeftAlone, Matcher
 from hgfast.nn import BasicBlock, Bottleneck, ConvModule, UpsampleAdd
+from hgfast.nn.pool import MaxPool
 from hgfast.nn.sequential import FusedSequential
 
 log = logging.getLogger("hgfast")
@@ -19,9 +20,9 @@ REFERENCES: dict[type, type] = {
     BasicBlock: reference.BasicBlock,
     Bottleneck: reference.Bottleneck,
     ConvModule: reference.ConvModule,
-    UpsampleAdd: reference.UpsampleAdd,
 }
-BLOCK_TYPES = tuple(REFERENCES)
+WITHOUT_PARTS: dict[type, type] = {UpsampleAdd: reference.UpsampleAdd, MaxPool: reference.MaxPool}
+BLOCK_TYPES = (*REFERENCES, *WITHOUT_PARTS)
 FUSED = (*BLOCK_TYPES, FusedSequential)
 FLAGS = ("relu", "need_skip", "bn", "downsample")  # what constructors set; the latter two where they are None
 
@@ -174,8 +175,10 @@ def _plain(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
 
 def _reference(module: nn.Module) -> nn.Module:
     """The plain twin of a module that was fused from the start."""
-    for kind, plain in REFERENCES.items():
-        if type(module) is kind:
-            flags = {name: getattr(module, name) for name in FLAGS if name in module.__dict__}
-            return adopt(plain, module, module._modules, **flags)
+    kind = type(module)
+    if kind in WITHOUT_PARTS:
+        return WITHOUT_PARTS[kind]()
+    if kind in REFERENCES:
+        flags = {name: getattr(module, name) for name in FLAGS if name in module.__dict__}
+        return adopt(REFERENCES[kind], module, module._modules, **flags)
     return module

@@ -15,6 +15,7 @@ from hgfast import reference
 from hgfast.fusion.adopt import replacement
 from hgfast.nn import BasicBlock, Bottleneck, ConvModule, HourglassModule, NewellHourglass, UpsampleAdd
 from hgfast.nn._structure import are_plain, conv_and_norm, has_hooks
+from hgfast.nn.pool import MaxPool
 from hgfast.nn.sequential import FusedSequential, has_groups
 
 
@@ -125,7 +126,7 @@ def hourglass(module: nn.Module) -> nn.Module | None:
     pool = parts["pool1"]
     if not isinstance(pool, nn.MaxPool2d) or _pairs(pool) != ((2, 2), (2, 2), (0, 0), (1, 1)) or pool.ceil_mode:
         raise LeftAlone("its pooling is not 2x2 with stride 2")
-    return replacement(NewellHourglass, module, names, merge=merge)
+    return replacement(NewellHourglass, module, names, merge=merge, pool=MaxPool())
 
 
 def _pairs(pool: nn.MaxPool2d) -> tuple[Any, ...]:
@@ -136,6 +137,11 @@ def _pairs(pool: nn.MaxPool2d) -> tuple[Any, ...]:
 def merge(module: nn.Module) -> nn.Module | None:
     """The merge of hgfast's reference networks."""
     return UpsampleAdd(inplace=True) if type(module) is reference.UpsampleAdd else None
+
+
+def pool(module: nn.Module) -> nn.Module | None:
+    """The pooling of hgfast's reference networks."""
+    return MaxPool() if type(module) is reference.MaxPool else None
 
 
 def sequential(module: nn.Module) -> nn.Module | None:
@@ -158,6 +164,7 @@ BLOCKS: dict[str, Matcher] = {  # modules that are replaced with all that is in 
     "pre-activation bottleneck": bottleneck,
     "convolution, BatchNorm, ReLU": conv_module,
     "merge": merge,
+    "pooling": pool,
 }
 HOURGLASSES: dict[str, Matcher] = {"hourglass": hourglass}  # what is in them is replaced first
 SEQUENCES: dict[str, Matcher] = {"sequence": sequential}  # the same, and torch says what they compute

@@ -134,6 +134,10 @@ def test_keeps_nothing_but_its_input(device) -> None:
 def test_misaligned_and_non_contiguous_inputs(device) -> None:
     x = make((1, 16, 4, 6), torch.float32, torch.channels_last, device)
     check_against_torch(at_odd_address(x))
+    grad, addend = max_pool(x), torch.randn_like(x)
+    expected = reference.max_pool_backward(grad, x, addend)
+    for inputs in ((at_odd_address(grad), x, addend), (grad, x, at_odd_address(addend))):
+        torch.testing.assert_close(torch.ops.hgfast.max_pool_backward(*inputs), expected)
     wide = torch.randn(2, 8, 6, 12, device=device)
     view = wide[..., ::2].detach().requires_grad_()
     assert torch.equal(max_pool(view), F.max_pool2d(view, 2))

@@ -8,7 +8,6 @@
 #include "cpu/decode_blur.h"
 #include "cpu/decode_peak.h"
 #include "cpu/heatmap_maps.h"
-#include "cpu/parallel.h"
 #include "cpu/types.h"
 
 namespace hgfast::cpu::HGFAST_ISA {
@@ -103,12 +102,9 @@ void decode_heatmaps(const DecodeHeatmaps& p, Exec exec) {
     using R = typename Compute<T>::type;
     const int w = static_cast<int>(p.shape.w), h = static_cast<int>(p.shape.h);
     const R limit = p.clamps_at_one() ? R(1) : std::numeric_limits<R>::infinity();
-    const int64_t group = p.shape.layout == Layout::kNHWC ? p.shape.k : 1;  // planes that are prepared together
-    const int64_t grain = kBytesPerChunk / std::max<int64_t>(1, group * h * w * sizeof(T));
-    parallel_for(p.shape.maps() / group, grain, exec, [&](int64_t begin, int64_t end, int) {
-      MapPlanes<T> planes(p.shape, p.heatmaps, p.flipped, limit);
+    for_plane_ranges<T>(p.shape, p.heatmaps, p.flipped, limit, exec, [&](auto& planes, int64_t begin, int64_t end) {
       Blur<R> blur(p.blur);
-      for (int64_t index = begin * group; index < end * group; ++index) {
+      for (int64_t index = begin; index < end; ++index) {
         const auto [values, peak] = planes.plane(index);
         write_keypoint(p, index, decode_plane(p, Plane<R>{values, w, h}, peak, blur));
       }

@@ -7,6 +7,7 @@
 #include "common/heatmaps.h"
 #include "cpu/buffer.h"
 #include "cpu/decode_peak.h"
+#include "cpu/parallel.h"
 
 namespace hgfast::cpu::HGFAST_ISA {
 
@@ -118,5 +119,20 @@ class MapPlanes {
   Buffer<R> buffer_;
   Image planes_, partners_;
 };
+
+const FlippedMaps kNoFlip{};
+
+// f(planes, begin, end) for ranges of all n * k planes, on `exec` threads.
+template <class T, class F>
+void for_plane_ranges(const HeatmapShape& shape, const void* maps, const FlippedMaps& flipped,
+                      typename MapPlanes<T>::R limit, Exec exec, const F& f) {
+  constexpr int64_t kBytesPerChunk = 128 * 1024;
+  const int64_t group = shape.layout == Layout::kNHWC ? shape.k : 1;  // planes that are prepared together
+  const int64_t grain = kBytesPerChunk / std::max<int64_t>(1, group * shape.h * shape.w * sizeof(T));
+  parallel_for(shape.maps() / group, grain, exec, [&](int64_t begin, int64_t end, int) {
+    MapPlanes<T> planes(shape, maps, flipped, limit);
+    f(planes, begin * group, end * group);
+  });
+}
 
 }  // namespace hgfast::cpu::HGFAST_ISA

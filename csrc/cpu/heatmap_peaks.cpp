@@ -5,13 +5,10 @@
 #include "common/decode_refine.h"
 #include "common/ops.h"
 #include "cpu/heatmap_maps.h"
-#include "cpu/parallel.h"
 #include "cpu/types.h"
 
 namespace hgfast::cpu::HGFAST_ISA {
 namespace {
-
-constexpr int64_t kBytesPerChunk = 128 * 1024;
 
 // The `count` largest peaks so far, largest first; an equal one that comes later stands behind.
 template <class R>
@@ -77,13 +74,10 @@ void heatmap_peaks(const HeatmapPeaks& p, Exec exec) {
   dispatch(p.shape.dtype, "heatmap_peaks", [&](auto tag) {
     using T = typename decltype(tag)::type;
     using R = typename Compute<T>::type;
-    const FlippedMaps no_flip{};
-    const int64_t group = p.shape.layout == Layout::kNHWC ? p.shape.k : 1;
-    const int64_t grain = kBytesPerChunk / std::max<int64_t>(1, group * p.shape.h * p.shape.w * sizeof(T));
-    parallel_for(p.shape.n * p.shape.k / group, grain, exec, [&](int64_t begin, int64_t end, int) {
-      MapPlanes<T> planes(p.shape, p.heatmaps, no_flip, std::numeric_limits<R>::infinity());
+    constexpr R kNoLimit = std::numeric_limits<R>::infinity();
+    for_plane_ranges<T>(p.shape, p.heatmaps, kNoFlip, kNoLimit, exec, [&](auto& planes, int64_t begin, int64_t end) {
       PeakList<R> peaks(p.count, R(p.threshold));
-      for (int64_t index = begin * group; index < end * group; ++index) {
+      for (int64_t index = begin; index < end; ++index) {
         const Plane<R> plane{planes.plane(index).values, static_cast<int>(p.shape.w), static_cast<int>(p.shape.h)};
         find_peaks(plane, peaks);
         write_peaks(p, plane, peaks, index);

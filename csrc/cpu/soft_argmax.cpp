@@ -6,14 +6,11 @@
 // read of the maps (backward: and one write). Arithmetic: about 20 operations a value.
 #include "common/ops.h"
 #include "cpu/heatmap_maps.h"
-#include "cpu/parallel.h"
 #include "cpu/types.h"
 #include "cpu/vecexp.h"
 
 namespace hgfast::cpu::HGFAST_ISA {
 namespace {
-
-constexpr int64_t kBytesPerChunk = 128 * 1024;
 
 template <class R>
 Vec<R> lane_numbers() {
@@ -38,9 +35,19 @@ Vec<R> load_some(const R* p, int64_t count) {
   return v;
 }
 
-// exp((value - maximum) / temperature) as a power of two.
+// exp((value - maximum) / temperature) as a power of two, in one multiply-add: for a small product maximum * scale,
+// whose rounding error is a factor that all weights have in common.
 template <class R>
-struct SoftmaxWeight {
+struct NearWeight {
+  Vec<R> offset;
+  R scale;
+
+  Vec<R> operator()(Vec<R> values) const { return exp2_nonpositive(values * scale - offset); }
+};
+
+// The same for any finite maximum.
+template <class R>
+struct FarWeight {
   Vec<R> maximum;
   R scale;
 
@@ -59,10 +66,12 @@ template <class R, class F>
 void with_weights(R maximum, double temperature, const F& run) {
   const Vec<R> top = broadcast<Vec<R>>(maximum);
   const R scale = R(1 / (temperature * M_LN2));
-  if (std::isfinite(maximum) && std::isfinite(scale))
-    run(SoftmaxWeight<R>{top, scale});
-  else
+  if (!std::isfinite(maximum) || !std::isfinite(scale))
     run(MaximumOnly<R>{top});
+  else if (std::abs(maximum * scale) <= 32)
+    run(NearWeight<R>{top * scale, scale});
+  else
+    run(FarWeight<R>{top, scale});
 }
 
 // Sums over a window: of the weights, and of the weights times the distances from the maximum at (px, py).
@@ -71,27 +80,43 @@ struct Moments {
   R total, x, y;
 };
 
-template <class R, class Weight>
-Moments<R> sum_window(const R* plane, int w, SoftWindow window, int px, int py, const Weight& weight_of) {
+// The sums over kVecs vectors' columns from x on (a single one may be shorter: `count` columns). The same place of the
+// next plane is asked for meanwhile: the search for its maximum would otherwise wait for memory, with nothing to
+// compute.
+template <int kVecs, class R, class Weight>
+void sum_strip(const R* plane, int64_t next_plane, int w, int x, int count, SoftWindow window, int px, int py,
+               const Weight& weight_of, Vec<R> (&sums)[3]) {
   constexpr int kStep = kLanes<R>;
-  const Vec<R> first_column = lane_numbers<R>() + R(window.x0 - px);
-  Vec<R> total{}, sum_x{}, sum_y{};
+  Vec<R> columns[kVecs] = {}, sum_y{};
   for (int y = window.y0; y < window.y1; ++y) {
-    const R* row = plane + int64_t{y} * w;
-    Vec<R> row_total{}, column = first_column;
-    const auto add = [&](Vec<R> values) {
-      const Vec<R> weight = weight_of(values);
+    const R* row = plane + int64_t{y} * w + x;
+    Vec<R> row_total{};
+    for (int v = 0; v < kVecs; ++v) {
+      __builtin_prefetch(row + v * kStep + next_plane);
+      const Vec<R> weight = weight_of(kVecs > 1 ? load(row + v * kStep) : load_some(row, count));
+      columns[v] += weight;
       row_total += weight;
-      sum_x += weight * column;
-      column += R(kStep);
-    };
-    int x = window.x0;
-    for (; x + kStep <= window.x1; x += kStep) add(load(row + x));
-    if (x < window.x1) add(load_some(row + x, window.x1 - x));
-    total += row_total;
+    }
     sum_y += row_total * R(y - py);
   }
-  return {sum_lanes<R>(total), sum_lanes<R>(sum_x), sum_lanes<R>(sum_y)};
+  sums[2] += sum_y;
+  for (int v = 0; v < kVecs; ++v) {
+    sums[0] += columns[v];
+    sums[1] += columns[v] * (lane_numbers<R>() + R(x + v * kStep - px));
+  }
+}
+
+template <class R, class Weight>
+Moments<R> sum_window(const R* plane, int64_t next_plane, int w, SoftWindow window, int px, int py,
+                      const Weight& weight_of) {
+  constexpr int kStep = kLanes<R>, kVecs = 4;
+  Vec<R> sums[3] = {};
+  int x = window.x0;
+  for (; x + kVecs * kStep <= window.x1; x += kVecs * kStep)
+    sum_strip<kVecs>(plane, next_plane, w, x, kVecs * kStep, window, px, py, weight_of, sums);
+  for (; x < window.x1; x += kStep)
+    sum_strip<1>(plane, next_plane, w, x, std::min(kStep, window.x1 - x), window, px, py, weight_of, sums);
+  return {sum_lanes<R>(sums[0]), sum_lanes<R>(sums[1]), sum_lanes<R>(sums[2])};
 }
 
 template <class R>
@@ -101,8 +126,9 @@ void forward_plane(const SoftArgmax& p, PlaneWithPeak<R> plane, int64_t index) {
   const SoftWindow window = soft_window(p.window, px, py, w, h);
   Moments<R> sums{};
   if (plane.peak.value == plane.peak.value)  // nothing but NaN has no weight at all
-    with_weights(plane.peak.value, p.temperature,
-                 [&](const auto& weight_of) { sums = sum_window(plane.values, w, window, px, py, weight_of); });
+    with_weights(plane.peak.value, p.temperature, [&](const auto& weight_of) {
+      sums = sum_window(plane.values, int64_t{w} * h, w, window, px, py, weight_of);
+    });
   R* keypoint = static_cast<R*>(p.keypoints) + 2 * index;
   keypoint[0] = sums.total > 0 ? px + sums.x / sums.total : R(-1);
   keypoint[1] = sums.total > 0 ? py + sums.y / sums.total : R(-1);
@@ -149,12 +175,9 @@ void for_each_plane(const Problem& p, const char* op, Exec exec, const F& f) {
   dispatch(p.shape.dtype, op, [&](auto tag) {
     using T = typename decltype(tag)::type;
     using R = typename Compute<T>::type;
-    const FlippedMaps no_flip{};
-    const int64_t group = p.shape.layout == Layout::kNHWC ? p.shape.k : 1;
-    const int64_t grain = kBytesPerChunk / std::max<int64_t>(1, group * p.shape.h * p.shape.w * sizeof(T));
-    parallel_for(p.shape.n * p.shape.k / group, grain, exec, [&](int64_t begin, int64_t end, int) {
-      MapPlanes<T> planes(p.shape, p.heatmaps, no_flip, std::numeric_limits<R>::infinity());
-      for (int64_t index = begin * group; index < end * group; ++index) f(planes.plane(index), index, tag);
+    constexpr R kNoLimit = std::numeric_limits<R>::infinity();
+    for_plane_ranges<T>(p.shape, p.heatmaps, kNoFlip, kNoLimit, exec, [&](auto& planes, int64_t begin, int64_t end) {
+      for (int64_t index = begin; index < end; ++index) f(planes.plane(index), index, tag);
     });
   });
 }

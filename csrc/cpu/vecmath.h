@@ -7,7 +7,14 @@
 
 namespace hgfast::cpu::HGFAST_ISA {
 
-static inline VecF max_of(VecF a, VecF b) { return a > b ? a : b; }  // b where a is NaN
+// b where a is NaN.
+static inline VecF max_of(VecF a, VecF b) {
+#if defined(__AVX512F__)
+  return (VecF)_mm512_max_ps((__m512)a, (__m512)b);  // GCC does not always see that the line below is this
+#else
+  return a > b ? a : b;
+#endif
+}
 static inline VecD max_of(VecD a, VecD b) { return a > b ? a : b; }
 
 template <class V, class R>

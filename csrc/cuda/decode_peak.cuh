@@ -44,44 +44,39 @@ HG_DEV Peak block_peak(Peak peak, Peak* warp_peaks) {
   return peak;
 }
 
-// NCHW, one map: kBatch packs of kWidth values are in flight in each thread.
-template <class T, int kWidth>
-HG_DEV void scan_run(const MapReader<T, 1>& maps, Peak& best) {
-  constexpr int kBatch = 4;
-  const int size = maps.w * maps.h, step = kDecodeThreads * kWidth;
-  for (int begin = threadIdx.x * kWidth; begin < size; begin += kBatch * step) {
-    float v[kBatch][kWidth];
+// read(i, v) for the kValues values at every kStride-th place i below `size`, kBatch reads in flight in each thread;
+// then offer(i, j, v[j]) for each of them.
+template <int kValues, int kStride, class Read, class Offer>
+HG_DEV void scan(int size, const Read& read, const Offer& offer) {
+  constexpr int kBatch = 4, kStep = kDecodeThreads * kStride;
+  for (int begin = threadIdx.x * kStride; begin < size; begin += kBatch * kStep) {
+    float v[kBatch][kValues];
 #pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      const int i = begin + b * step;
-      if (i < size) maps.template read_run<kWidth>(i % maps.w, i / maps.w, v[b]);
-    }
+    for (int b = 0; b < kBatch; ++b)
+      if (begin + b * kStep < size) read(begin + b * kStep, v[b]);
 #pragma unroll
     for (int b = 0; b < kBatch; ++b)
 #pragma unroll
-      for (int j = 0; j < kWidth; ++j)
-        if (begin + b * step < size) best.offer(v[b][j], begin + b * step + j);
+      for (int j = 0; j < kValues; ++j)
+        if (begin + b * kStep < size) offer(begin + b * kStep, j, v[b][j]);
   }
 }
 
-// NHWC, kChannels maps.
+// NCHW, one map, kWidth values at a time.
+template <class T, int kWidth>
+HG_DEV void scan_run(const MapReader<T, 1>& maps, Peak& best) {
+  scan<kWidth, kWidth>(
+      maps.w * maps.h, [&](int i, float (&v)[kWidth]) { maps.template read_run<kWidth>(i % maps.w, i / maps.w, v); },
+      [&](int i, int j, float v) { best.offer(v, i + j); });
+}
+
+// NHWC, kChannels maps, one pixel at a time.
 template <class T, int kChannels, bool kPacked>
 HG_DEV void scan_pixels(const MapReader<T, kChannels>& maps, Peak (&best)[kChannels]) {
-  constexpr int kBatch = 4;
-  const int size = maps.w * maps.h;
-  for (int begin = threadIdx.x; begin < size; begin += kBatch * kDecodeThreads) {
-    float v[kBatch][kChannels];
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b) {
-      const int i = begin + b * kDecodeThreads;
-      if (i < size) maps.template read_pixel<kPacked>(i % maps.w, i / maps.w, v[b]);
-    }
-#pragma unroll
-    for (int b = 0; b < kBatch; ++b)
-#pragma unroll
-      for (int c = 0; c < kChannels; ++c)
-        if (begin + b * kDecodeThreads < size) best[c].offer(v[b][c], begin + b * kDecodeThreads);
-  }
+  scan<kChannels, 1>(
+      maps.w * maps.h,
+      [&](int i, float (&v)[kChannels]) { maps.template read_pixel<kPacked>(i % maps.w, i / maps.w, v); },
+      [&](int i, int channel, float v) { best[channel].offer(v, i); });
 }
 
 }  // namespace hgfast::cuda

@@ -89,22 +89,17 @@ T reduce(uint32_t mask, T value, Site site) {
 
 using HgSite = hgfast::emu::Site;
 
-template <class T>
-T __shfl_sync(unsigned mask, T value, int lane, int width = 32, HgSite site = HgSite::here()) {
-  return hgfast::emu::shuffle<hgfast::emu::Shuffle::kIndex>(mask, value, lane, width, site);
-}
-template <class T>
-T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, HgSite site = HgSite::here()) {
-  return hgfast::emu::shuffle<hgfast::emu::Shuffle::kXor>(mask, value, bits, width, site);
-}
-template <class T>
-T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, HgSite site = HgSite::here()) {
-  return hgfast::emu::shuffle<hgfast::emu::Shuffle::kDown>(mask, value, static_cast<int>(delta), width, site);
-}
-template <class T>
-T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, HgSite site = HgSite::here()) {
-  return hgfast::emu::shuffle<hgfast::emu::Shuffle::kUp>(mask, value, static_cast<int>(delta), width, site);
-}
+#define HG_EMULATED_SHUFFLE(name, kKind)                                                          \
+  template <class T>                                                                              \
+  T name(unsigned mask, T value, int argument, int width = 32, HgSite site = HgSite::here()) {    \
+    return hgfast::emu::shuffle<hgfast::emu::Shuffle::kKind>(mask, value, argument, width, site); \
+  }
+HG_EMULATED_SHUFFLE(__shfl_sync, kIndex)
+HG_EMULATED_SHUFFLE(__shfl_xor_sync, kXor)
+HG_EMULATED_SHUFFLE(__shfl_down_sync, kDown)
+HG_EMULATED_SHUFFLE(__shfl_up_sync, kUp)
+#undef HG_EMULATED_SHUFFLE
+
 inline unsigned __ballot_sync(unsigned mask, int predicate, HgSite site = HgSite::here()) {
   return hgfast::emu::ballot(mask, predicate != 0, site);
 }
@@ -120,27 +115,16 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, HgSite site = HgSite::here()
 inline void __syncthreads(HgSite site = HgSite::here()) {
   hgfast::emu::block_barrier(0, 0, hgfast::emu::BarrierMode::kSync, "__syncthreads", site);
 }
-template <class T>
-T __reduce_add_sync(unsigned mask, T value, HgSite site = HgSite::here()) {
-  return hgfast::emu::reduce<hgfast::emu::Reduce::kAdd>(mask, value, site);
-}
-template <class T>
-T __reduce_min_sync(unsigned mask, T value, HgSite site = HgSite::here()) {
-  return hgfast::emu::reduce<hgfast::emu::Reduce::kMin>(mask, value, site);
-}
-template <class T>
-T __reduce_max_sync(unsigned mask, T value, HgSite site = HgSite::here()) {
-  return hgfast::emu::reduce<hgfast::emu::Reduce::kMax>(mask, value, site);
-}
-template <class T>
-T __reduce_and_sync(unsigned mask, T value, HgSite site = HgSite::here()) {
-  return hgfast::emu::reduce<hgfast::emu::Reduce::kAnd>(mask, value, site);
-}
-template <class T>
-T __reduce_or_sync(unsigned mask, T value, HgSite site = HgSite::here()) {
-  return hgfast::emu::reduce<hgfast::emu::Reduce::kOr>(mask, value, site);
-}
-template <class T>
-T __reduce_xor_sync(unsigned mask, T value, HgSite site = HgSite::here()) {
-  return hgfast::emu::reduce<hgfast::emu::Reduce::kXor>(mask, value, site);
-}
+
+#define HG_EMULATED_REDUCE(name, kKind)                                        \
+  template <class T>                                                           \
+  T name(unsigned mask, T value, HgSite site = HgSite::here()) {               \
+    return hgfast::emu::reduce<hgfast::emu::Reduce::kKind>(mask, value, site); \
+  }
+HG_EMULATED_REDUCE(__reduce_add_sync, kAdd)
+HG_EMULATED_REDUCE(__reduce_min_sync, kMin)
+HG_EMULATED_REDUCE(__reduce_max_sync, kMax)
+HG_EMULATED_REDUCE(__reduce_and_sync, kAnd)
+HG_EMULATED_REDUCE(__reduce_or_sync, kOr)
+HG_EMULATED_REDUCE(__reduce_xor_sync, kXor)
+#undef HG_EMULATED_REDUCE

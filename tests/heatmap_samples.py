@@ -1,10 +1,11 @@
-"""Heatmaps to test decoding with."""
+"""Heatmaps to test decoding with, and hypothesis' strategy for any."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+from hypothesis import strategies as st
 
 
 def figure_maps(shape: tuple[int, int, int, int], seed: int = 0, noise: float = 0.02) -> torch.Tensor:
@@ -48,3 +49,17 @@ def awkward_maps(h: int = 12, w: int = 14) -> dict[str, torch.Tensor]:
     maps["huge"] = base * 2e38
     maps["over the clip range"] = base * 1e4
     return maps
+
+
+ANY_VALUE = st.one_of(
+    st.floats(-1, 1, width=32),
+    st.sampled_from([0.0, 0.5, 1.0, 1e-40, 3e38, -3e38, math.inf, -math.inf, math.nan, 1e-10]),
+)
+
+
+@st.composite
+def any_maps(draw: st.DrawFn) -> torch.Tensor:
+    """Small maps of anything at all: ties, denormals, huge values, infinities, NaN."""
+    n, k, h, w = (draw(st.integers(1, top)) for top in (2, 3, 9, 19))
+    flat = draw(st.lists(ANY_VALUE, min_size=n * k * h * w, max_size=n * k * h * w))
+    return torch.tensor(flat, dtype=torch.float32).reshape(n, k, h, w)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hgfast.codecs import affine, affine_torch
+from hgfast.data.keypoints import MPII
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,19 @@ def test_compose_flip_and_inverse():
     np.testing.assert_allclose(
         affine.apply_affine(affine.invert(both), affine.apply_affine(both, points)), points, atol=1e-9
     )
+
+
+def test_mirrored_picture(golden):
+    """MMPose's flip_keypoints and flip_bbox in a picture 640 pixels wide."""
+    flip = affine.flip_matrix(640)
+    pairs = list(MPII.flip_indices)
+    points = affine.apply_affine(flip, golden["flip_kpt"])[pairs]
+    np.testing.assert_allclose(points, golden["flip_kpt_out"], rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(golden["flip_vis"][pairs], golden["flip_vis_out"])
+    left, right = affine.apply_affine(flip, golden["flip_box"].reshape(2, 2))[::-1]
+    np.testing.assert_array_equal([left[0], right[1], right[0], left[1]], golden["flip_box_out"])
+    center = affine.apply_affine(flip, golden["flip_box"][None, :2])[0]
+    np.testing.assert_array_equal(center, golden["flip_center_out"])
 
 
 @pytest.mark.parametrize("row", range(24))

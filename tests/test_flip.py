@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hgfast import reference
 from hgfast.codecs import affine as affine_maps
 from hgfast.ops import decode_flip, decode_heatmaps, flip_merge
-from tests.heatmap_samples import figure_maps
+from tests.heatmap_samples import any_maps, figure_maps
 
 DATA = Path(__file__).parent / "data"
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
@@ -25,12 +27,12 @@ SHAPES = [(2, 4, 8, 64), (2, 8, 6, 40), (1, 5, 7, 19), (3, 2, 4, 2), (1, 3, 3, 1
 @pytest.mark.parametrize("case", [0, 1])
 def test_mmpose_vectors(case, shift, device) -> None:
     with np.load(DATA / "mmpose_flip.npz") as data:
-        maps, flipped, expected = (
-            data[name] for name in (f"hm{case}", f"hmflip{case}", f"avg{case}_shift{int(shift)}")
-        )
+        maps, flipped = (torch.from_numpy(data[f"{name}{case}"]).to(device) for name in ("hm", "hmflip"))
+        mirrored, average = (data[f"{name}{case}_shift{int(shift)}"] for name in ("flipped", "avg"))
         indices = data["flip_indices"]
-    merged = flip_merge(torch.from_numpy(maps).to(device), torch.from_numpy(flipped).to(device), indices, shift)
-    np.testing.assert_array_equal(merged.cpu(), expected)
+    np.testing.assert_array_equal(flip_merge(maps, flipped, indices, shift).cpu(), average)
+    alone = flip_merge(torch.zeros_like(maps), flipped, indices, shift)
+    np.testing.assert_array_equal(2 * alone.cpu(), mirrored)
 
 
 def test_princeton_inference(device) -> None:
@@ -86,6 +88,24 @@ def test_fused_equals_its_parts(method, shape, shift, dtype, memory_format, devi
     keypoints, scores = decode_flip(maps, flipped, pairs, method, shift)
     assert torch.equal(scores, expected_scores)
     torch.testing.assert_close(keypoints, expected, rtol=0, atol=1e-3 if "dark" in method else 0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(maps=any_maps(), shift=st.booleans(), method=st.sampled_from(METHODS), data=st.data())
+def test_anything_at_all(maps, shift, method, data) -> None:
+    """Averages of ties, denormals, huge values, infinities and NaN decode as the averaged map does."""
+    pairs = data.draw(st.permutations(range(maps.shape[1])))
+    flipped = maps.flip(0).roll(1, -1)
+    merged = flip_merge(maps, flipped, pairs, shift)
+    torch.testing.assert_close(
+        merged, reference.flip_merge(maps, flipped, pairs, shift), rtol=0, atol=0, equal_nan=True
+    )
+    expected, expected_scores = decode_heatmaps(merged.clamp(max=1) if method == "newell" else merged, method)
+    keypoints, scores = decode_flip(maps, flipped, pairs, method, shift)
+    torch.testing.assert_close(scores, expected_scores, rtol=0, atol=0, equal_nan=True)
+    assert keypoints.isfinite().all()
+    if "dark" not in method:
+        assert torch.equal(keypoints, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hgfast import reference
 from hgfast.ops import gaussian_heatmaps
@@ -63,6 +65,32 @@ def test_against_reference(kind: str, sigma: float, dtype: torch.dtype, device: 
         expected, expected_weights = reference.gaussian_heatmaps(keypoints, visible, (w, h), sigma, kind, torch.float64)
         assert heatmaps.dtype == dtype and torch.equal(weights.cpu(), expected_weights)
         assert_close("gaussian_heatmaps", heatmaps, expected, expected.to(dtype))
+
+
+COORDINATE = st.one_of(
+    st.floats(-60, 100, width=32),
+    st.integers(-80, 120).map(lambda halves: halves / 2),
+    st.sampled_from([float("inf"), float("-inf"), float("nan"), 1e30, -1e30, 1e-40, -0.0, 2.0**31]),
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    points=st.lists(
+        st.tuples(COORDINATE, COORDINATE, st.sampled_from([0.0, 0.49, 0.5, 1.0, 2.0])), min_size=1, max_size=6
+    ),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    sigma=st.sampled_from([0.3, 1.0, 2.0, 2.5, 7.0]),
+    kind=st.sampled_from(list(GAUSSIAN_KINDS)),
+)
+def test_anything_at_all(points, size, sigma, kind) -> None:
+    """Positions on, between, around and far from the pixels of maps from 1x1 up, and such as are none."""
+    numbers = torch.tensor(points)
+    keypoints, visible = numbers[None, :, :2], numbers[None, :, 2]
+    heatmaps, weights = gaussian_heatmaps(keypoints, visible, size, sigma, kind)
+    expected, expected_weights = reference.gaussian_heatmaps(keypoints, visible, size, sigma, kind, torch.float64)
+    assert torch.equal(weights, expected_weights)
+    torch.testing.assert_close(heatmaps.double(), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", GAUSSIAN_KINDS)

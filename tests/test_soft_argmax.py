@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hgfast import reference
 from hgfast.ops import decode_heatmaps
-from tests.heatmap_samples import awkward_maps, figure_maps
+from tests.heatmap_samples import any_maps, awkward_maps, figure_maps
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -96,6 +96,21 @@ def test_random_sizes(seed, size, scale, window) -> None:
     expected, _, _ = reference.soft_argmax(maps.double(), 1.0, -1 if window is None else window)
     # a value's rounding moves its weight's logarithm by as much as the values are large
     torch.testing.assert_close(keypoints.double(), expected, rtol=0, atol=1e-5 * max(size) * max(1.0, min(scale, 30.0)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(maps=any_maps(), temperature=st.sampled_from([1e-3, 0.05, 1.0, 100.0]), window=st.sampled_from([None, 0, 2]))
+def test_anything_at_all(maps, temperature, window) -> None:
+    """Finite, and the reference's but for a value's rounding, which is a share of the weights' exponents."""
+    keypoints, scores = decode_heatmaps(maps.requires_grad_(), "soft", temperature=temperature, window=window)
+    expected, same, _ = reference.soft_argmax(maps.detach().double(), temperature, -1 if window is None else window)
+    torch.testing.assert_close(scores.double(), same, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(
+        keypoints.double(), expected, rtol=0, atol=2e-5 * max(maps.shape) * max(1, 0.1 / temperature)
+    )
+    assert keypoints.isfinite().all()
+    keypoints.sum().backward()
+    assert maps.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(("n", "k"), [(0, 3), (2, 0)])

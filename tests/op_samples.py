@@ -183,6 +183,27 @@ def _conv_bias_act(device: str) -> list[tuple[Any, ...]]:
     ]
 
 
+@samples("bottleneck")
+def _bottleneck(device: str) -> list[tuple[Any, ...]]:
+    """float32 on the CPU and torch's operators; the kernel's tiles in half types: 8x16 and 8x8 pixels, 64 wide."""
+    found = []
+    for n, c, h, w, m, dtype, merged in (
+        (1, 16, 5, 7, 8, torch.float32, True),
+        (2, 256, 8, 16, 128, torch.bfloat16, False),
+        (1, 144, 9, 5, 72, torch.float16, True),
+        (2, 32, 7, 19, 16, torch.float16, False),
+        (1, 128, 8, 16, 64, torch.bfloat16, True),
+    ):
+        vectors = [torch.randn(width, device=device) for width in (c, c, m, m, c)]
+        shapes = (m, c, 1, 1), (m, m, 3, 3), (c, m, 1, 1)
+        first, second, third = ((torch.randn(s) / (s[1] * s[2] * s[3]) ** 0.5).to(device, dtype) for s in shapes)
+        x = _nhwc(n, c, h, w, device=device).to(dtype)
+        upsample_to = _nhwc(n, c, 2 * h - 1, 2 * w, device=device).to(dtype) if merged else None
+        scale, shift, bias1, bias2, bias3 = vectors
+        found.append((x, scale, shift, first, bias1, second, bias2, third, bias3, upsample_to))
+    return found
+
+
 @samples("flip_merge", cast=(0, 1))
 def _flip_merge(device: str) -> list[tuple[Any, ...]]:
     maps, flipped = torch.rand(2, 3, 9, 7, device=device), _nhwc(2, 3, 9, 7, device=device)

@@ -44,11 +44,12 @@ struct Bottleneck {
   int64_t workspace_bytes = 0;
 };
 
-// Whether the backend has a kernel for a whole block that is faster than its three convolutions.
+// Whether the backend has a kernel for a whole block, and whether it is faster than three convolutions.
 struct BottleneckQuery {
   BottleneckShape shape;
   struct Answer {
-    int64_t algorithm = 0;  // the one chosen, or shape.algorithm; 0: run three convolutions
+    int64_t algorithm = 0;  // the one chosen, or shape.algorithm; 0: there is no kernel
+    int64_t pays = 0;       // 1: it is expected to be faster
     int64_t conv_algorithms[3] = {0, 0, 0};
     int64_t workspace_bytes = 0;
     const char* kernel = "";  // its name, for people

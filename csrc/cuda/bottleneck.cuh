@@ -29,7 +29,7 @@ inline void check_bottleneck(const Bottleneck& a) {
 }
 
 inline void launch_bottleneck(const Bottleneck& a, Exec stream) {
-  with_checked_tile(a.shape, choose_bottleneck(a.shape, current_device()), [&](auto tile) {
+  with_checked_tile(a.shape, choose_bottleneck(a.shape, current_device()).kernel, [&](auto tile) {
     using Tile = decltype(tile);
     check_bottleneck(a);
     if (a.shape.dtype == DType::kFloat16)
@@ -40,13 +40,15 @@ inline void launch_bottleneck(const Bottleneck& a, Exec stream) {
 }
 
 inline void answer_bottleneck_query(const BottleneckQuery& query) {
-  const BottleneckKernel kernel = choose_bottleneck(query.shape, current_device());
-  if (kernel == BottleneckKernel::kNone) return;
-  with_checked_tile(query.shape, kernel, [&](auto) {});
-  query.answer->algorithm = static_cast<int>(kernel);
+  const Device device = current_device();
+  const BottleneckChoice choice = choose_bottleneck(query.shape, device);
+  if (choice.kernel == BottleneckKernel::kNone) return;
+  with_checked_tile(query.shape, choice.kernel, [&](auto) {});
+  query.answer->algorithm = static_cast<int>(choice.kernel);
+  query.answer->pays = choice.cycles < BottleneckCost(query.shape, device).three_convolutions();
   for (int64_t& conv : query.answer->conv_algorithms) conv = ConvChoice{ConvKernel::kMma128x64, 1}.algorithm();
   for (const BottleneckRate& rate : kBottleneckRates)
-    if (rate.kernel == kernel) query.answer->kernel = rate.name;
+    if (rate.kernel == choice.kernel) query.answer->kernel = rate.name;
 }
 
 }  // namespace hgfast::cuda

@@ -9,7 +9,8 @@ void bind_bottleneck(py::module_& m) {
     BottleneckQuery::Answer answer;
     bottleneck_query({{n, h, w, c, mid, out_h, out_w, DType(dtype), algorithm}, &answer}, exec);
     const int64_t (&convs)[3] = answer.conv_algorithms;
-    return py::make_tuple(answer.algorithm, convs[0], convs[1], convs[2], answer.workspace_bytes, answer.kernel);
+    return py::make_tuple(answer.algorithm, answer.pays, convs[0], convs[1], convs[2], answer.workspace_bytes,
+                          answer.kernel);
   });
   m.def("bottleneck",
         [](int64_t n, int64_t h, int64_t w, int64_t c, int64_t mid, int64_t out_h, int64_t out_w, int dtype,

@@ -119,18 +119,20 @@ class BottleneckCost {
   Device device_;
 };
 
-inline BottleneckKernel choose_bottleneck(const BottleneckShape& s, const Device& device) {
-  if (s.algorithm != 0) return static_cast<BottleneckKernel>(s.algorithm);
-  BottleneckKernel best = BottleneckKernel::kNone;
-  double best_cycles = 0;
+struct BottleneckChoice {
+  BottleneckKernel kernel = BottleneckKernel::kNone;
+  double cycles = 0;  // 0 for the one that shape.algorithm asks for
+};
+
+inline BottleneckChoice choose_bottleneck(const BottleneckShape& s, const Device& device) {
+  if (s.algorithm != 0) return {static_cast<BottleneckKernel>(s.algorithm), 0};
+  BottleneckChoice best;
   for (const BottleneckRate& rate : kBottleneckRates)
     with_bottleneck_tile(rate.kernel, [&](auto tile) {
       using Tile = decltype(tile);
       if (!takes_bottleneck<Tile>(s, device)) return;
-      const BottleneckCost cost(s, device);
-      if (best == BottleneckKernel::kNone) best_cycles = cost.three_convolutions();
-      const double cycles = cost.template cycles<Tile>(rate.fma_per_cycle);
-      if (cycles < best_cycles) best = rate.kernel, best_cycles = cycles;
+      const double cycles = BottleneckCost(s, device).template cycles<Tile>(rate.fma_per_cycle);
+      if (best.kernel == BottleneckKernel::kNone || cycles < best.cycles) best = {rate.kernel, cycles};
     });
   return best;
 }

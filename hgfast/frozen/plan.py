@@ -118,9 +118,10 @@ class Plan:
     def _takes(self, call: BottleneckCall) -> bool:
         """Whether the library has a kernel for the whole block that is worth it; what it needs is noted."""
         needs = _bottleneck_native.query(self.lib, self._block_sizes(call), self.threads)
-        if needs is not None:
-            self.needs[call.output] = needs
-        return needs is not None
+        if needs is None or not needs.pays:
+            return False
+        self.needs[call.output] = needs
+        return True
 
     def _address(self, step: Step, value: Value | None, access: str) -> int:
         """Of a value; for an external one 0, and a note in the step that its place is the next argument."""

@@ -3,6 +3,7 @@
 from hgfast.ops._conv_choice import set_winograd, winograd_enabled
 from hgfast.ops._registry import explain
 from hgfast.ops.batch_norm_act import batch_norm_act
+from hgfast.ops.bottleneck import bottleneck
 from hgfast.ops.conv2d import conv2d
 from hgfast.ops.conv_bias_act import conv_bias_act
 from hgfast.ops.decode_flip import decode_flip
@@ -16,6 +17,7 @@ from hgfast.ops.upsample_add import upsample_add
 
 __all__ = [
     "batch_norm_act",
+    "bottleneck",
     "conv2d",
     "conv_bias_act",
     "decode_flip",

@@ -47,21 +47,23 @@ class BottleneckSizes:
 
 @dataclass(frozen=True)
 class BottleneckNeeds:
-    """What the library answers: its algorithm, those for which the convolutions are packed, workspace, a name."""
+    """What the library answers: its algorithm, whether it is expected to be faster than three convolutions, the
+    algorithms for which those are packed, workspace, a name."""
 
     algorithm: int
+    pays: bool
     conv_algorithms: tuple[int, int, int]
     workspace_bytes: int
     kernel: str
 
 
 def query(lib: Any, sizes: BottleneckSizes, threads: int, algorithm: int = 0) -> BottleneckNeeds | None:
-    """Ask the library; None if three convolutions serve these sizes as well, or it has no kernel of a whole block.
+    """Ask the library; None if it has no kernel of a whole block that takes these sizes.
 
     Raises:
         ValueError: the library does not take the algorithm that was asked for.
     """
     if not hasattr(lib, "bottleneck_query"):
         return None
-    found, *convs, workspace_bytes, kernel = lib.bottleneck_query(*sizes.native(algorithm), threads)
-    return BottleneckNeeds(found, tuple(convs), workspace_bytes, kernel) if found else None
+    found, pays, *convs, workspace_bytes, kernel = lib.bottleneck_query(*sizes.native(algorithm), threads)
+    return BottleneckNeeds(found, bool(pays), tuple(convs), workspace_bytes, kernel) if found else None

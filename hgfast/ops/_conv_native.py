@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils.weak import WeakIdKeyDictionary
 
 from hgfast import _native
 
@@ -81,3 +82,17 @@ def pack(
     shape = sizes.native(lib, needs.algorithm)
     lib.conv_pack(shape, _native.ptr(weight), _native.ptr(extra), _native.out(packed), exec_handle)
     return packed
+
+
+_packed: WeakIdKeyDictionary = WeakIdKeyDictionary()  # weight -> {(library, sizes that count): (version, packed)}
+
+
+def packed_weight(lib: Any, weight: torch.Tensor, sizes: ConvSizes, needs: ConvNeeds, exec_handle: int) -> torch.Tensor:
+    """The weight packed, kept as long as it lives and made again when it has changed (or under inference_mode)."""
+    if weight.is_inference():
+        return pack(lib, sizes, needs, weight, None, exec_handle)
+    entries = _packed.setdefault(weight, {})
+    key, version = (lib, sizes.dtype, sizes.exact, needs.algorithm), (weight._version, weight.data_ptr())
+    if key not in entries or entries[key][0] != version:
+        entries[key] = version, pack(lib, sizes, needs, weight.detach(), None, exec_handle)
+    return entries[key][1]

@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from hgfast import _native, reference
 from hgfast.ops import _checks
 from hgfast.ops._conv_checks import check as check_convolution
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes, pack, query
+from hgfast.ops._conv_native import ConvSizes, packed_weight, query
 from hgfast.ops._registry import define
 
 
@@ -95,19 +94,6 @@ def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *rest
     return None
 
 
-_packed: WeakIdKeyDictionary = WeakIdKeyDictionary()  # weight -> {(library, sizes that count): (version, packed)}
-
-
-def _packed_weight(lib: ModuleType, weight: Tensor, sizes: ConvSizes, needs: ConvNeeds, exec_handle: int) -> Tensor:
-    if weight.is_inference():
-        return pack(lib, sizes, needs, weight, None, exec_handle)
-    entries = _packed.setdefault(weight, {})
-    key, version = (lib, sizes.dtype, sizes.exact, needs.algorithm), (weight._version, weight.data_ptr())
-    if key not in entries or entries[key][0] != version:
-        entries[key] = version, pack(lib, sizes, needs, weight.detach(), None, exec_handle)
-    return entries[key][1]
-
-
 def _kernel(
     lib: ModuleType,
     x: Tensor,
@@ -120,7 +106,7 @@ def _kernel(
 ) -> Tensor:
     sizes, exec_handle = _sizes(x, weight, stride, upsample_to), _native.exec_handle(x)
     needs = query(lib, sizes, exec_handle)
-    packed = _packed_weight(lib, weight, sizes, needs, exec_handle)
+    packed = packed_weight(lib, weight, sizes, needs, exec_handle)
     x = x.contiguous(memory_format=torch.channels_last)
     residual, upsample_to = _nhwc(residual), _nhwc(upsample_to)
     bias = None if bias is None else bias.float().contiguous()

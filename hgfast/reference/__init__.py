@@ -17,6 +17,7 @@ from hgfast.reference.blocks import (
     MaxPool,
     UpsampleAdd,
 )
+from hgfast.reference.bottleneck import bottleneck
 from hgfast.reference.conv2d import conv2d, conv2d_input_grad, conv2d_weight_grad
 from hgfast.reference.conv_bias_act import conv_bias_act
 from hgfast.reference.decode_heatmaps import decode_heatmaps
@@ -45,6 +46,7 @@ __all__ = [
     "batch_norm_backward_apply",
     "batch_norm_backward_reduce",
     "batch_norm_stats",
+    "bottleneck",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",

@@ -31,11 +31,11 @@ SOURCES = {
     "decode_heatmaps.cu": Source(
         "tests/test_decode_heatmaps.py", ("wide_load",), ("decode_blur.cuh", "decode_peak.cuh", "heatmap_reader.cuh")
     ),
-    "bottleneck.cu": Source("tests/test_bottleneck.py -k refused|choice", (), ("bottleneck_choice.cuh",)),
+    "bottleneck.cu": Source("tests/test_bottleneck_cuda.py -k refused|choice", (), ("bottleneck_choice.cuh",)),
     "bottleneck_mma.cu": Source(
-        "tests/test_bottleneck.py", ("mma", "wide"), ("bottleneck_args.cuh", "bottleneck_kernel.cuh")
+        "tests/test_bottleneck_cuda.py", ("mma", "wide"), ("bottleneck_args.cuh", "bottleneck_kernel.cuh")
     ),
-    "bottleneck_wgmma.cu": Source("tests/test_bottleneck.py -k wgmma", ("wgmma_registers",)),
+    "bottleneck_wgmma.cu": Source("tests/test_bottleneck_cuda.py -k wgmma", ("wgmma_registers",)),
     "conv.cu": Source(f"{CONV} -k refused|unaligned", (), ("conv_choice.cuh", "conv_pack.cuh", "device.cuh")),
     "conv_small.cu": Source(f"{CONV} -k few_channels", ("mma", "wide_store")),
     "conv_mma.cu": Source(

@@ -1,0 +1,165 @@
+"""bottleneck: a whole pre-activation residual block of an inference network in one kernel."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from hgfast import _native, reference
+from hgfast.ops import _bottleneck_native, _checks
+from hgfast.ops._bottleneck_native import BottleneckSizes
+from hgfast.ops._conv_native import packed_weight
+from hgfast.ops._conv_native import query as conv_query
+from hgfast.ops._registry import define
+
+OP = "bottleneck"
+
+
+def bottleneck(
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    weight3: Tensor,
+    bias3: Tensor,
+    upsample_to: Tensor | None = None,
+) -> Tensor:
+    """``x + conv3(relu(conv2(relu(conv1(relu(scale * x + shift))))))`` with BatchNorm folded into weights and biases.
+
+    The block of Newell's hourglass in inference; 3x3 padding is of the activation, as in the network. The CUDA kernel
+    reads x once and writes the result once. It takes float16 and bfloat16, C and M multiples of 8, M up to 128; the
+    rest, and the CPU, take torch's own operators.
+
+    Args:
+        x: (N, C, H, W); channels_last is the fast layout.
+        scale, shift: (C,), of the BatchNorm that opens the block; float32 or x's dtype, like the biases.
+        weight1, weight2, weight3: (M, C, 1, 1), (M, M, 3, 3) and (C, M, 1, 1). Packed at the first call, and again when
+            they have changed.
+        bias1, bias2, bias3: (M,), (M,) and (C,).
+        upsample_to: (N, C, H', W') with H = ceil(H' / 2) and W = ceil(W' / 2): the result is brought to this size
+            (nearest neighbour) and added to it, as in :func:`hgfast.ops.upsample_add`; or None.
+
+    Returns:
+        (N, C, H, W), or (N, C, H', W'), in channels_last; no gradient.
+
+    Raises:
+        TypeError: an argument is no floating-point tensor, or dtypes differ.
+        ValueError: ranks, sizes or devices do not fit, or a gradient is asked for.
+    """
+    weights, vectors = (weight1, weight2, weight3), (scale, shift, bias1, bias2, bias3)
+    _check(x, weights, vectors, upsample_to)
+    return _bottleneck(x, scale, shift, weight1, bias1, weight2, bias2, weight3, bias3, upsample_to)
+
+
+def _check(x: Tensor, weights: tuple[Tensor, ...], vectors: tuple[Tensor, ...], upsample_to: Tensor | None) -> None:
+    _checks.tensor(OP, "x", x, ndim=4)
+    for i, weight in enumerate(weights, 1):
+        _checks.tensor(OP, f"weight{i}", weight, ndim=4)
+    c, m = x.shape[1], weights[0].shape[0]
+    shapes = ((m, c, 1, 1), (m, m, 3, 3), (c, m, 1, 1))
+    for i, (weight, expected) in enumerate(zip(weights, shapes, strict=True), 1):
+        _checks.same_kind(OP, ("x", x), (f"weight{i}", weight))
+        _checks.shape(OP, f"weight{i}", weight, expected, "C of x, M of weight1")
+    names = ("scale", "shift", "bias1", "bias2", "bias3")
+    for name, vector, width in zip(names, vectors, (c, c, m, m, c), strict=True):
+        _checks.tensor(OP, name, vector, ndim=1, dtypes=(torch.float32, x.dtype))
+        _checks.shape(OP, name, vector, (width,), "C of x, M of weight1")
+        if vector.device != x.device:
+            raise ValueError(f"{OP}: {name} must be on x's device {x.device}, got {vector.device}")
+    if upsample_to is not None:
+        _checks.tensor(OP, "upsample_to", upsample_to, ndim=4)
+        _checks.same_kind(OP, ("x", x), ("upsample_to", upsample_to))
+        if upsample_to.shape[:2] != x.shape[:2]:
+            raise ValueError(
+                f"{OP}: upsample_to must start with N, C = {tuple(x.shape[:2])}, got shape {tuple(upsample_to.shape)}"
+            )
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights, *vectors, upsample_to)):
+        raise ValueError(f"{OP}: has no gradient; use hgfast.nn.Bottleneck to train, or torch.no_grad()")
+
+
+def _sizes(x: Tensor, weight1: Tensor, upsample_to: Tensor | None) -> BottleneckSizes:
+    (n, c, h, w), m = x.shape, weight1.shape[0]
+    out_h, out_w = (0, 0) if upsample_to is None else upsample_to.shape[2:]
+    return BottleneckSizes(n, h, w, c, m, out_h, out_w, dtype=x.dtype)
+
+
+def _supports(x: Tensor, scale: Tensor, shift: Tensor, weight1: Tensor, *rest: Tensor | None) -> str | None:
+    upsample_to = rest[-1]
+    sizes = _sizes(x, weight1, upsample_to)
+    if 0 in (*x.shape, sizes.m):
+        return "empty"
+    if upsample_to is not None and (sizes.h, sizes.w) != tuple(-(-size // 2) for size in upsample_to.shape[2:]):
+        return f"x of size {(sizes.h, sizes.w)} is not half of upsample_to's {tuple(upsample_to.shape[2:])}, rounded up"
+    if _bottleneck_native.query(_native.library(x.device.type), sizes, 1) is None:
+        return "there is no kernel of the whole block for this device, dtype or these channels"
+    return None
+
+
+def _aligned(tensor: Tensor | None) -> Tensor | None:
+    """Dense in channels_last, from a multiple of 16 bytes."""
+    if tensor is None:
+        return None
+    tensor = tensor.contiguous(memory_format=torch.channels_last if tensor.dim() == 4 else torch.contiguous_format)
+    return tensor.clone() if tensor.data_ptr() % 16 else tensor
+
+
+def _kernel(
+    lib: ModuleType,
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    weight3: Tensor,
+    bias3: Tensor,
+    upsample_to: Tensor | None,
+) -> Tensor:
+    sizes, handle = _sizes(x, weight1, upsample_to), _native.exec_handle(x)
+    needs = _bottleneck_native.query(lib, sizes, handle)
+    assert needs is not None
+    x, upsample_to = _aligned(x), _aligned(upsample_to)  # type: ignore[assignment]
+    scale, shift, *biases = (_aligned(v.float()) for v in (scale, shift, bias1, bias2, bias3))  # type: ignore[assignment]
+    convolutions = []
+    parts = zip((weight1, weight2, weight3), biases, sizes.convs, needs.conv_algorithms, strict=True)
+    for weight, bias, conv, algorithm in parts:
+        packed = packed_weight(lib, weight, conv, conv_query(lib, conv, handle, algorithm), handle)
+        convolutions += [packed, bias]
+    y = _empty(x, sizes)
+    make = torch.zeros if _native.on_cuda(x) else torch.empty  # csrc/common/conv.h: workspace
+    workspace = make(needs.workspace_bytes, dtype=torch.uint8, device=x.device)
+    lib.bottleneck(
+        *sizes.native(needs.algorithm),
+        *(_native.ptr(t) for t in (x, scale, shift, *convolutions, upsample_to)),
+        *(_native.out(y), 0, 0, 0, _native.inout(workspace), needs.workspace_bytes, handle),
+    )
+    return y
+
+
+def _empty(x: Tensor, sizes: BottleneckSizes) -> Tensor:
+    shape = (sizes.n, sizes.c, *sizes.output)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+def _reference(x: Tensor, *rest: Tensor) -> Tensor:
+    return reference.bottleneck(x, *rest).contiguous(memory_format=torch.channels_last)
+
+
+def _fake(x: Tensor, scale: Tensor, shift: Tensor, weight1: Tensor, *rest: Tensor | None) -> Tensor:
+    return _empty(x, _sizes(x, weight1, rest[-1]))
+
+
+_bottleneck = define(
+    "bottleneck(Tensor x, Tensor scale, Tensor shift, Tensor weight1, Tensor bias1, Tensor weight2, Tensor bias2, "
+    "Tensor weight3, Tensor bias3, Tensor? upsample_to) -> Tensor",
+    kernel=_kernel,
+    reference=_reference,
+    fake=_fake,
+    supports=_supports,
+)

@@ -218,7 +218,7 @@ def test_running_statistics(golden: Golden, implementation: str, device: str) ->
     assert set(stored) == {name for name in state if name.endswith(("running_mean", "running_var"))}
     for name, expected in stored.items():
         error, floor = ((x - exact_state[name]).abs().max() for x in (state[name], expected))
-        allowed = 2 * floor + 1e-5 * exact_state[name].abs().max()
+        allowed = 10 * floor + 1e-5 * exact_state[name].abs().max()
         assert error <= allowed, f"{name}: error {error:.3g}, the peer's {floor:.3g}"
     ran = {name.rpartition(".")[0] for name, p in step.model.named_parameters() if p.grad is not None}
     for name, value in state.items():

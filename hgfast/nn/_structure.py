@@ -45,3 +45,14 @@ def conv_and_norm(module: nn.Module) -> tuple[Any, Any] | None:
 def parameters_of(*convs: Any) -> list[Tensor | None]:
     """Weight and bias of each convolution in turn."""
     return [parameter for conv in convs for parameter in (conv.weight, conv.bias)]
+
+
+def refuse_synchronised(block: nn.Module) -> None:
+    """Raise if the plain modules of a block cannot stand for it.
+
+    Raises:
+        RuntimeError: a BatchNorm synchronises its statistics, which only the fused operation makes it do.
+    """
+    if any(getattr(module, "synchronised", False) for module in block.modules()):
+        kind = type(block).__name__
+        raise RuntimeError(f"hgfast: a {kind} with hooks or changed parts cannot synchronise its BatchNorm statistics")

@@ -1,17 +1,17 @@
-"""BatchNorm with a residual sum and ReLU as a module, and synchronised statistics for fused networks."""
+"""BatchNorm with a residual sum and ReLU as a module."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from hgfast.nn._program import norm_program
 from hgfast.nn._tape import run
 from hgfast.ops.batch_norm_act import check
 
-__all__ = ["BatchNormAct", "convert_sync_batchnorm"]
+__all__ = ["BatchNormAct"]
 
 
 class BatchNormAct(_NormBase):
@@ -20,7 +20,7 @@ class BatchNormAct(_NormBase):
     Parameters, buffers, keys and statistics are those of ``nn.BatchNorm2d`` (``momentum=None`` and absent running
     statistics too). For the gradient it keeps x and, where there is one, the residual.
     ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` leaves it alone (it would lose the ReLU);
-    :func:`convert_sync_batchnorm` makes it synchronise.
+    :func:`hgfast.nn.convert_sync_batchnorm` makes it synchronise.
 
     Args:
         num_features: channels C of the input (N, C, H, W).
@@ -58,22 +58,3 @@ class BatchNormAct(_NormBase):
     def extra_repr(self) -> str:
         """Return the arguments for ``repr``."""
         return f"{super().extra_repr()}, relu={self.relu}"
-
-
-def convert_sync_batchnorm(model: nn.Module, process_group: Any = None) -> nn.Module:
-    """Make every BatchNorm of a model average its statistics over the processes of a group.
-
-    Like ``torch.nn.SyncBatchNorm.convert_sync_batchnorm``, which suits fused blocks as well, and also for
-    :class:`BatchNormAct`. Fused modules synchronise on the CPU (gloo), too.
-
-    Args:
-        model: changed in place.
-        process_group: the processes; None stands for all.
-
-    Returns:
-        The model, or its replacement if it is itself a BatchNorm.
-    """
-    for module in model.modules():
-        if isinstance(module, BatchNormAct):
-            module.synchronised, module.process_group = True, process_group
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model, process_group)

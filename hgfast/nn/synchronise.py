@@ -1,0 +1,40 @@
+"""Statistics over several processes for fused networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from hgfast.nn.batch_norm_act import BatchNormAct
+from hgfast.nn.blocks import BasicBlock, Bottleneck, ConvModule
+from hgfast.nn.sequential import FusedSequential
+
+__all__ = ["convert_sync_batchnorm"]
+
+
+def convert_sync_batchnorm(model: nn.Module, process_group: Any = None) -> nn.Module:
+    """Make every BatchNorm of a model average its statistics over the processes of a group.
+
+    Where ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` puts modules that work on GPUs only, the BatchNorms of fused
+    blocks, and :class:`BatchNormAct`, stay what they are and synchronise on the CPU (gloo), too. Other BatchNorms
+    become ``torch.nn.SyncBatchNorm``. Fused blocks also take SyncBatchNorms that torch's function has put there.
+
+    Args:
+        model: changed in place.
+        process_group: the processes; None stands for all.
+
+    Returns:
+        The model, or its replacement if it is itself a BatchNorm.
+    """
+    if isinstance(model, (BasicBlock, Bottleneck, ConvModule, BatchNormAct, FusedSequential)):
+        for module in model.modules():
+            if isinstance(module, (nn.BatchNorm2d, BatchNormAct)):
+                module.synchronised, module.process_group = True, process_group  # type: ignore[assignment]
+        return model
+    if isinstance(model, nn.modules.batchnorm._BatchNorm):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model, process_group)
+    for name, child in model._modules.items():
+        if child is not None:
+            model._modules[name] = convert_sync_batchnorm(child, process_group)
+    return model

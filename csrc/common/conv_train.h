@@ -20,12 +20,12 @@ struct ConvTrain {
   int64_t weight_channels_last = 0;  // weight's order in memory: OHWI instead of OIHW
 };
 
-// The gradient of the weight of a 3x3 convolution.
+// The gradient of the weight of a convolution.
 struct ConvWeightGrad {
   ConvShape shape;                   // of the convolution
   const float* x = nullptr;          // (n, h, w, c)
   const float* grad = nullptr;       // (n, p, q, k)
-  float* weight_grad = nullptr;      // (k, c, 3, 3)
+  float* weight_grad = nullptr;      // (k, c, r, r)
   int64_t weight_channels_last = 0;  // its order in memory: OHWI instead of OIHW
 };
 

@@ -69,7 +69,7 @@ class ConvEngine {
     const ConvLayout& l = layout_;
     const float* v = v_of(slot);
     float* m = m_of(slot);
-    const int64_t panel = l.blocks * kConvLanes * width;
+    const int64_t panel = l.point_rows() * width;
     for (int64_t p = 0; p < l.tiling.points; ++p, u += panel)
       multiply_panel(v + p * l.v_point(), l.v_block(), count, u, l.blocks, width, PanelSink{m + p * l.m_point(width)},
                      u + panel);

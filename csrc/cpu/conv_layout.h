@@ -40,8 +40,10 @@ struct ConvLayout {
   int64_t panel_blocks() const { return blocks + (direct() ? extra_blocks : 0); }
   int64_t separate_extra_blocks() const { return direct() ? 0 : extra_blocks; }
 
-  // Packed weights, in floats: per group of output channels all points, then the separate extra panel.
-  int64_t group_rows() const { return (tiling.points * panel_blocks() + separate_extra_blocks()) * kConvLanes; }
+  // Packed weights, in rows of one group's channels: all points, then the separate extra panel. One row of padding
+  // between points keeps their addresses off one another's cache sets, of which packing writes to all points at once.
+  int64_t point_rows() const { return panel_blocks() * kConvLanes + (direct() ? 0 : 1); }
+  int64_t group_rows() const { return tiling.points * point_rows() + separate_extra_blocks() * kConvLanes; }
   int64_t packed_floats() const { return k_groups * group_rows() * kGemmWidth; }
 
   // V and M, in floats. One vector of padding between points keeps their addresses off one another's cache sets.

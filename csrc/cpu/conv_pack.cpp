@@ -46,6 +46,7 @@ class Packer {
     const KGroup channels(s_.k, group);
     const int64_t count = std::min<int64_t>(kConvLanes, s_.c - c), taps = s_.kernel * s_.kernel;
     float* to = packed_ + group * l_.group_rows() * kGemmWidth;
+    prefetch_weights(weight_, channels.first, std::min<int64_t>(channels.width, s_.k - channels.first), c, count, taps);
     for (int64_t k = 0; k < channels.width; k += kConvLanes) {
       const int64_t lanes = std::min<int64_t>(kConvLanes, s_.k - channels.first - k);
       load_weights(weight_, channels.first + k, lanes, c, count, taps, filters);
@@ -74,7 +75,7 @@ class Packer {
   template <class T>
   void winograd(const VecF* filters, float* to, int64_t first, int64_t count, int width) const {
     constexpr int kAll = T::kPoints * T::kPoints;
-    const int64_t point = l_.blocks * kConvLanes * width;
+    const int64_t point = l_.point_rows() * width;
     to += first * width;
     for (int64_t c = 0; c < count; ++c, to += width) {
       VecF u[kAll];
@@ -92,10 +93,10 @@ class Packer {
 
   // Zeros below the rows of each point; the extra weights, and zeros below them.
   void finish(float* to, int64_t k, int64_t lanes, int width) const {
-    const int64_t point = l_.blocks * kConvLanes, points = l_.direct() ? 1 : l_.tiling.points;
+    const int64_t rows = l_.blocks * kConvLanes, points = l_.tiling.points;
     for (int64_t p = 0; p < points; ++p)
-      for (int64_t row = l_.rows; row < point; ++row) store(to + (p * point + row) * width, VecF{});
-    to += points * point * width;
+      for (int64_t row = l_.rows; row < rows; ++row) store(to + (p * l_.point_rows() + row) * width, VecF{});
+    to += (l_.direct() ? rows : points * l_.point_rows()) * width;
     for (int64_t c = 0; c < l_.extra_blocks * kConvLanes; ++c) {
       VecF v = {};
       for (int64_t i = 0; i < lanes && c < s_.extra_c; ++i) v[i] = extra_[(k + i) * s_.extra_c + c];

@@ -187,21 +187,6 @@ struct S43 {  // even inputs: F(4,2) at points 0, 1, -1, 2, infinity; odd inputs
     u[4] = g[2];
     for (int i = 0; i < 4; ++i) u[5 + i] = g[1];
   }
-  static void output_adjoint(const VecF* y, VecF* m) {
-    const VecF even = y[0] + y[2], odd = y[1] + y[3];
-    m[0] = y[0];
-    m[1] = even + odd;
-    m[2] = even - odd;
-    m[3] = (y[0] + 2 * y[1]) + (4 * y[2] + 8 * y[3]);
-    m[4] = y[3];
-    for (int i = 0; i < 4; ++i) m[5 + i] = y[i];
-  }
-  static void weight_adjoint(const VecF* u, VecF* g) {
-    const VecF half = 0.5f * u[1], sixth = (1 / 6.f) * u[2];
-    g[0] = (0.5f * u[0] - half) + ((1 / 6.f) * u[3] - sixth);
-    g[1] = (u[5] + u[6]) + (u[7] + u[8]);
-    g[2] = (sixth - half) + ((1 / 3.f) * u[3] + u[4]);
-  }
 };
 
 }  // namespace hgfast::cpu::HGFAST_ISA

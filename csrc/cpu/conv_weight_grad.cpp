@@ -1,11 +1,11 @@
-// Gradient of the weight of a 3x3 convolution in the Winograd domain, float32, NHWC.
+// Gradient of the weight of a convolution, float32, NHWC: 3x3 in the Winograd domain, any kernel by the direct sum.
 //
 //   weight_grad = W'( sum over tiles of  A(grad tile) (x) B(input tile) )
 //
 // B is the input transform, A and W' are the adjoints of the output and weight transforms (conv_transform.h), (x) is
 // the outer product over channels, one for each of points^2: 2.25 (F(2,3)) or 4 (F(4,3)) times fewer multiplications
-// than the direct sum over pixels, 1.44 or 1.78 times at stride 2. (F(6,3) was no faster than F(4,3): more sums to
-// transform back.)
+// than the direct sum over pixels, at stride 2 1.44 or 1.78 times. (F(6,3) was no faster than F(4,3): more sums to
+// transform back.) The direct sum is the same with pixels for tiles, taps x channels for input channels, and one point.
 //
 // A chunk of tiles is transformed into two panels (points x channel blocks x tiles x lanes) that share the L3 cache.
 // Then jobs of kJobK x kJobC filters sum their products over the chunk, all points in a scratch that stays in L2, and
@@ -23,12 +23,12 @@ namespace hgfast::cpu::HGFAST_ISA {
 namespace {
 
 constexpr int64_t kJobK = 64, kJobC = 64;  // filters of a job
-constexpr int64_t kChunkBytes = 14 << 20;  // both panels
+constexpr int64_t kChunkBytes = 2 << 20;   // both panels, if that is more than kSumTiles
 constexpr int64_t kSumTiles = 64;          // of one sum in registers; its operands stay in L1
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-template <class T>
+template <class Domain>
 class WeightGrad {
  public:
   WeightGrad(const ConvWeightGrad& problem, const ConvLayout& layout)
@@ -38,7 +38,7 @@ class WeightGrad {
     const int64_t most = std::max<int64_t>(kChunkBytes / tile_bytes, kSumTiles);
     chunks_ = ceil_div(layout.tiles, most);
     x_layout_.tile_block = g_layout_.tile_block = ceil_div(layout.tiles, chunks_);
-    c_jobs_ = ceil_div(s_.c, kJobC), jobs_ = ceil_div(s_.k, kJobK) * c_jobs_;
+    c_jobs_ = ceil_div(layout.rows, kJobC), jobs_ = ceil_div(s_.k, kJobK) * c_jobs_;
     conv_.shape = s_, conv_.x = problem.x;
   }
 
@@ -60,24 +60,23 @@ class WeightGrad {
   }
 
  private:
-  static constexpr int kAll = T::kPoints * T::kPoints;
+  static constexpr int kAll = Domain::kAll;
   static constexpr int64_t kSumPoint = kJobK * kJobC + kConvLanes, kSums = kAll * kSumPoint;
 
   void transform(int64_t first, int64_t count) {
-    parallel_for(2 * count, 2, x_layout_.threads, [&](int64_t begin, int64_t end, int) {
-      for (int64_t item = begin; item < end; ++item) {
-        const int64_t t = item / 2;
-        if (item % 2)
-          gather_gradient<T>(problem_.grad, s_, g_layout_, first + t, t, g_.data());
-        else
-          WinogradTiles<T>::gather(conv_, x_layout_, first + t, t, v_.data(), nullptr);
+    scratch_.reserve(x_layout_.threads * x_layout_.scratch_floats() + 1);
+    parallel_for(count, kAll > 1 ? 1 : kSumTiles, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
+      float* scratch = scratch_.data() + slot * x_layout_.scratch_floats();
+      for (int64_t t = begin; t < end; ++t) {
+        Domain::gather(problem_, g_layout_, first + t, t, g_.data());
+        Domain::Input::gather(conv_, x_layout_, first + t, t, v_.data(), scratch);
       }
     });
   }
 
   void sum(int64_t job, int64_t tiles, float* sums, bool begin, bool end) {
     const int64_t k0 = job / c_jobs_ * kJobK, c0 = job % c_jobs_ * kJobC;
-    const int64_t k_count = std::min(kJobK, s_.k - k0), c_count = std::min(kJobC, s_.c - c0);
+    const int64_t k_count = std::min(kJobK, s_.k - k0), c_count = std::min(kJobC, x_layout_.rows - c0);
     for (int p = 0; p < kAll; ++p) {
       float* m = sums + p * kSumPoint;
       if (begin) std::memset(m, 0, kJobK * kJobC * sizeof(float));
@@ -102,11 +101,8 @@ class WeightGrad {
 
   void finish(const float* sums, int64_t k0, int64_t k_count, int64_t c0, int64_t c_count) const {
     for (int64_t k = 0; k < k_count; ++k)
-      for (int64_t c = 0; c < c_count; c += kConvLanes) {
-        VecF taps[9];
-        finish_filters<T>(sums + k * kJobC + c, kSumPoint, taps);
-        store_taps(taps, problem_.weight_grad, s_, k0 + k, c0 + c, problem_.weight_channels_last != 0);
-      }
+      for (int64_t c = 0; c < c_count; c += kConvLanes)
+        Domain::finish(problem_, sums + k * kJobC + c, kSumPoint, k0 + k, c0 + c);
   }
 
   const ConvWeightGrad& problem_;
@@ -114,24 +110,27 @@ class WeightGrad {
   Conv conv_;
   ConvLayout x_layout_, g_layout_;
   int64_t chunks_, c_jobs_, jobs_;
-  Buffer<float> v_, g_, sums_;
+  Buffer<float> v_, g_, sums_, scratch_;
 };
 
 }  // namespace
 
 void conv_weight_grad(const ConvWeightGrad& problem, Exec exec) {
+  HGFAST_CHECK(problem.shape.algorithm != 0, "conv_weight_grad: the shape must name the algorithm");
   const ConvLayout layout = conv_layout(problem.shape, exec);
   switch (layout.tiling.algorithm) {
     case ConvAlgorithm::kF23:
-      return WeightGrad<F23>(problem, layout).run();
+      return WeightGrad<WinogradGradient<F23>>(problem, layout).run();
     case ConvAlgorithm::kF43:
-      return WeightGrad<F43>(problem, layout).run();
+      return WeightGrad<WinogradGradient<F43>>(problem, layout).run();
     case ConvAlgorithm::kS23:
-      return WeightGrad<S23>(problem, layout).run();
-    case ConvAlgorithm::kS43:
-      return WeightGrad<S43>(problem, layout).run();
+      return WeightGrad<WinogradGradient<S23>>(problem, layout).run();
+    case ConvAlgorithm::kDirect:
+      return WeightGrad<DirectGradient>(problem, layout).run();
     default:
-      fail_value("conv_weight_grad: the shape must name F(2,3) or F(4,3), got algorithm ", problem.shape.algorithm);
+      fail_value(
+          "conv_weight_grad: it is made for the direct algorithm, F(2,3), F(4,3) and F(2,3)/2, not for algorithm ",
+          problem.shape.algorithm);
   }
 }
 

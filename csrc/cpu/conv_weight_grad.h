@@ -6,34 +6,6 @@
 
 namespace hgfast::cpu::HGFAST_ISA {
 
-// Transforms the output gradients of tile `tile` into slot `slot` of a panel like V, of k channels.
-template <class T>
-inline void gather_gradient(const float* grad, const ConvShape& s, const ConvLayout& layout, int64_t tile, int64_t slot,
-                            float* panel) {
-  constexpr int kOut = T::kOut, kPoints = T::kPoints;
-  const TilePosition at(layout, tile);
-  const int64_t y0 = at.y * kOut, x0 = at.x * kOut;
-  const float* image = grad + at.image * s.p * s.q * s.k;
-  float* to = panel + slot * kConvLanes;
-  for (int64_t k = 0; k < s.k; k += kConvLanes, to += layout.v_block()) {
-    VecF columns[kPoints][kOut];  // [point of the column transform][column]
-    for (int j = 0; j < kOut; ++j) {
-      VecF d[kOut], m[kPoints];
-      for (int i = 0; i < kOut; ++i) {
-        const bool inside = y0 + i < s.p && x0 + j < s.q;
-        d[i] = inside ? load_lanes(image + ((y0 + i) * s.q + x0 + j) * s.k + k, s.k - k) : VecF{};
-      }
-      T::output_adjoint(d, m);
-      for (int p = 0; p < kPoints; ++p) columns[p][j] = m[p];
-    }
-    for (int p = 0; p < kPoints; ++p) {
-      VecF m[kPoints];
-      T::output_adjoint(columns[p], m);
-      for (int q = 0; q < kPoints; ++q) store(to + (p * kPoints + q) * layout.v_point(), m[q]);
-    }
-  }
-}
-
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kOuterRows = 8;  // 32 vector registers
 #else
@@ -68,11 +40,12 @@ inline void add_outer_products(const float* g, const float* v, int64_t v_block, 
     }
 }
 
-// taps[9]: the gradient of filters (k, c .. c + lanes); weight_grad: (K, C, 3, 3).
-inline void store_taps(const VecF* taps, float* weight_grad, const ConvShape& s, int64_t k, int64_t c,
-                       bool channels_last) {
+// taps[9]: the gradient of filters (k, c .. c + lanes).
+inline void store_taps(const VecF* taps, const ConvWeightGrad& problem, int64_t k, int64_t c) {
+  const ConvShape& s = problem.shape;
+  float* weight_grad = problem.weight_grad;
   const int64_t lanes = std::min<int64_t>(kConvLanes, s.c - c);
-  if (channels_last) {
+  if (problem.weight_channels_last) {
     for (int tap = 0; tap < 9; ++tap) store_lanes(weight_grad + (k * 9 + tap) * s.c + c, taps[tap], lanes);
     return;
   }
@@ -89,18 +62,74 @@ inline void store_taps(const VecF* taps, float* weight_grad, const ConvShape& s,
   }
 }
 
-// Sums of products m[point] of kConvLanes filters, `step` floats from one point to the next, back into weights.
+// The Winograd domain: what is summed is the outer product of transformed tiles, for each of points^2 points.
 template <class T>
-inline void finish_filters(const float* m, int64_t step, VecF* taps) {
-  constexpr int kPoints = T::kPoints;
-  VecF columns[3][kPoints];  // [filter row][point of the row transform]
-  for (int q = 0; q < kPoints; ++q) {
-    VecF u[kPoints], g[3];
-    for (int p = 0; p < kPoints; ++p) u[p] = load(m + (p * kPoints + q) * step);
-    T::weight_adjoint(u, g);
-    for (int i = 0; i < 3; ++i) columns[i][q] = g[i];
+struct WinogradGradient {
+  static constexpr int kPoints = T::kPoints, kAll = kPoints * kPoints, kOut = T::kOut;
+  using Input = WinogradTiles<T>;
+
+  // Transforms the output gradients of tile `tile` into slot `slot` of a panel like V, of k channels.
+  static void gather(const ConvWeightGrad& problem, const ConvLayout& layout, int64_t tile, int64_t slot,
+                     float* panel) {
+    const ConvShape& s = problem.shape;
+    const TilePosition at(layout, tile);
+    const int64_t y0 = at.y * kOut, x0 = at.x * kOut;
+    const float* image = problem.grad + at.image * s.p * s.q * s.k;
+    float* to = panel + slot * kConvLanes;
+    for (int64_t k = 0; k < s.k; k += kConvLanes, to += layout.v_block()) {
+      VecF columns[kPoints][kOut];  // [point of the column transform][column]
+      for (int j = 0; j < kOut; ++j) {
+        VecF d[kOut], m[kPoints];
+        for (int i = 0; i < kOut; ++i) {
+          const bool inside = y0 + i < s.p && x0 + j < s.q;
+          d[i] = inside ? load_lanes(image + ((y0 + i) * s.q + x0 + j) * s.k + k, s.k - k) : VecF{};
+        }
+        T::output_adjoint(d, m);
+        for (int p = 0; p < kPoints; ++p) columns[p][j] = m[p];
+      }
+      for (int p = 0; p < kPoints; ++p) {
+        VecF m[kPoints];
+        T::output_adjoint(columns[p], m);
+        for (int q = 0; q < kPoints; ++q) store(to + (p * kPoints + q) * layout.v_point(), m[q]);
+      }
+    }
   }
-  for (int i = 0; i < 3; ++i) T::weight_adjoint(columns[i], taps + 3 * i);
-}
+
+  // Sums of products of filters (k, c .. c + lanes), m[point] `step` floats apart, back into weights.
+  static void finish(const ConvWeightGrad& problem, const float* m, int64_t step, int64_t k, int64_t c) {
+    VecF rows[3][kPoints], taps[9];  // rows: [filter row][point of the row transform]
+    for (int q = 0; q < kPoints; ++q) {
+      VecF u[kPoints], g[3];
+      for (int p = 0; p < kPoints; ++p) u[p] = load(m + (p * kPoints + q) * step);
+      T::weight_adjoint(u, g);
+      for (int i = 0; i < 3; ++i) rows[i][q] = g[i];
+    }
+    for (int i = 0; i < 3; ++i) T::weight_adjoint(rows[i], taps + 3 * i);
+    store_taps(taps, problem, k, c);
+  }
+};
+
+// The direct sum: tiles are pixels, rows of the input's panel are taps x channels.
+struct DirectGradient {
+  static constexpr int kAll = 1;
+  using Input = DirectTiles;
+
+  static void gather(const ConvWeightGrad& problem, const ConvLayout& layout, int64_t tile, int64_t slot,
+                     float* panel) {
+    const int64_t k_count = problem.shape.k;
+    const float* pixel = problem.grad + tile * k_count;
+    float* to = panel + slot * kConvLanes;
+    for (int64_t k = 0; k < k_count; k += kConvLanes, to += layout.v_block())
+      store(to, load_lanes(pixel + k, k_count - k));
+  }
+
+  static void finish(const ConvWeightGrad& problem, const float* m, int64_t, int64_t k, int64_t row) {
+    const ConvShape& s = problem.shape;
+    const int64_t taps = s.kernel * s.kernel, rows = taps * s.c;
+    float* to = problem.weight_grad + k * rows;
+    if (problem.weight_channels_last || taps == 1) return store_lanes(to + row, load(m), rows - row);
+    for (int64_t i = row; i < std::min(row + kConvLanes, rows); ++i) to[i % s.c * taps + i / s.c] = m[i - row];
+  }
+};
 
 }  // namespace hgfast::cpu::HGFAST_ISA

@@ -56,4 +56,22 @@ inline void load_weights(const WeightView& from, int64_t k, int64_t lanes, int64
   }
 }
 
+// Asks for the cache lines of channels k .. k + lanes of c0 .. c0 + count: runs far apart, which no hardware prefetcher
+// follows.
+inline void prefetch_weights(const WeightView& from, int64_t k, int64_t lanes, int64_t c0, int64_t count,
+                             int64_t taps) {
+  constexpr int64_t kLine = 64 / sizeof(float);
+  const float* data = from.data + k * from.k_step + c0 * from.c_step;
+  const auto run = [](const float* first, int64_t floats) {
+    for (int64_t i = 0; i < floats + kLine - 1; i += kLine) __builtin_prefetch(first + std::min(i, floats - 1));
+  };
+  const bool taps_inside = from.tap_step == 1;
+  const int64_t inner = taps_inside ? taps : 1;
+  for (int64_t tap = 0; tap < taps; tap += inner)
+    if (from.c_step == inner)
+      for (int64_t i = 0; i < lanes; ++i) run(data + i * from.k_step + tap * from.tap_step, count * inner);
+    else
+      for (int64_t c = 0; c < count; ++c) run(data + c * from.c_step + tap * from.tap_step, lanes * inner);
+}
+
 }  // namespace hgfast::cpu::HGFAST_ISA

@@ -56,9 +56,9 @@ def by_kernels(
     if stride == 1:
         turned = ConvSizes(n, h, w, k, c, kernel, 1).native(lib, algorithm)
         lib.conv_train(turned, pointers[2], pointers[1], 0, 0, pointers[4], 1, last, threads)
-    if algorithm != DIRECT:
+    if algorithm != S43:
         lib.conv_weight_grad(shape, pointers[0], pointers[2], pointers[5], last, threads)
-    return [y, x_grad if stride == 1 else None, weight_grad if algorithm != DIRECT else None]
+    return [y, x_grad if stride == 1 else None, weight_grad if algorithm != S43 else None]
 
 
 def check_kernels(*args: Any) -> None:
@@ -196,6 +196,7 @@ def test_winograd_turned_off() -> None:
     assert not winograd_enabled()
     assert "Winograd is turned off" in explain("conv2d", x, weight, None, 1)
     assert "Winograd is turned off" in explain("conv2d_weight_grad", grad, x, 3, 1, False)
+    assert explain("conv2d_weight_grad", grad, x, 1, 1, False) == "kernel: cpu"
     assert explain("conv2d", x, make(1, 1, 1, 16, 16, 1)[1], None, 1) == "kernel: cpu"
     assert torch.equal(conv2d(x, weight), reference.conv2d(x, weight))
     leaves = x.requires_grad_(), weight.requires_grad_()
@@ -234,8 +235,10 @@ def test_native_refuses_what_does_not_fit() -> None:
         lib.conv_train(ConvSizes(1, 4, 4, 8, 8, 3, 1).native(lib), *[0] * 7, 1)
     with pytest.raises(ValueError, match="must be of stride 1, got 2"):
         lib.conv_train(ConvSizes(1, 4, 4, 8, 8, 3, 2).native(lib, DIRECT), *[0] * 5, 1, 0, 1)
-    with pytest.raises(ValueError, match=re.escape("must name F(2,3) or F(4,3), got algorithm 1")):
-        lib.conv_weight_grad(ConvSizes(1, 4, 4, 8, 8, 3, 1).native(lib, DIRECT), *[0] * 4, 1)
+    with pytest.raises(ValueError, match="conv_weight_grad: the shape must name the algorithm"):
+        lib.conv_weight_grad(ConvSizes(1, 4, 4, 8, 8, 3, 1).native(lib), *[0] * 4, 1)
+    with pytest.raises(ValueError, match=re.escape("F(2,3)/2, not for algorithm 6")):
+        lib.conv_weight_grad(ConvSizes(1, 4, 4, 8, 8, 3, 2).native(lib, S43), *[0] * 4, 1)
 
 
 @pytest.mark.parametrize(

@@ -36,17 +36,37 @@ class Packer {
     parallel_for(l_.k_groups * blocks, 8, l_.threads, [&](int64_t begin, int64_t end, int) {
       Buffer<VecF> filters;
       filters.reserve(kConvLanes * s_.kernel * s_.kernel);
-      for (int64_t item = begin; item < end; ++item) block(item / blocks, item % blocks * kConvLanes, filters.data());
+      for (int64_t item = begin; item < end; ++item) {
+        if (item + 1 < end) fetch(place_of(item + 1));
+        block(place_of(item), filters.data());
+      }
     });
   }
 
  private:
+  struct Place {
+    int64_t group, c;
+  };
+
+  // Items follow the runs of the weights in memory.
+  Place place_of(int64_t item) const {
+    const int64_t blocks = (s_.c + kConvLanes - 1) / kConvLanes;
+    if (weight_.c_step < weight_.k_step) return {item / blocks, item % blocks * kConvLanes};
+    return {item % l_.k_groups, item / l_.k_groups * kConvLanes};
+  }
+
+  void fetch(const Place& at) const {
+    const KGroup channels(s_.k, at.group);
+    prefetch_weights(weight_, channels.first, std::min<int64_t>(channels.width, s_.k - channels.first), at.c,
+                     std::min<int64_t>(kConvLanes, s_.c - at.c), s_.kernel * s_.kernel);
+  }
+
   // Input channels c .. of one group of output channels; the last ones also fill up what follows them.
-  void block(int64_t group, int64_t c, VecF* filters) const {
-    const KGroup channels(s_.k, group);
+  void block(const Place& at, VecF* filters) const {
+    const KGroup channels(s_.k, at.group);
+    const int64_t c = at.c;
     const int64_t count = std::min<int64_t>(kConvLanes, s_.c - c), taps = s_.kernel * s_.kernel;
-    float* to = packed_ + group * l_.group_rows() * kGemmWidth;
-    prefetch_weights(weight_, channels.first, std::min<int64_t>(channels.width, s_.k - channels.first), c, count, taps);
+    float* to = packed_ + at.group * l_.group_rows() * kGemmWidth;
     for (int64_t k = 0; k < channels.width; k += kConvLanes) {
       const int64_t lanes = std::min<int64_t>(kConvLanes, s_.k - channels.first - k);
       load_weights(weight_, channels.first + k, lanes, c, count, taps, filters);

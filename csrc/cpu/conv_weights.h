@@ -63,7 +63,7 @@ inline void prefetch_weights(const WeightView& from, int64_t k, int64_t lanes, i
   constexpr int64_t kLine = 64 / sizeof(float);
   const float* data = from.data + k * from.k_step + c0 * from.c_step;
   const auto run = [](const float* first, int64_t floats) {
-    for (int64_t i = 0; i < floats + kLine - 1; i += kLine) __builtin_prefetch(first + std::min(i, floats - 1));
+    for (int64_t i = 0; i < floats + kLine - 1; i += kLine) __builtin_prefetch(first + std::min(i, floats - 1), 0, 2);
   };
   const bool taps_inside = from.tap_step == 1;
   const int64_t inner = taps_inside ? taps : 1;

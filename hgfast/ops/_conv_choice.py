@@ -1,8 +1,8 @@
 """Which kernel a convolution of the training step runs by on the CPU, as measured (docs/performance.md, Training).
 
 Winograd's algorithm multiplies less, but its weights, transformed at every step, take 16/9 or 36/9 of their room: the
-more pixels share them, the larger the transform may be. A choice is the number of an algorithm of
-csrc/cpu/conv_layout.h, or a sentence that says why torch's own operator (oneDNN) is taken.
+more pixels share them, and the better they fit the caches, the larger the transform may be. A choice is the number of
+an algorithm of csrc/cpu/conv_layout.h, or a sentence that says why torch's own operator (oneDNN) is taken.
 """
 
 from __future__ import annotations
@@ -48,11 +48,13 @@ def result(sizes: ConvSizes) -> Choice:
         return "only 1x1 kernels, and 3x3 of stride 1 and 2, are faster here than oneDNN's"
     if not _winograd:
         return _DIRECT_NOTE
+    few_weights = sizes.c * sizes.k <= 256 * 256
     if sizes.stride == 2:
-        return S43 if pixels >= 8192 else S23 if pixels >= 1024 else DIRECT
-    if pixels < 48:
+        return S43 if pixels >= 2048 and few_weights else S23 if pixels >= 512 else DIRECT
+    if pixels < 32:
         return DIRECT
-    return F43 if pixels >= 1024 and min(height, width) > 6 else F23
+    large = pixels >= (256 if few_weights else 1024)
+    return F43 if large and min(height, width) > 8 else F23
 
 
 def input_grad(sizes: ConvSizes) -> Choice:
@@ -64,14 +66,15 @@ def input_grad(sizes: ConvSizes) -> Choice:
 
 def weight_grad(sizes: ConvSizes) -> Choice:
     """sizes: of the convolution whose weight's gradient is asked for."""
+    if sizes.kernel == 1:
+        return DIRECT
     if sizes.kernel != 3 or sizes.stride > 2:
-        return "only weight gradients of 3x3 kernels of stride 1 and 2 are faster here than oneDNN's"
+        return "only weight gradients of 1x1 kernels, and 3x3 of stride 1 and 2, are faster here than oneDNN's"
     if not _winograd:
         return _DIRECT_NOTE
-    small = min(sizes.result)
     if sizes.stride == 2:
-        return S43 if small > 16 else S23
-    return F43 if small > 8 else F23
+        return S23
+    return F43 if min(sizes.result) > 8 else F23
 
 
 def turned(sizes: ConvSizes) -> ConvSizes:

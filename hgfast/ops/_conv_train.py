@@ -101,12 +101,13 @@ def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvSizes, addend: Tens
 
 
 def input_to_weight(grad: Tensor, x: Tensor, sizes: ConvSizes, channels_last: bool) -> Tensor:
-    """The gradient of the weight (K, C, 3, 3), by the kernel of the choice made for sizes."""
+    """The gradient of the weight (K, C, r, r), by the kernel of the choice made for sizes."""
     algorithm = choose.weight_grad(sizes)
     assert not isinstance(algorithm, str), algorithm
     grad, x = _nhwc(grad), _nhwc(x)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    out = torch.empty((sizes.k, sizes.c, 3, 3), dtype=x.dtype, memory_format=memory_format)
+    size = (sizes.k, sizes.c, sizes.kernel, sizes.kernel)
+    out = torch.empty(size, dtype=x.dtype, memory_format=memory_format)
     lib = _native.library("cpu")
     assert lib is not None
     lib.conv_weight_grad(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from hgfast import models
-from hgfast.reference.losses import keypoint_mse, stack_mse
+from tests.golden import MAKERS, Golden, assert_within, full_width_golden, load_golden
 from tests.recipe import apply_recipe, recipe_state_dict
-
-DATA = Path(__file__).parent / "data"
-NOISE = 20.0  # allowed error, in units of the peer's own float32 error
 
 
 @pytest.fixture(autouse=True)
@@ -28,73 +24,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def reduced(num_stacks: int, channels: tuple[int, ...], counts: tuple[int, ...]) -> Callable[..., nn.Module]:
-    def make(implementation: str) -> nn.Module:
-        return models.HourglassPose(16, num_stacks, 4, channels, counts, 16, (8, 16), implementation)
-
-    return make
-
-
-def princeton(implementation: str) -> nn.Module:
-    return models.StackedHourglass(2, 16, implementation=implementation)
-
-
-MAKERS = {
-    "mmpose_hg_reduced_1stack": reduced(1, (16, 16, 8, 12, 24), (1, 2, 2, 2, 4)),
-    "mmpose_hg_reduced_2stack": reduced(2, (16, 8, 8, 12, 12), (1, 1, 2, 1, 2)),
-    "princeton_posenet_2stack": princeton,
-}
-
-
-@dataclass
-class Golden:
-    """One file of vectors, its arrays brought to the layout of hgfast."""
-
-    name: str
-    arrays: dict[str, np.ndarray]
-
-    @property
-    def is_princeton(self) -> bool:
-        return self.name.startswith("princeton")
-
-    @property
-    def seed(self) -> int:
-        return int(self.arrays["seed"][0])
-
-    def images(self, key: str) -> Tensor:
-        array = torch.from_numpy(self.arrays[key])
-        return array.permute(0, 3, 1, 2) if self.is_princeton else array
-
-    def heatmaps(self, prefix: str) -> Tensor:
-        """Stored heat-maps, (N, S, K, h, w)."""
-        if self.is_princeton:
-            return torch.from_numpy(self.arrays[f"{prefix}_out"])
-        stacks = range(len(self.arrays["train_loss_per_stack"]))
-        return torch.stack([torch.from_numpy(self.arrays[f"{prefix}_hm{s}"]) for s in stacks], 1)
-
-    def tensors(self, group: str) -> dict[str, Tensor]:
-        """All tensors stored as ``<group>/<name>``."""
-        return {
-            key.removeprefix(f"{group}/"): torch.from_numpy(value)
-            for key, value in self.arrays.items()
-            if key.startswith(f"{group}/")
-        }
-
-    def loss(self, heatmaps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The trained loss and its stored parts: per stack, or per sample and stack."""
-        target = torch.from_numpy(self.arrays["train_target"]).to(heatmaps[0])
-        if self.is_princeton:
-            parts = stack_mse(torch.stack(heatmaps, 1), target)
-            return parts.mean(), parts
-        weight = torch.from_numpy(self.arrays["train_target_weight"]).to(target)
-        parts = torch.stack([keypoint_mse(heatmap, target, weight) for heatmap in heatmaps])
-        return parts.sum(), parts
-
-
 @pytest.fixture(scope="module", params=sorted(MAKERS))
 def golden(request: pytest.FixtureRequest) -> Golden:
-    with np.load(DATA / f"{request.param}.npz") as arrays:
-        return Golden(request.param, dict(arrays))
+    return load_golden(request.param)
 
 
 @pytest.fixture(params=["reference", "fused"])
@@ -127,11 +59,6 @@ def train_step(golden: Golden, implementation: str, dtype: torch.dtype, device: 
     loss.backward()
     maps = torch.stack(heatmaps, 1).detach()
     return Step(model.cpu(), images.grad.cpu(), maps.cpu(), loss.item(), parts.detach().cpu())
-
-
-def assert_within(actual: Tensor, expected: Tensor, floor: float, what: str) -> None:
-    error = float((actual - expected).abs().max())
-    assert error <= NOISE * floor, f"{what}: error {error:.3g}, allowed {NOISE} x {floor:.3g}"
 
 
 def assert_as_close(actual: Tensor, stored: Tensor, exact: Tensor, what: str) -> None:
@@ -227,17 +154,13 @@ def test_running_statistics(golden: Golden, implementation: str, device: str) ->
 
 
 def test_hourglass52_at_full_width(implementation: str, device: str) -> None:
-    with np.load(DATA / "mmpose_hg52_full.npz") as arrays:
-        golden = dict(arrays)
-    seed = int(golden["seed"][0])
+    golden, images = full_width_golden()
     model = models.build("hourglass52", implementation=implementation)
-    state = recipe_state_dict(model, seed)
+    state = recipe_state_dict(model, int(golden["seed"][0]))
     sums = {name: (v.double().sum(), v.double().abs().sum()) for name, v in state.items() if v.is_floating_point()}
     assert list(sums) == list(golden["wnames"])
     np.testing.assert_allclose(np.array(list(sums.values())), golden["wsum_f64"], rtol=1e-9, atol=1e-9)
     model.load_state_dict(state)
-    images = np.random.RandomState(seed + 100).standard_normal(golden["x0_shape"]).astype(np.float32)
-    np.testing.assert_array_equal(images.ravel()[:8], golden["x0_first8"])
     with torch.no_grad():
-        (heatmaps,) = model.to(device).eval()(torch.from_numpy(images).to(device))
+        (heatmaps,) = model.to(device).eval()(images.to(device))
     assert_within(heatmaps.cpu(), torch.from_numpy(golden["hm0_0"]), float(golden["hm0_0_f64diff"][0]), "heat-maps")

@@ -102,9 +102,30 @@ def _depth(hourglass: Any) -> int:
     return 1 + (_depth(inner) if hasattr(inner, "low2") else 0)
 
 
+def _head(model: Any) -> Any:
+    return model.head if hasattr(model, "head") else model.keypoint_head
+
+
+def _final_layers(head: Any, num_stacks: int) -> list[nn.Module | None]:
+    """The heat-map convolution of each stack: CPMHead's, or HeatmapHead's `final_layer`, which reads the last one only.
+
+    Raises:
+        ValueError: the head has further layers.
+    """
+    for name in ("multi_deconv_layers", "deconv_layers", "conv_layers"):
+        layers = getattr(head, name, None)
+        for layer in layers if isinstance(layers, nn.ModuleList) else [layers]:
+            if layer is not None and not isinstance(layer, nn.Identity):
+                raise ValueError(f"freeze: head.{name} must be identities, got {type(layer).__name__}")
+    if hasattr(head, "multi_final_layers"):
+        return list(head.multi_final_layers)
+    return [*[None] * (num_stacks - 1), head.final_layer]
+
+
 def build_mmpose(model: Any) -> Graph:
-    """HourglassPose, and MMPose's estimator of the same networks (`backbone`, `head`)."""
-    backbone, heads = model.backbone, model.head.multi_final_layers
+    """HourglassPose, and MMPose's estimator of the same networks (`backbone`, `head` or 0.x's `keypoint_head`)."""
+    backbone = model.backbone
+    finals = _final_layers(_head(model), len(backbone.hourglass_modules))
     first = backbone.stem[0]
     b = GraphBuilder(4 << _depth(backbone.hourglass_modules[0]), 3, first.conv.in_channels)
     x = b.conv("stem.0", IMAGE, fold_module(first))
@@ -113,7 +134,8 @@ def build_mmpose(model: Any) -> Graph:
     for i, hourglass in enumerate(backbone.hourglass_modules):
         feature = _mmpose_hourglass(b, f"hourglass.{i}", hourglass, x)
         feature = b.conv(f"out_convs.{i}", feature, fold_module(backbone.out_convs[i]))
-        b.graph.outputs.append(b.conv(f"head.{i}", feature, fold_module(heads[i])))
+        if finals[i] is not None:
+            b.graph.outputs.append(b.conv(f"head.{i}", feature, fold_module(finals[i])))
         if i < last:
             remap = (feature, fold_module(backbone.remap_convs[i]))
             x = b.conv(f"conv1x1s.{i}", x, fold_module(backbone.conv1x1s[i]), extra=remap, relu=True)
@@ -173,7 +195,8 @@ def build_graph(model: nn.Module) -> Graph:
 def run_model(model: Any, images: Tensor) -> list[Tensor]:
     """Heat-maps (N, K, h, w) of each stack from the unfrozen model, whichever it is, for images (N, 3, H, W)."""
     if hasattr(model, "backbone"):
-        return list(model.head(model.backbone(images)))
+        heatmaps = _head(model)(model.backbone(images))
+        return [heatmaps] if isinstance(heatmaps, Tensor) else list(heatmaps)
     if hasattr(model, "nstack"):  # princeton-vl's PoseNet: (N, H, W, 3) in, stacked heat-maps out
         return list(model(images.permute(0, 2, 3, 1)).unbind(1))
     return list(model(images))

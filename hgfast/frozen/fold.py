@@ -23,8 +23,10 @@ def batch_norm_affine(bn: Any) -> tuple[Tensor, Tensor]:
     """scale and shift, float64 (C,), with bn(x) = scale * x + shift in evaluation.
 
     Raises:
-        ValueError: bn keeps no running statistics.
+        ValueError: bn keeps no running statistics, or is another kind of norm.
     """
+    if not hasattr(bn, "running_mean"):
+        raise ValueError(f"freeze: only BatchNorm can be folded, got {type(bn).__name__}")
     if bn.running_mean is None or bn.running_var is None:
         raise ValueError("freeze: a BatchNorm without running statistics cannot be folded")
     mean, var = bn.running_mean.double(), bn.running_var.double()

@@ -18,6 +18,7 @@ import torch
 
 Call = Callable[[], Any]
 OURS = "hgfast"
+SLOW = 0.05  # seconds: calls that need no repetition within a round
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,11 @@ def timed_round(call: Call, device: str, calls: int) -> float:
 
 def calls_per_round(call: Call, device: str, seconds: float = 2e-3) -> int:
     """So many that a round is long against the clock's and the launch's own time; also warms up."""
-    for _ in range(3):
-        call()
+    call()
+    synchronize(device)
+    if timed_round(call, device, 1) > SLOW:
+        return 1
+    call()
     synchronize(device)
     return max(1, min(1000, int(seconds / max(timed_round(call, device, 1), 1e-7))))
 
@@ -139,7 +143,7 @@ def bench_devices() -> list[str]:
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
-def benchmark_test(cases: Sequence[Case]) -> Callable[..., None]:
+def benchmark_test(cases: Sequence[Case], rounds: int = 7) -> Callable[..., None]:
     """The pytest-benchmark test of a bench file: one for each case, device and peer; a case's peers share a group."""
     variants = [
         pytest.param(case, device, peer, id=f"{case.name}-{device}-{peer}")
@@ -159,7 +163,7 @@ def benchmark_test(cases: Sequence[Case]) -> Callable[..., None]:
                 synchronize(device)
 
             benchmark.group, benchmark.name = f"{case.name} {device}", peer
-            benchmark.pedantic(run, rounds=7, iterations=calls_per_round(call, device), warmup_rounds=1)
+            benchmark.pedantic(run, rounds=rounds, iterations=calls_per_round(call, device), warmup_rounds=1)
         stats = benchmark.stats.stats
         benchmark.extra_info.update(rates(case, stats.min), device=device, threads=case.threads)
 

@@ -62,6 +62,7 @@ def make(device: str, level: Level) -> dict[str, Call]:
     residual = activations((1, k, out, out), device, torch.float32) if with_residual(level) else None
     nchw = x.contiguous(), weight, bias, None if residual is None else residual.contiguous(), stride
     nhwc = x, weight.contiguous(memory_format=torch.channels_last), bias, residual, stride
+    torch._dynamo.reset()  # or it gives up after eight shapes
     compiled = torch.compile(convolved)
     return {
         "hgfast": partial(without_gradient, ours, *nhwc),

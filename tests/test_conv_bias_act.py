@@ -13,7 +13,7 @@ from torch import Tensor
 from hgfast import _native, reference
 from hgfast.ops import conv_bias_act, explain
 from hgfast.ops._conv_native import ConvSizes, pack, query
-from tests.tolerances import assert_close
+from tests.tolerances import assert_close, relative_error
 
 SIZES = [1, 2, 3, 5, 7, 16, 33, 64]
 WIDTHS = [8, 16, 24, 64, 128, 256, 384, 512]
@@ -110,6 +110,22 @@ def test_every_cpu_algorithm(algorithm: int, stride: int, threads: int) -> None:
     for extra, second in itertools.product((False, True), repeat=2):
         out, expected = native(algorithm, stride, threads, extra, second)
         assert_close("conv_bias_act" if algorithm == 1 else "conv_bias_act winograd", out, expected)
+
+
+@pytest.mark.parametrize(("c", "side"), [(256, 64), (384, 16), (128, 33)])
+def test_winograd_loses_at_most_a_digit(c: int, side: int) -> None:
+    """At the sizes of the networks: at most ten times the error of the direct algorithm."""
+    a = make(1, side, side, c, c, extras="nl")
+    exact, lib = reference.conv_bias_act(**double(a)), _native.library("cpu")
+    sizes, errors = ConvSizes(1, side, side, c, c, 3, 1), []
+    for algorithm in (1, 2, 3, 4):
+        needs = query(lib, sizes, 1, algorithm)
+        packed, y = pack(lib, sizes, needs, a["weight"], None, 1), torch.empty_like(a["x"])
+        workspace = torch.empty(needs.workspace_bytes, dtype=torch.uint8)
+        addresses = [_native.ptr(t) for t in (a["x"], packed, None, None, None, None, y, None, None, None)]
+        lib.conv(sizes.native(lib, algorithm), *addresses, 0, _native.ptr(workspace), needs.workspace_bytes, 1)
+        errors.append(relative_error(y, exact))
+    assert errors[0] <= 2e-6 and max(errors) <= 10 * errors[0]
 
 
 def test_native_refuses_what_does_not_fit() -> None:

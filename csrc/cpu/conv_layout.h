@@ -35,6 +35,8 @@ struct ConvLayout {
   int64_t tile_block;               // tiles in V
   int64_t threads;
 
+  static constexpr int64_t kApart = 2048;  // floats
+
   bool direct() const { return tiling.algorithm == ConvAlgorithm::kDirect; }
   int64_t tile_pixels() const { return tiling.tile * tiling.tile; }
   int64_t panel_blocks() const { return blocks + (direct() ? extra_blocks : 0); }
@@ -58,7 +60,8 @@ struct ConvLayout {
   }
   // Of the direct algorithm's gathering, where channels do not fill vectors (DirectTiles::gather_elements).
   int64_t scratch_floats() const { return direct() && rows % kConvLanes ? (blocks + 2) * kConvLanes : 0; }
-  int64_t thread_floats() const { return m_floats() + scratch_floats() + (shared ? 0 : v_floats()); }
+  // Pages apart, or a core's prefetcher would take lines from the one that writes the neighbouring area.
+  int64_t thread_floats() const { return m_floats() + scratch_floats() + (shared ? 0 : v_floats()) + kApart; }
   int64_t workspace_floats() const { return (shared ? v_floats() : 0) + threads * thread_floats(); }
 };
 

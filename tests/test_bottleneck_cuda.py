@@ -119,12 +119,16 @@ def test_refused_tensors(machine: str) -> None:
 def test_choice(machine: str) -> None:
     """Large levels run as one kernel, those that leave most of the card idle as three split convolutions."""
     lib: Any = _native.library(machine)
-    large = _bottleneck_native.query(lib, BottleneckSizes(64, 64, 64, 256, 128, dtype=torch.bfloat16), 0)
-    assert large is not None and large.kernel.endswith("mma bottleneck 8x16x128")
-    narrow = _bottleneck_native.query(lib, BottleneckSizes(64, 64, 64, 128, 64, dtype=torch.bfloat16), 0)
-    assert narrow is not None and narrow.kernel.endswith("mma bottleneck 8x16x64")
+
+    def query(n: int, side: int, c: int, m: int, dtype: torch.dtype = torch.bfloat16) -> Any:
+        return _bottleneck_native.query(lib, BottleneckSizes(n, side, side, c, m, dtype=dtype), 0)
+
     for c, m, dtype in ((256, 128, torch.float32), (512, 256, torch.float16), (20, 16, torch.float16)):
-        assert _bottleneck_native.query(lib, BottleneckSizes(64, 64, 64, c, m, dtype=dtype), 0) is None
+        assert query(64, 64, c, m, dtype) is None
+    large, narrow, small = query(64, 64, 256, 128), query(64, 64, 128, 64), query(1, 4, 256, 128)
+    assert large.pays and narrow.pays and not small.pays
+    if machine == "cpu":  # a Hopper's shared memory; other cards have less
+        assert large.kernel == "wgmma bottleneck 8x16x128" and narrow.kernel == "wgmma bottleneck 8x16x64"
 
 
 @pytest.mark.parametrize("dtype", HALF_TYPES)

@@ -19,7 +19,7 @@ constexpr int kK = 16, kRowsPerWarp = 16, kWarpgroupWarps = 4;
 struct Product {
   WgmmaArg shape;
   float* d[kWarpLanes];
-  uint32_t a[kWarpLanes][4];
+  const uint32_t* a[kWarpLanes];  // A's registers are read when the product runs: nobody may change them before
   int warp;
   Clock issued = 0;
 };
@@ -137,7 +137,7 @@ void issue_body(void* const* args, uint32_t) {
     const auto& arg = *static_cast<WgmmaArg*>(args[lane]);
     check_product(block, *product, arg, lane);
     product->d[lane] = arg.d;
-    if (arg.a_registers) std::memcpy(product->a[lane], arg.a_registers, sizeof product->a[lane]);
+    product->a[lane] = arg.a_registers;
     auto& in_flight = block.lanes[product->warp * kWarpLanes + lane].accumulators;
     const char* begin = reinterpret_cast<const char*>(arg.d);
     in_flight.push_back({begin, begin + arg.n / 2 * sizeof(float), warp.products.group});

@@ -81,8 +81,8 @@ def expected(arguments: dict[str, Tensor], dtype: torch.dtype) -> list[Tensor]:
     return [v] + ([(v * a["scale2"] + a["shift2"]).relu()] if "scale2" in a else [])
 
 
-def run(case: Case, arguments: dict[str, Tensor], device: str, in_place: bool = False) -> list[Tensor]:
-    """The outputs by the kernel; in_place: y in the memory of upsample_to."""
+def run(case: Case, arguments: dict[str, Tensor], device: str, in_place: str = "") -> list[Tensor]:
+    """The outputs by the kernel; in_place names the argument whose memory y takes."""
     a = {name: value.to(device) for name, value in arguments.items()}
     lib: Any = _native.library(device)
     handle, sizes, read = _native.exec_handle(a["x"]), case.sizes, _native.ptr
@@ -93,7 +93,7 @@ def run(case: Case, arguments: dict[str, Tensor], device: str, in_place: bool = 
         conv_needs = _conv_native.query(lib, conv, handle, needs.conv_algorithms[i])
         packed = _conv_native.pack(lib, conv, conv_needs, a[f"weight{i + 1}"], None, handle)
         weights += [read(packed), read(a[f"bias{i + 1}"])]
-    y = a["upsample_to"] if in_place else torch.empty(case.n, *sizes.output, case.c, dtype=case.dtype, device=device)
+    y = a[in_place] if in_place else torch.empty(case.n, *sizes.output, case.c, dtype=case.dtype, device=device)
     y2 = torch.empty_like(y) if "scale2" in a else None
     workspace = torch.zeros(needs.workspace_bytes, dtype=torch.uint8, device=device)
     lib.bottleneck(
@@ -105,7 +105,7 @@ def run(case: Case, arguments: dict[str, Tensor], device: str, in_place: bool = 
     return [y] if y2 is None else [y, y2]
 
 
-def check(case: Case, device: str, in_place: bool = False) -> None:
+def check(case: Case, device: str, in_place: str = "") -> None:
     if case.algorithm in WGMMA.values() and device == "cuda" and torch.cuda.get_device_capability()[0] != 9:
         pytest.skip("needs a Hopper GPU")
     arguments = draw(case)

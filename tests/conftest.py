@@ -55,6 +55,16 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
+def machine(device: str) -> str:
+    """The device, in tests of CUDA kernels alone: skipped where tensors there have none."""
+    from hgfast import _native
+
+    if not _native.on_cuda(torch.empty(0, device=device)):
+        pytest.skip("CUDA kernels: run with --device emulator, or cuda")
+    return device
+
+
+@pytest.fixture
 def mpii_root() -> Path:
     """Folder with the five real MPII pictures; the test is skipped where they are not."""
     root = Path(os.environ.get("HGFAST_MPII_ROOT", DEFAULT_MPII_ROOT))

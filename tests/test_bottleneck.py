@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
 
 from hgfast import _native, reference
-from hgfast.ops import bottleneck, explain
-from tests.bottleneck_cases import Case, draw
+from hgfast.ops import _bottleneck_native, bottleneck, explain
+from hgfast.ops._bottleneck_native import BottleneckSizes
+from tests.bottleneck_cases import NARROW, Case, draw, run
 from tests.tolerances import HALF_TYPES, assert_close
 
 
@@ -76,3 +78,46 @@ def test_public_op_takes_any_layout_and_place(device: str) -> None:
 def test_public_op_bad_arguments(change: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         bottleneck(**{**op_arguments(), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"algorithm": 9}, "there is no algorithm 9"),
+        ({"m": 136}, "does not take this shape, dtype or device: n 1, h 4, w 4, c 64, m 136"),
+        ({"m": 64}, "algorithm 1 does not take"),
+        ({"c": 20}, "does not take this shape"),
+        ({"dtype": torch.float32}, "does not take this shape"),
+        ({"n": 1 << 22, "h": 64}, "does not take this shape"),
+    ],
+)
+def test_refused_shapes(change: dict[str, Any], message: str, machine: str) -> None:
+    case = dataclasses.replace(Case(1, 4, 4, 64, 72, algorithm=1), **change)
+    with pytest.raises(ValueError, match=message):
+        _bottleneck_native.query(_native.library(machine), case.sizes, 0, case.algorithm)
+
+
+def test_refused_tensors(machine: str) -> None:
+    case = Case(1, 4, 4, 32, 16, algorithm=NARROW["mma"])
+    arguments = draw(case)
+    with pytest.raises(ValueError, match="y must not be x"):
+        run(case, arguments, machine, in_place="x")
+    x = arguments["x"]
+    arguments["x"] = torch.cat([x.new_zeros(1), x.flatten()])[1:].view(x.shape)
+    with pytest.raises(ValueError, match="start at a multiple of 16 bytes"):
+        run(case, arguments, machine)
+
+
+def test_choice(machine: str) -> None:
+    """Large levels run as one kernel, those that leave most of the card idle as three split convolutions."""
+    lib: Any = _native.library(machine)
+
+    def query(n: int, side: int, c: int, m: int, dtype: torch.dtype = torch.bfloat16) -> Any:
+        return _bottleneck_native.query(lib, BottleneckSizes(n, side, side, c, m, dtype=dtype), 0)
+
+    for c, m, dtype in ((256, 128, torch.float32), (512, 256, torch.float16), (20, 16, torch.float16)):
+        assert query(64, 64, c, m, dtype) is None
+    large, narrow, small = query(64, 64, 256, 128), query(64, 64, 128, 64), query(1, 4, 256, 128)
+    assert large.pays and narrow.pays and not small.pays
+    if machine == "cpu":  # a Hopper's shared memory; other cards have less
+        assert large.kernel == "wgmma bottleneck 8x16x128" and narrow.kernel == "wgmma bottleneck 8x16x64"

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Any
 
 import pytest
 import torch
 
-from hgfast import _native, models
+from hgfast import models
 from hgfast.frozen.build import build_graph
 from hgfast.frozen.freeze import TOLERANCE
 from hgfast.frozen.model import FrozenModel
-from hgfast.ops import _bottleneck_native
-from hgfast.ops._bottleneck_native import BottleneckSizes
 from tests.bottleneck_cases import CHANNELS, NARROW, TILES, Case, check, draw, expected, run
 from tests.emulator.device import emulated_cuda
 from tests.recipe import apply_recipe
 from tests.tolerances import HALF_TYPES, assert_close
-
-
-@pytest.fixture
-def machine(device: str) -> str:
-    """Device for the tensors whose kernels are CUDA kernels."""
-    if not _native.on_cuda(torch.empty(0, device=device)):
-        pytest.skip("CUDA kernels: run with --device emulator, or cuda")
-    return device
 
 
 @pytest.mark.parametrize("dtype", HALF_TYPES)
@@ -68,7 +56,7 @@ def test_padding_is_that_of_the_activation(kind: str, machine: str) -> None:
 @pytest.mark.parametrize("tile", TILES)
 def test_in_place(tile: str, machine: str) -> None:
     """y in the memory of what it is merged into."""
-    check(Case(2, 5, 9, *CHANNELS[tile], "o2", algorithm=TILES[tile]), machine, in_place=True)
+    check(Case(2, 5, 9, *CHANNELS[tile], "o2", algorithm=TILES[tile]), machine, in_place="upsample_to")
 
 
 @pytest.mark.parametrize("kind", NARROW)
@@ -88,47 +76,6 @@ def test_nan_stays_in_its_neighbourhood(kind: str, machine: str) -> None:
     arguments["x"][0, 4, 15, 3] = math.nan
     out = run(case, arguments, machine)[0].cpu()
     assert out[0, 3:6, 14:17].isnan().all() and out.isnan().sum() == 9 * case.c
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"algorithm": 9}, "there is no algorithm 9"),
-        ({"m": 136}, "does not take this shape, dtype or device: n 1, h 4, w 4, c 64, m 136"),
-        ({"m": 64}, "algorithm 1 does not take"),
-        ({"c": 20}, "does not take this shape"),
-        ({"dtype": torch.float32}, "does not take this shape"),
-        ({"n": 1 << 22, "h": 64}, "does not take this shape"),
-    ],
-)
-def test_refused_shapes(change: dict[str, Any], message: str, machine: str) -> None:
-    case = dataclasses.replace(Case(1, 4, 4, 64, 72, algorithm=1), **change)
-    with pytest.raises(ValueError, match=message):
-        _bottleneck_native.query(_native.library(machine), case.sizes, 0, case.algorithm)
-
-
-def test_refused_tensors(machine: str) -> None:
-    case = Case(1, 4, 4, 32, 16, algorithm=NARROW["mma"])
-    arguments = draw(case)
-    x = arguments["x"]
-    arguments["x"] = torch.cat([x.new_zeros(1), x.flatten()])[1:].view(x.shape)
-    with pytest.raises(ValueError, match="start at a multiple of 16 bytes"):
-        run(case, arguments, machine)
-
-
-def test_choice(machine: str) -> None:
-    """Large levels run as one kernel, those that leave most of the card idle as three split convolutions."""
-    lib: Any = _native.library(machine)
-
-    def query(n: int, side: int, c: int, m: int, dtype: torch.dtype = torch.bfloat16) -> Any:
-        return _bottleneck_native.query(lib, BottleneckSizes(n, side, side, c, m, dtype=dtype), 0)
-
-    for c, m, dtype in ((256, 128, torch.float32), (512, 256, torch.float16), (20, 16, torch.float16)):
-        assert query(64, 64, c, m, dtype) is None
-    large, narrow, small = query(64, 64, 256, 128), query(64, 64, 128, 64), query(1, 4, 256, 128)
-    assert large.pays and narrow.pays and not small.pays
-    if machine == "cpu":  # a Hopper's shared memory; other cards have less
-        assert large.kernel == "wgmma bottleneck 8x16x128" and narrow.kernel == "wgmma bottleneck 8x16x64"
 
 
 @pytest.mark.parametrize("dtype", HALF_TYPES)

@@ -23,15 +23,6 @@ from tests.emulator.device import emulated_cuda
 from tests.recipe import apply_recipe
 from tests.tolerances import assert_close, relative_error
 
-
-@pytest.fixture
-def machine(device: str) -> str:
-    """Device for the tensors whose kernels are CUDA kernels."""
-    if not _native.on_cuda(torch.empty(0, device=device)):
-        pytest.skip("CUDA kernels: run with --device emulator, or cuda")
-    return device
-
-
 EPILOGUES = ["", "r", "rl", "n", "u", "ru", "o", "2", "r2", "rul2", "o2"]
 AWKWARD = [(1, 1), (2, 3), (3, 5), (5, 7), (7, 16), (16, 2), (33, 3)]
 WIDTHS = [(8, 8), (24, 16), (16, 24), (64, 136), (72, 64), (128, 40), (40, 17)]

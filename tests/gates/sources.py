@@ -31,7 +31,7 @@ SOURCES = {
     "decode_heatmaps.cu": Source(
         "tests/test_decode_heatmaps.py", ("wide_load",), ("decode_blur.cuh", "decode_peak.cuh", "heatmap_reader.cuh")
     ),
-    "bottleneck.cu": Source("tests/test_bottleneck_cuda.py -k refused|choice", (), ("bottleneck_choice.cuh",)),
+    "bottleneck.cu": Source("tests/test_bottleneck.py", (), ("bottleneck_choice.cuh",)),
     "bottleneck_mma.cu": Source(
         "tests/test_bottleneck_cuda.py", ("mma", "wide"), ("bottleneck_args.cuh", "bottleneck_kernel.cuh")
     ),

@@ -66,7 +66,7 @@ class Predictor:
         device: where the model runs; default: where its parameters are.
         flip_test: also run the mirrored picture and average.
         shift_heatmap: move the mirrored heatmaps by one pixel before averaging; default: as the codec's peer does.
-        batch_size: persons a batch.
+        batch_size: persons a batch; with the flip test the network sees twice as many pictures at once.
         padding: how much larger than the box the crop is.
         mean: red, green, blue, 0..255, taken off the input.
         std: the input is divided by.
@@ -221,10 +221,10 @@ class Predictor:
         """
         images = network_input(crops.to(self.device, non_blocking=True), self.mean, self.std)
         inverse = inverse.to(self.device, non_blocking=True)
-        maps = self._run(images)
-        if self.flip_test:
+        maps, *mirrored = self._run(images)
+        if mirrored:
             indices, shift = self.table.flip_indices, self.shift_heatmap
-            points, scores = self.codec.decode_flip(maps, self._run(images.flip(3)), indices, inverse, shift)
+            points, scores = self.codec.decode_flip(maps, mirrored[0], indices, inverse, shift)
         else:
             points, scores = self.codec.decode(maps, inverse)
         return points.float(), scores.float()
@@ -232,14 +232,15 @@ class Predictor:
     @torch.inference_mode()
     def heatmaps(self, images: Tensor) -> Tensor:
         """Heatmaps (N, K, h, w) float32 of normalised images (N, 3, H, W), averaged with the mirrored ones."""
-        maps = self._run(images).float()
-        if not self.flip_test:
-            return maps
-        return ops.flip_merge(maps, self._run(images.flip(3)).float(), self.table.flip_indices, self.shift_heatmap)
+        maps, *mirrored = (part.float() for part in self._run(images))
+        return ops.flip_merge(maps, mirrored[0], self.table.flip_indices, self.shift_heatmap) if mirrored else maps
 
-    def _run(self, images: Tensor) -> Tensor:
+    def _run(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Heatmaps of the images, and of their mirror images where these are wanted, all from one batch."""
+        both = torch.cat([images, images.flip(3)]) if self.flip_test else images
         with autocast(self.device, self.amp):
-            return self.network(images)[-1]
+            maps: Tensor = self.network(both)[-1]
+        return maps.split(max(len(images), 1))
 
 
 def _inference_form(model: nn.Module, amp: str) -> nn.Module:

@@ -21,7 +21,7 @@ def test_fused_and_reference_modules_learn_alike(tmp_path):
         write_set(tmp_path / "data", count, seed, name)
     results = {}
     for name in ("fused", "reference"):
-        config = demo_config(tmp_path, epochs=6, seed=0)
+        config = demo_config(tmp_path, epochs=10, seed=0)
         started = time.perf_counter()
         trainer = Trainer(apply(config, {"implementation": name, "output": str(tmp_path / name)}), quiet=True)
         results[name] = trainer.fit()["PCKh"]

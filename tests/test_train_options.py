@@ -133,7 +133,8 @@ def test_frozen_validation_is_the_plain_one(config):  # noqa: F811
 
 
 def test_events_for_tensorboard(config):  # noqa: F811
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as events
+
     trainer = trainer_for(apply(config, {"tensorboard": True, "epochs": 3, "checkpoint_steps": 1}))
     trainer.loader = StopAfter(trainer, 7)
     with pytest.raises(TrainingStopped):

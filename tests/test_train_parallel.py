@@ -1,6 +1,7 @@
 """Two processes under torchrun: averaged gradients, averaged statistics, one log, one result."""
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -36,8 +37,12 @@ def config(tmp_path):
 def torchrun(config, tmp_path, *more):
     path = tmp_path / "run.toml"
     path.write_text(to_toml(config))
+    return two_processes("train", "--config", str(path), "--quiet", *more)
+
+
+def two_processes(*words):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "hgfast"]
-    command += ["train", "--config", str(path), "--quiet", *more]
+    command += words
     process = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE_FOLDER, env=os.environ, timeout=300)
     assert process.returncode == 0, process.stderr[-3000:]
     return process.stdout
@@ -86,6 +91,10 @@ def test_resumed_run_is_the_same_and_validation_is_complete(config, tmp_path):
     assert resumed["meta"]["metrics"] == straight["meta"]["metrics"]
     alone = Trainer(config, resume=True, quiet=True)  # one process measures what two have measured together
     assert alone.validate() == pytest.approx(straight["meta"]["metrics"])
+    best = read_checkpoint(Path(config.output) / "best.pt")["meta"]["metrics"]
+    printed = two_processes("eval", f"{config.output}/best.pt", "--json", str(tmp_path / "m.json"), "--quiet")
+    assert json.loads((tmp_path / "m.json").read_text()) == pytest.approx(best)
+    assert printed.count("5 persons of") == 1
 
 
 def test_shares_cover_everything():

@@ -14,6 +14,7 @@ from hgfast.progress import progress_bar
 from hgfast.results import check_results_path, write_results
 from hgfast.train.build import choose_device, make_codec, make_dataset, make_predictor
 from hgfast.train.evaluate import measure, predict_dataset
+from hgfast.train.parallel import World
 
 _EPILOG = """\
 MPII is measured by PCKh (joint groups, mean, mean at 0.1, area under the curve), COCO by AP and AR, faces by NME, hands
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measures, prints and writes."""
+    """Measures, prints and writes; processes under torchrun share the work."""
     config, model, _ = load_network(options.checkpoint, options.preset)
     for option, setting in (("annotations", "val_annotations"), ("images", "val_images")):
         if getattr(options, option):
@@ -53,8 +54,13 @@ def run(options: argparse.Namespace) -> None:
     for path in options.out:
         check_results_path(path, config.keypoints)
     dataset = make_dataset(config, "val")
-    predictor = make_predictor(config, model, make_codec(config), choose_device(config.device))
-    keypoints, scores = predict_dataset(predictor, dataset, config.workers, progress_bar("eval", options.quiet))
+    device = choose_device(config.device)
+    world = World.join(device.type)
+    predictor = make_predictor(config, model, make_codec(config), world.device(device))
+    bar = progress_bar("eval", options.quiet or not world.is_main)
+    keypoints, scores = predict_dataset(predictor, dataset, config.workers, bar, world)
+    if not world.is_main:
+        return
     metrics = measure(dataset, keypoints + np.float32(config.pixel_origin), scores, config.val_annotations)
     print(f"{len(dataset)} persons of {config.val_annotations}")
     print(measures_table(metrics))

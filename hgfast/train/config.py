@@ -19,6 +19,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_KEYPOINTS = {"mpii": ("mpii",), "princeton": ("mpii",), "coco": ("coco", "face", "hand")}  # of each format
 _CHOICES = {
     "implementation": ("fused", "reference"),
     "format": ("mpii", "coco", "princeton"),
@@ -98,7 +99,18 @@ class Config:
         for name in ("epochs", "batch_size", "val_batch_size", "val_interval", "checkpoint_interval", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("workers", "cache_mb", "warmup_steps", "checkpoint_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         keypoint_set(self.keypoints)
+        if self.keypoints not in _KEYPOINTS[self.format]:
+            known = ", ".join(_KEYPOINTS[self.format])
+            raise ConfigError(f"keypoints: format {self.format!r} has {known}, got {self.keypoints!r}")
+        if self.padding <= 0 or min(self.std) <= 0 or min(self.input_size) < 1:
+            raise ConfigError(
+                "padding, std and input_size: expected positive numbers, "
+                f"got {self.padding}, {self.std} and {self.input_size}"
+            )
         if self.grad_clip < 0:
             raise ConfigError(f"grad_clip: expected 0 (no limit) or a positive norm, got {self.grad_clip}")
         if not 0 <= self.ema < 1:

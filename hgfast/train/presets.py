@@ -13,6 +13,8 @@ _COCO = {
     "train_images": "data/coco/train2017",
     "val_annotations": "data/coco/annotations/person_keypoints_val2017.json",
     "val_images": "data/coco/val2017",
+    # the boxes of MMPose's tables; "" evaluates with the annotated ones
+    "val_detections": "data/coco/person_detection_results/COCO_val2017_detections_AP_H_56_person.json",
     "batch_size": 32,
     "monitor": "AP",
     "augment": {"scale": 0.5, "rotation": 80.0, "shift_prob": 0.3, "half_body_prob": 0.3},

@@ -14,6 +14,7 @@ import torch
 
 from hgfast import _native
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
+from hgfast.ops import _buffers
 from hgfast.ops._layout import MaybeTensor
 
 Tensor = torch.Tensor
@@ -98,7 +99,7 @@ def apply(
     mask: Tensor | None = None,
 ) -> Tensor:
     """relu(batch_norm(x) + residual) with given statistics; out may be x or residual, mask gets the bits of y > 0."""
-    out = torch.empty_like(x) if out is None else out
+    out = _buffers.empty_like(x) if out is None else out
     where = addresses([x, residual, mean, var, weight, bias], [out, mask])
     lib.batch_norm_apply(*where, *_shape(x), eps, relu, exec_handle(x))
     return out
@@ -126,7 +127,7 @@ def backward_apply(
 ) -> Tensor:
     """Gradient of x, plus addend; out may be any tensor read. count: elements of a channel over all processes."""
     x = gradient.x
-    out = torch.empty_like(x) if out is None else out
+    out = _buffers.empty_like(x) if out is None else out
     where = addresses((*gradient.tensors(), weight_grad, bias_grad, addend), [out])
     lib.batch_norm_backward_apply(
         *where, count, batch_statistics, *_shape(x), gradient.eps, gradient.gate, exec_handle(x)

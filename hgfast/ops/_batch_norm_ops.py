@@ -9,6 +9,7 @@ import torch
 
 from hgfast import reference
 from hgfast.ops import _batch_norm_native as native
+from hgfast.ops import _buffers
 from hgfast.ops._batch_norm_native import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, Gradient, as_stat
 from hgfast.ops._layout import dense, empty_like
 from hgfast.ops._registry import define
@@ -42,7 +43,7 @@ def _kernel_apply(
     x, residual = dense(x, x), dense(residual, x)
     mask = native.empty_mask(lib, x) if keep_mask else None
     mean, var, weight, bias = as_stat(mean, x), as_stat(var, x), as_stat(weight, x), as_stat(bias, x)
-    out = torch.empty_like(x)
+    out = _buffers.empty_like(x)
     if x.numel():
         native.apply(lib, x, mean, var, weight, bias, residual, relu, eps, out=out, mask=mask)
     return out, _no_mask(x) if mask is None else mask
@@ -76,7 +77,7 @@ def _kernel_backward_reduce(
 ) -> tuple[Tensor, Tensor, Tensor]:
     *common, want_masked = rest
     gradient = _gradient(x, grad, grad2, residual, *common)
-    masked = torch.empty_like(gradient.x) if want_masked else None
+    masked = _buffers.empty_like(gradient.x) if want_masked else None
     if x.numel() == 0:
         weight_grad = torch.zeros(x.shape[1], dtype=native.stat_dtype(x), device=x.device)
         bias_grad = torch.zeros_like(weight_grad)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from hgfast import _native
+from hgfast.ops import _buffers
 from hgfast.ops import _conv_choice as choose
 from hgfast.ops._conv_choice import Choice
 from hgfast.ops._conv_native import ConvSizes
@@ -131,7 +132,7 @@ def _convolve(
     channels_last = not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
     weight = weight if channels_last else weight.contiguous()
     addend = None if addend is None else _nhwc(addend)
-    y = torch.empty((sizes.n, sizes.k, *sizes.result), dtype=x.dtype, memory_format=torch.channels_last)
+    y = _buffers.empty_nhwc((sizes.n, sizes.k, *sizes.result), x)
     lib = _native.library("cpu")
     assert lib is not None
     bias = None if bias is None else bias.contiguous()

@@ -9,7 +9,7 @@ import torch
 
 from hgfast import _native, reference
 from hgfast._native import DTYPE_CODES, NHWC, exec_handle, layout_of
-from hgfast.ops import _checks, _layout
+from hgfast.ops import _buffers, _checks, _layout
 from hgfast.ops._registry import define
 
 Tensor = torch.Tensor
@@ -98,7 +98,7 @@ class _Branch(torch.autograd.Function):
 
 def _kernel_backward(lib: ModuleType, grad: Tensor, x: Tensor, addend: Tensor | None) -> Tensor:
     x, grad, addend = _layout.dense(x, x), _layout.dense(grad, x), _layout.dense(addend, x)
-    x_grad = torch.empty_like(x)
+    x_grad = _buffers.empty_like(x)
     if x.numel():
         tensors = _native.ptr(x), _native.ptr(grad), _native.ptr(addend), _native.out(x_grad)
         lib.max_pool_backward(*tensors, DTYPE_CODES[x.dtype], *_sizes(x), exec_handle(x))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from hgfast import _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
-from hgfast.ops import _checks, _layout
+from hgfast.ops import _buffers, _checks, _layout
 from hgfast.ops._registry import define
 
 
@@ -92,7 +92,7 @@ def _call(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Ten
 
 def _kernel(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
     skip = _layout.dense(skip, skip)
-    out = torch.empty_like(skip)
+    out = _buffers.empty_like(skip)
     _call(lib, skip, _layout.dense(low, skip), out)
     return out
 

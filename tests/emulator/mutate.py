@@ -82,6 +82,7 @@ def run_tests(mutant: Mutant, module: Path) -> Outcome:
 
 def try_mutant(mutant: Mutant) -> Outcome:
     """Build it and test it."""
+    (HERE / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=HERE / "build") as folder:
         return run_tests(mutant, build_mutant(mutant, Path(folder)))
 

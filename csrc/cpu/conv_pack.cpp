@@ -135,7 +135,12 @@ class Packer {
 
 void pack_weights(const WeightView& weight, const float* extra, const ConvShape& shape, const ConvLayout& layout,
                   float* packed) {
-  Packer(weight, extra, shape, layout, packed).run();
+  if (!layout.direct() || weight.c_step != 1 || weight.turned)
+    return Packer(weight, extra, shape, layout, packed).run();
+  // OHWI weights lie as the packed rows do: a matrix to be transposed.
+  ConvShape matrix = shape;
+  matrix.c = shape.kernel * shape.kernel * shape.c, matrix.kernel = 1;
+  Packer(weight, extra, matrix, layout, packed).run();
 }
 
 void conv_pack(const ConvPack& pack, Exec exec) {

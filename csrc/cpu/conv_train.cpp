@@ -16,13 +16,12 @@ void conv_train(const ConvTrain& train, Exec exec) {
   const bool swap = train.transposed != 0;
   const WeightView dense =
       WeightView::dense(train.weight, swap ? s.k : s.c, s.kernel * s.kernel, train.weight_channels_last != 0);
-  Buffer<float> packed, workspace;
-  packed.reserve(layout.packed_floats());
-  workspace.reserve(layout.workspace_floats());
-  pack_weights(swap ? dense.transposed() : dense, nullptr, s, layout, packed.data());
+  Workspace workspace{layout.packed_floats(), layout.workspace_floats()};
+  float* packed = workspace.take(layout.packed_floats());
+  pack_weights(swap ? dense.transposed() : dense, nullptr, s, layout, packed);
   Conv problem;
-  problem.shape = s, problem.x = train.x, problem.weight = packed.data(), problem.bias = train.bias;
-  problem.residual = train.addend, problem.y = train.y, problem.workspace = workspace.data();
+  problem.shape = s, problem.x = train.x, problem.weight = packed, problem.bias = train.bias;
+  problem.residual = train.addend, problem.y = train.y, problem.workspace = workspace.take(layout.workspace_floats());
   problem.workspace_bytes = layout.workspace_floats() * static_cast<int64_t>(sizeof(float));
   conv(problem, exec);
 }

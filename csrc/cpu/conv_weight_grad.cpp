@@ -43,9 +43,11 @@ class WeightGrad {
   }
 
   void run() {
-    v_.reserve(kAll * x_layout_.v_point());
-    g_.reserve(kAll * g_layout_.v_point());
-    sums_.reserve((chunks_ == 1 ? x_layout_.threads : jobs_) * kSums);
+    const int64_t v = kAll * x_layout_.v_point(), g = kAll * g_layout_.v_point();
+    const int64_t sums = (chunks_ == 1 ? x_layout_.threads : jobs_) * kSums;
+    const int64_t scratch = x_layout_.threads * x_layout_.scratch_floats();
+    Workspace workspace{v, g, sums, scratch};
+    v_ = workspace.take(v), g_ = workspace.take(g), sums_ = workspace.take(sums), scratch_ = workspace.take(scratch);
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
       const int64_t first = chunk * x_layout_.tile_block;
       const int64_t count = std::min(x_layout_.tile_block, x_layout_.tiles - first);
@@ -53,8 +55,7 @@ class WeightGrad {
       transform(first, count);
       parallel_for(jobs_, 1, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
         for (int64_t job = begin; job < end; ++job)
-          sum(job, count, sums_.data() + (chunks_ == 1 ? slot : job) * kSums, chunk == 0,
-              first + count == x_layout_.tiles);
+          sum(job, count, sums_ + (chunks_ == 1 ? slot : job) * kSums, chunk == 0, first + count == x_layout_.tiles);
       });
     }
   }
@@ -64,12 +65,11 @@ class WeightGrad {
   static constexpr int64_t kSumPoint = kJobK * kJobC + kConvLanes, kSums = kAll * kSumPoint;
 
   void transform(int64_t first, int64_t count) {
-    scratch_.reserve(x_layout_.threads * x_layout_.scratch_floats() + 1);
     parallel_for(count, kAll > 1 ? 1 : kSumTiles, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
-      float* scratch = scratch_.data() + slot * x_layout_.scratch_floats();
+      float* scratch = scratch_ + slot * x_layout_.scratch_floats();
       for (int64_t t = begin; t < end; ++t) {
-        Domain::gather(problem_, g_layout_, first + t, t, g_.data());
-        Domain::Input::gather(conv_, x_layout_, first + t, t, v_.data(), scratch);
+        Domain::gather(problem_, g_layout_, first + t, t, g_);
+        Domain::Input::gather(conv_, x_layout_, first + t, t, v_, scratch);
       }
     });
   }
@@ -80,8 +80,8 @@ class WeightGrad {
     for (int p = 0; p < kAll; ++p) {
       float* m = sums + p * kSumPoint;
       if (begin) std::memset(m, 0, kJobK * kJobC * sizeof(float));
-      const float* g = g_.data() + p * g_layout_.v_point() + k0 / kConvLanes * g_layout_.v_block();
-      const float* v = v_.data() + p * x_layout_.v_point() + c0 / kConvLanes * x_layout_.v_block();
+      const float* g = g_ + p * g_layout_.v_point() + k0 / kConvLanes * g_layout_.v_block();
+      const float* v = v_ + p * x_layout_.v_point() + c0 / kConvLanes * x_layout_.v_block();
       for (int64_t t = 0; t < tiles; t += kSumTiles)
         for (int64_t k = 0; k < k_count; k += kOuterRows) {
           const float* rows = g + k / kConvLanes * g_layout_.v_block() + t * kConvLanes + k % kConvLanes;
@@ -110,7 +110,7 @@ class WeightGrad {
   Conv conv_;
   ConvLayout x_layout_, g_layout_;
   int64_t chunks_, c_jobs_, jobs_;
-  Buffer<float> v_, g_, sums_, scratch_;
+  float *v_, *g_, *sums_, *scratch_;
 };
 
 }  // namespace

@@ -51,7 +51,7 @@ def result(sizes: ConvSizes) -> Choice:
     few_weights = sizes.c * sizes.k <= 256 * 256
     if sizes.stride == 2:
         return S43 if pixels >= 2048 and few_weights else S23 if pixels >= 512 else DIRECT
-    if pixels < 32:
+    if pixels < 64:
         return DIRECT
     large = pixels >= (256 if few_weights else 1024)
     return F43 if large and min(height, width) > 8 else F23

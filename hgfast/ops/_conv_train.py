@@ -40,20 +40,21 @@ def backward(
     addend: Tensor | None = None,
 ) -> Gradients:
     """Gradients of x (plus addend), weight and bias, as far as needs says."""
-    x_grad = weight_grad = bias_grad = None
+    x_grad = weight_grad = None
     sizes = sizes_of(x, weight, stride)
     grad = _nhwc(grad)
     own_x = needs[0] and not isinstance(input_grad_choice(grad, weight, sizes), str)
     own_weight = needs[1] and not isinstance(weight_grad_choice(grad, x, sizes), str)
-    rest = needs[0] and not own_x, needs[1] and not own_weight, needs[2]
+    rest = needs[0] and not own_x, needs[1] and not own_weight, False
     if any(rest):
-        x_grad, weight_grad, bias_grad = aten_backward(grad, _nhwc(x), weight, stride, rest)
+        x_grad, weight_grad, _ = aten_backward(grad, _nhwc(x), weight, stride, rest)
         if x_grad is not None and addend is not None:
             x_grad = x_grad.add_(addend)
     if own_weight:
         weight_grad = input_to_weight(grad, x, sizes, not weight.is_contiguous())
     if own_x:
         x_grad = result_to_input(grad, weight, sizes, addend)
+    bias_grad = grad.sum((0, 2, 3)) if needs[2] else None  # oneDNN's takes 60 times as long
     return x_grad, weight_grad, bias_grad
 
 

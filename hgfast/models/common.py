@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hgfast.nn.blocks import FUSED
 from hgfast.reference.blocks import REFERENCE, BlockSet
 
-__all__ = ["IMPLEMENTATIONS", "block_set", "check_images", "images_to_layout", "weights_to_layout"]
+__all__ = ["IMPLEMENTATIONS", "block_set", "check_count", "check_images", "images_to_layout", "weights_to_layout"]
 
 IMPLEMENTATIONS: dict[str, BlockSet] = {"fused": FUSED, "reference": REFERENCE}
 
@@ -24,17 +24,31 @@ def block_set(implementation: str) -> BlockSet:
     return IMPLEMENTATIONS[implementation]
 
 
-def check_images(images: Tensor, unit: int, slack: int) -> None:
+def check_count(name: str, value: int) -> None:
+    """Raise unless a number of things is a whole number of at least 1.
+
+    Raises:
+        TypeError: If it is not a whole number.
+        ValueError: If it is less than 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def check_images(images: Tensor, unit: int, slack: int, weight: Tensor | None = None) -> None:
     """Raise unless ``images`` is (N, 3, H, W), floating point, of a size that the network can take.
 
     Args:
         images: What the caller passed.
         unit: Sizes must be a multiple of this, ...
         slack: ... or smaller than a multiple by at most this.
+        weight: One of the network's, whose device and (unless autocast sees to it) dtype the images must have.
 
     Raises:
-        TypeError: If images is not a tensor of floating point numbers.
-        ValueError: If the shape does not fit.
+        TypeError: If images is not a tensor of floating point numbers, or of other ones than the weights.
+        ValueError: If the shape or the device does not fit.
     """
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a torch.Tensor (N, 3, H, W), got {type(images).__name__}")
@@ -42,6 +56,10 @@ def check_images(images: Tensor, unit: int, slack: int) -> None:
         raise TypeError(f"images must be floating point, already normalised, got {images.dtype}")
     if images.dim() != 4 or images.shape[1] != 3:
         raise ValueError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")
+    if weight is not None and images.device != weight.device:
+        raise ValueError(f"images must be on the weights' device {weight.device}, got {images.device}")
+    if weight is not None and images.dtype != weight.dtype and not torch.is_autocast_enabled(images.device.type):
+        raise TypeError(f"images must have the weights' dtype {weight.dtype}, or autocast be on; got {images.dtype}")
     height, width = images.shape[2:]
     if any(size == 0 or -size % unit > slack for size in (height, width)):
         less = f", or up to {slack} less than one" if slack else ""

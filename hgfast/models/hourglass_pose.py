@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hgfast.models.common import block_set, check_images, images_to_layout, weights_to_layout
+from hgfast.models.common import block_set, check_count, check_images, images_to_layout, weights_to_layout
 from hgfast.reference.blocks import BlockSet
 from hgfast.reference.hourglass import HourglassModule, residual_layer
 
@@ -106,8 +106,8 @@ class HourglassPose(nn.Module):
         implementation: str = "fused",
     ) -> None:
         super().__init__()
-        if num_stacks < 1:
-            raise ValueError(f"num_stacks must be at least 1, got {num_stacks}")
+        check_count("num_stacks", num_stacks)
+        check_count("num_keypoints", num_keypoints)
         if len(stem_channels) != 2 or stem_channels[1] != stage_channels[0]:
             raise ValueError(
                 "stem_channels must be two numbers, the second equal to stage_channels[0]; "
@@ -145,8 +145,9 @@ class HourglassPose(nn.Module):
             One tensor (N, K, ceil(H/4), ceil(W/4)) per stack; ``torch.stack(result, 1)`` gives (N, S, K, h, w).
 
         Raises:
-            TypeError: If images is not a floating point tensor.
-            ValueError: If its shape is not accepted.
+            TypeError: If images is not a floating point tensor of the weights' dtype (any dtype with autocast).
+            ValueError: If its shape or device is not accepted.
         """
-        check_images(images, unit=self.stride << self.downsample_times, slack=self.stride - 1)
+        unit, weight = self.stride << self.downsample_times, next(self.parameters(), None)
+        check_images(images, unit, slack=self.stride - 1, weight=weight)
         return self.head(self.backbone(images_to_layout(images, self.memory_format)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from hgfast.models.common import block_set, check_images, images_to_layout, weights_to_layout
+from hgfast.models.common import block_set, check_count, check_images, images_to_layout, weights_to_layout
 from hgfast.reference.blocks import BlockSet
 from hgfast.reference.hourglass import NewellHourglass
 
@@ -58,8 +58,8 @@ class StackedHourglass(nn.Module):
         implementation: str = "fused",
     ) -> None:
         super().__init__()
-        if num_stacks < 1:
-            raise ValueError(f"num_stacks must be at least 1, got {num_stacks}")
+        check_count("num_stacks", num_stacks)
+        check_count("num_keypoints", num_keypoints)
         if len(stem_channels) != 2:
             raise ValueError(f"stem_channels must be two numbers, got {tuple(stem_channels)}")
         blocks = block_set(implementation)
@@ -96,10 +96,10 @@ class StackedHourglass(nn.Module):
             One tensor (N, K, H/4, W/4) per stack; ``torch.stack(result, 1)`` gives the peer's (N, S, K, h, w).
 
         Raises:
-            TypeError: If images is not a floating point tensor.
-            ValueError: If its shape is not accepted.
+            TypeError: If images is not a floating point tensor of the weights' dtype (any dtype with autocast).
+            ValueError: If its shape or device is not accepted.
         """
-        check_images(images, unit=self.stride << self.depth, slack=0)
+        check_images(images, self.stride << self.depth, slack=0, weight=next(self.parameters(), None))
         x = self.pre(images_to_layout(images, self.memory_format))
         heatmaps: list[Tensor] = []
         for i, (hourglass, head, out) in enumerate(zip(self.hgs, self.features, self.outs, strict=True)):

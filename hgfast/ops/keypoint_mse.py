@@ -87,6 +87,8 @@ def keypoint_mse_from_points(
 
 
 def _checked_stacks(op: str, pred: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    if not isinstance(pred, (Tensor, list, tuple)):
+        raise TypeError(f"{op}: pred must be a torch.Tensor or a list of them, got {type(pred).__name__}")
     preds = [pred] if isinstance(pred, Tensor) else list(pred)
     if not preds:
         raise ValueError(f"{op}: pred must hold at least one stack, got none")

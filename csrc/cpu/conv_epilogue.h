@@ -30,11 +30,6 @@ inline void store_lanes(float* p, VecF v, int64_t lanes) {
 
 inline VecF relu(VecF v) { return VecF{} > v ? VecF{} : v; }  // keeps NaN
 
-// Where output pixels go on from: pixel (i, j) of an image of the convolution's result.
-struct PixelPosition {
-  int64_t image, i, j;
-};
-
 class ConvEpilogue {
  public:
   explicit ConvEpilogue(const Conv& conv)
@@ -48,13 +43,14 @@ class ConvEpilogue {
         y2_(static_cast<float*>(conv.y2)),
         relu_(conv.relu != 0) {}
 
-  // v[r][..]: the sums for channels k .. of the r-th of `count` consecutive pixels (row after row) from `at` on.
+  // v[r][..]: the sums for channels k .. of the r-th of `count` consecutive pixels of the convolution's result from
+  // number `pixel` on (row after row, image after image).
   template <int kPixels, int kVecs>
-  void finish(VecF (&v)[kPixels][kVecs], int64_t count, const PixelPosition& at, int64_t k) const {
+  void finish(VecF (&v)[kPixels][kVecs], int64_t count, int64_t pixel, int64_t k) const {
     if (shape_.k - k >= kVecs * kConvLanes)
-      finish_lanes(v, count, at, k, AllLanes());
+      finish_lanes(v, count, pixel, k, AllLanes());
     else
-      finish_lanes(v, count, at, k, FirstLanes{shape_.k - k});
+      finish_lanes(v, count, pixel, k, FirstLanes{shape_.k - k});
   }
 
   // Fetches, a share at each call, the lines that `finish` of `count` pixels and `width` channels will read and write.
@@ -62,11 +58,11 @@ class ConvEpilogue {
   // a call would spill all sums.
   class Ahead {
    public:
-    Ahead(const ConvEpilogue& e, int64_t count, const PixelPosition& at, int64_t k, int width, int64_t calls)
+    Ahead(const ConvEpilogue& e, int64_t count, int64_t pixel, int64_t k, int width, int64_t calls)
         : width_(width), step_(e.shape_.k) {
       const bool merged = e.upsample_to_ != nullptr;
       const float* other = merged ? e.upsample_to_ : e.residual_;
-      const int64_t offset = k + (merged ? e.merged_offset(at.image, 2 * at.i, 2 * at.j) : e.pixel_offset(at));
+      const int64_t offset = k + (merged ? e.merged_offset(Position(e.shape_, pixel), 0, 0) : pixel * e.shape_.k);
       row_ = merged ? e.shape_.out_w * e.shape_.k : 0;
       count_ = merged ? 2 * count : count;
       share_ = (count_ + calls - 1) / calls;
@@ -106,18 +102,15 @@ class ConvEpilogue {
     void store(float* p, int j, VecF v) const { store_lanes(p + j * kConvLanes, v, lanes - j * kConvLanes); }
   };
 
-  int64_t merged_offset(int64_t image, int64_t y, int64_t x) const {
-    return ((image * shape_.out_h + y) * shape_.out_w + x) * shape_.k;
-  }
-  void advance(PixelPosition& at) const {
-    if (++at.j < shape_.q) return;
-    at.j = 0;
-    if (++at.i < shape_.p) return;
-    at.i = 0;
-    ++at.image;
-  }
-  int64_t pixel_offset(const PixelPosition& at) const {
-    return ((at.image * shape_.p + at.i) * shape_.q + at.j) * shape_.k;
+  struct Position {
+    int64_t image, i, j;
+
+    Position(const ConvShape& s, int64_t pixel) : image(pixel / s.q / s.p), i(pixel / s.q % s.p), j(pixel % s.q) {}
+  };
+
+  // Of the output pixel `down` and `right` of the first one that pixel `at` is merged into.
+  int64_t merged_offset(const Position& at, int64_t down, int64_t right) const {
+    return ((at.image * shape_.out_h + 2 * at.i + down) * shape_.out_w + 2 * at.j + right) * shape_.k;
   }
 
   // f(r, j, value) for the first `count` pixels of v, unrolled so that v stays in registers.
@@ -132,9 +125,8 @@ class ConvEpilogue {
   }
 
   template <int kPixels, int kVecs, class Lanes>
-  void finish_lanes(VecF (&v)[kPixels][kVecs], int64_t count, const PixelPosition& at, int64_t k,
-                    const Lanes& lanes) const {
-    const int64_t offset = pixel_offset(at) + k, step = shape_.k;
+  void finish_lanes(VecF (&v)[kPixels][kVecs], int64_t count, int64_t pixel, int64_t k, const Lanes& lanes) const {
+    const int64_t offset = pixel * shape_.k + k, step = shape_.k;
     if (bias_) {
       VecF bias[kVecs];
       for (int j = 0; j < kVecs; ++j) bias[j] = lanes.load(bias_ + k, j);
@@ -143,7 +135,7 @@ class ConvEpilogue {
     if (residual_)
       each(v, count, [&](int r, int j, VecF& value) { value += lanes.load(residual_ + offset + r * step, j); });
     if (relu_) each(v, count, [](int, int, VecF& value) { value = relu(value); });
-    if (upsample_to_) return merge(v, count, at, k, lanes);
+    if (upsample_to_) return merge(v, count, pixel, k, lanes);
     each(v, count, [&](int r, int j, VecF& value) { lanes.store(y_ + offset + r * step, j, value); });
     if (!y2_) return;
     VecF scale[kVecs], shift[kVecs];
@@ -155,14 +147,14 @@ class ConvEpilogue {
 
   // Each pixel goes to the up to four above it.
   template <int kPixels, int kVecs, class Lanes>
-  void merge(VecF (&v)[kPixels][kVecs], int64_t count, PixelPosition at, int64_t k, const Lanes& lanes) const {
+  void merge(VecF (&v)[kPixels][kVecs], int64_t count, int64_t pixel, int64_t k, const Lanes& lanes) const {
     for (int64_t r = 0; r < count; ++r) {
-      for (int64_t y = 2 * at.i; y < std::min(2 * at.i + 2, shape_.out_h); ++y)
-        for (int64_t x = 2 * at.j; x < std::min(2 * at.j + 2, shape_.out_w); ++x) {
-          const int64_t offset = merged_offset(at.image, y, x) + k;
+      const Position at(shape_, pixel + r);
+      for (int64_t down = 0; down < std::min<int64_t>(2, shape_.out_h - 2 * at.i); ++down)
+        for (int64_t right = 0; right < std::min<int64_t>(2, shape_.out_w - 2 * at.j); ++right) {
+          const int64_t offset = merged_offset(at, down, right) + k;
           for (int j = 0; j < kVecs; ++j) write(v[r][j] + lanes.load(upsample_to_ + offset, j), offset, k, j, lanes);
         }
-      advance(at);
     }
   }
 

@@ -94,7 +94,7 @@ struct WinogradTiles {
         y[j][0] = sums[j];
         if (layout.extra_blocks) y[j][0] += load(extra + (slot * kOut * kOut + i * kOut + j) * width);
       }
-      epilogue.finish(y, inside, {at.image, y0 + i, x0}, k);
+      epilogue.finish(y, inside, (at.image * s.p + y0 + i) * s.q + x0, k);
     }
   }
 };
@@ -173,7 +173,7 @@ struct PixelSink {
     const ConvShape& s = conv.shape;
     const int64_t next = channels.first + channels.width;
     const bool last = next >= s.k;
-    ConvEpilogue::Ahead output(epilogue, count, position(last ? row + count : row), last ? 0 : next, channels.width,
+    ConvEpilogue::Ahead output(epilogue, count, first + (last ? row + count : row), last ? 0 : next, channels.width,
                                steps);
     if (s.kernel > 1 || s.stride > 1) return {output, nullptr, 0};
     const int64_t lines = (count * s.c / kLine / layout.k_groups + steps - 1) / steps;
@@ -183,16 +183,11 @@ struct PixelSink {
 
   template <int kRows, int kVecs>
   void take(VecF (&sum)[kRows][kVecs], int64_t row) const {
-    epilogue.finish(sum, kRows, position(row), channels.first);
+    epilogue.finish(sum, kRows, first + row, channels.first);
   }
 
  private:
   static constexpr int64_t kLine = 64 / sizeof(float);
-
-  PixelPosition position(int64_t row) const {
-    const TilePosition at(layout, first + row);
-    return {at.image, at.y, at.x};
-  }
 };
 
 }  // namespace hgfast::cpu::HGFAST_ISA

@@ -21,6 +21,7 @@ from benchmarks.models import GFLOP, network
 from benchmarks.peers import Lazy, available_peers, check
 
 SIZE = 256
+SETTLE = 0.06
 
 
 class Frozen:
@@ -58,6 +59,7 @@ def case(name: str, batch: int, threads: int) -> Case:
         flops=GFLOP[name] * 1e9 * batch,
         threads=threads,
         devices=("cpu",),
+        settle=SETTLE if threads > 1 else 0,
     )
 
 

@@ -37,6 +37,8 @@ class Case:
             the FLOP/s are held against that of a large matrix product of this kind.
         threads: CPU threads; None for torch's default.
         devices: where the case makes sense.
+        settle: seconds of rest before each round. Idle threads of some runtimes spin for a while after a call (ONNX
+            Runtime's for 31 ms) and would take a core from the peer that comes next.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Case:
     arithmetic: str = "float32"
     threads: int | None = None
     devices: Sequence[str] = ("cpu", "cuda")
+    settle: float = 0
 
 
 @dataclass
@@ -119,7 +122,7 @@ def calls_per_round(call: Call, device: str, seconds: float = 2e-3) -> int:
 
 
 def time_interleaved(
-    peers: dict[str, Call], device: str, budget: float = 1.0, min_rounds: int = 5
+    peers: dict[str, Call], device: str, budget: float = 1.0, min_rounds: int = 5, settle: float = 0
 ) -> dict[str, Timing]:
     """Time all peers in turn, round after round, so that a slow moment of the machine meets them all alike."""
     calls = {name: calls_per_round(call, device) for name, call in peers.items()}
@@ -127,6 +130,7 @@ def time_interleaved(
     end, rounds = time.perf_counter() + budget, 0
     while rounds < min_rounds or time.perf_counter() < end:
         for name, call in peers.items():
+            time.sleep(settle)
             timings[name].seconds.append(timed_round(call, device, calls[name]))
         rounds += 1
     return timings

@@ -22,7 +22,7 @@ def all_cases() -> list[Case]:
 def measure(case: Case, device: str, budget: float) -> dict[str, Timing]:
     """One interleaved run of a case's peers."""
     with cpu_threads(case.threads):
-        return time_interleaved(case.make(device), device, budget)
+        return time_interleaved(case.make(device), device, budget, settle=case.settle)
 
 
 def rows(case: Case, timings: dict[str, Timing]) -> Iterator[str]:

@@ -135,7 +135,7 @@ def test_exact_keeps_what_tf32_rounds_away(machine: str) -> None:
     assert (out.cpu() - reference).norm() < 3e-3 * reference.norm() < 0.1 * (coarse.cpu() - reference).norm()
 
 
-def test_public_op_obeys_allow_tf32(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mma_obeys_allow_tf32(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     x, weight = torch.randn(1, 40, 7, 9, generator=generator), torch.randn(24, 40, 3, 3, generator=generator)
     exact = torch.nn.functional.conv2d(x.double(), weight.double(), None, 1, 1)
@@ -145,7 +145,8 @@ def test_public_op_obeys_allow_tf32(machine: str, monkeypatch: pytest.MonkeyPatc
         assert explain("conv_bias_act", x, weight, None, 1, None, False, None).startswith("kernel")
         out = conv_bias_act(x.to(machine), weight.to(machine), None, relu=False)
         errors.append(relative_error(out, exact))
-    assert errors[0] == errors[2] < 2e-6 and errors[1] > 1e-4
+    assert errors[0] == errors[2] < 2e-6
+    assert 1e-4 < errors[1] < 4e-4  # rounded to tf32; cut off it would be 6e-4
 
 
 @pytest.mark.parametrize("algorithm", [MMA["64x64"], MMA["256x128"], WGMMA["64"], WGMMA["256"]])

@@ -6,6 +6,8 @@ first; a row is a pixel's channels (channels_last) or a channel's pixels (contig
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 import torch.nn.functional as F
 
@@ -65,51 +67,48 @@ def batch_norm_act_train(
     return out, mean, var, bits
 
 
-def batch_norm_backward_reduce(
-    grad: Tensor,
-    grad2: Tensor | None,
-    x: Tensor,
-    residual: Tensor | None,
-    mask: Tensor | None,
-    mean: Tensor,
-    var: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    gate: int,
-    want_masked: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(g = gated gradient or an empty tensor, sum of g * normalised x, sum of g) over each channel."""
-    g = _gated(grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate)
-    weight_grad = (g * _normalised(x, mean, var, eps)).sum((0, 2, 3))
+class Gradient(NamedTuple):
+    """What both backward functions begin with: (grad + grad2) behind ReLU's gate, and what the forward was given."""
+
+    grad: Tensor
+    grad2: Tensor | None
+    x: Tensor
+    residual: Tensor | None
+    mask: Tensor | None
+    mean: Tensor
+    var: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    eps: float
+    gate: int
+
+
+def batch_norm_backward_reduce(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """(g = gated gradient or an empty tensor, sum of g * normalised x, sum of g) over each channel.
+
+    Args:
+        arguments: those of :class:`Gradient`, then want_masked.
+    """
+    *common, want_masked = arguments
+    gradient = Gradient(*common)
+    x, g = gradient.x, _gated(gradient)
+    weight_grad = (g * _normalised(x, gradient.mean, gradient.var, gradient.eps)).sum((0, 2, 3))
     return torch.empty_like(x).copy_(g) if want_masked else x.new_empty(0), weight_grad, g.sum((0, 2, 3))
 
 
-def batch_norm_backward_apply(
-    grad: Tensor,
-    grad2: Tensor | None,
-    x: Tensor,
-    residual: Tensor | None,
-    mask: Tensor | None,
-    mean: Tensor,
-    var: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    gate: int,
-    weight_grad: Tensor | None,
-    bias_grad: Tensor | None,
-    addend: Tensor | None,
-    count: float,
-    batch_statistics: bool,
-) -> Tensor:
-    """Gradient of x, from the sums over all `count` elements of each channel, plus addend."""
-    g = _gated(grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate)
+def batch_norm_backward_apply(*arguments: Any) -> Tensor:
+    """Gradient of x, from the sums over all `count` elements of each channel, plus addend.
+
+    Args:
+        arguments: those of :class:`Gradient`, then weight_grad, bias_grad, addend, count and batch_statistics.
+    """
+    *common, weight_grad, bias_grad, addend, count, batch_statistics = arguments
+    gradient = Gradient(*common)
+    x, var, g = gradient.x, gradient.var, _gated(gradient)
     if batch_statistics:
-        assert weight_grad is not None and bias_grad is not None
         slope, offset = _per_channel(weight_grad / count, g), _per_channel(bias_grad / count, g)
-        g = g - offset - _normalised(x, mean, var, eps) * slope
-    scale = (var.to(g.dtype) + eps).rsqrt() * (1 if weight is None else weight)
+        g = g - offset - _normalised(x, gradient.mean, var, gradient.eps) * slope
+    scale = (var.to(g.dtype) + gradient.eps).rsqrt() * (1 if gradient.weight is None else gradient.weight)
     g = g * _per_channel(scale, g)
     return torch.empty_like(x).copy_(g if addend is None else g + addend)
 
@@ -131,27 +130,15 @@ def unpack_mask(mask: Tensor, shape: torch.Size, nhwc: bool) -> Tensor:
     return rows.reshape(n, h, w, c).permute(0, 3, 1, 2) if nhwc else rows.reshape(n, c, h, w)
 
 
-def _gated(
-    grad: Tensor,
-    grad2: Tensor | None,
-    x: Tensor,
-    residual: Tensor | None,
-    mask: Tensor | None,
-    mean: Tensor,
-    var: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    gate: int,
-) -> Tensor:
+def _gated(gradient: Gradient) -> Tensor:
+    grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate = gradient
     g = _wide(grad) if grad2 is None else _wide(grad) + grad2
     if gate == 0:  # no ReLU
         return g
-    if gate == 1:
-        assert mask is not None
-        return torch.where(unpack_mask(mask, x.shape, _is_nhwc(x)), g, 0)
-    _, bits = batch_norm_act_apply(x, mean, var, weight, bias, residual, True, eps, True)
-    return torch.where(unpack_mask(bits, x.shape, _is_nhwc(x)), g, 0)
+    if gate == 2:  # recomputed
+        _, mask = batch_norm_act_apply(x, mean, var, weight, bias, residual, True, eps, True)
+    assert mask is not None
+    return torch.where(unpack_mask(mask, x.shape, _is_nhwc(x)), g, 0)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -172,8 +172,9 @@ def test_module_in_an_hourglass(inner) -> None:
         leaf = x.clone().requires_grad_()
         model(leaf).square().sum().backward()
         grads.append([leaf.grad, *(p.grad for p in model.parameters() if p.grad is not None)])
+    largest = max(float(grad.abs().max()) for grad in grads[0])  # biases before a BatchNorm have nothing but rounding
     for a, b in zip(*grads, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(a.abs().max()))
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * largest)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple
 
 import torch
 
@@ -16,29 +15,10 @@ from hgfast import _native
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
 from hgfast.ops import _buffers
 from hgfast.ops._layout import MaybeTensor
+from hgfast.reference.batch_norm_act import Gradient
 
 Tensor = torch.Tensor
 GATE_NONE, GATE_MASK, GATE_RECOMPUTE = 0, 1, 2  # csrc/common/batch_norm_act.h: ReluGate
-
-
-class Gradient(NamedTuple):
-    """What the backward kernels read: (grad + grad2) behind the gate of ReLU, and all that batch_norm_act was given."""
-
-    grad: Tensor
-    grad2: Tensor | None
-    x: Tensor
-    residual: Tensor | None
-    mask: Tensor | None
-    mean: Tensor
-    var: Tensor
-    weight: Tensor | None
-    bias: Tensor | None
-    eps: float
-    gate: int
-
-    def tensors(self) -> tuple[Tensor | None, ...]:
-        """In the order of BatchNormGradient's pointers."""
-        return self[:9]
 
 
 def stat_dtype(x: Tensor) -> torch.dtype:
@@ -110,7 +90,7 @@ def backward_reduce(lib: ModuleType, gradient: Gradient, masked: Tensor | None =
     x = gradient.x
     weight_grad = torch.empty(x.shape[1], dtype=stat_dtype(x), device=x.device)
     bias_grad, workspace = torch.empty_like(weight_grad), _workspace(lib, x)
-    where = addresses(gradient.tensors(), [masked, weight_grad, bias_grad, workspace])
+    where = addresses(gradient[:9], [masked, weight_grad, bias_grad, workspace])
     lib.batch_norm_backward_reduce(*where, *_shape(x), gradient.eps, gradient.gate, exec_handle(x))
     return weight_grad, bias_grad
 
@@ -128,7 +108,7 @@ def backward_apply(
     """Gradient of x, plus addend; out may be any tensor read. count: elements of a channel over all processes."""
     x = gradient.x
     out = _buffers.empty_like(x) if out is None else out
-    where = addresses((*gradient.tensors(), weight_grad, bias_grad, addend), [out])
+    where = addresses((*gradient[:9], weight_grad, bias_grad, addend), [out])
     lib.batch_norm_backward_apply(
         *where, count, batch_statistics, *_shape(x), gradient.eps, gradient.gate, exec_handle(x)
     )

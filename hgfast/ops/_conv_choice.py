@@ -42,12 +42,8 @@ def result(sizes: ConvSizes) -> Choice:
     """For a convolution, or for the input gradient of one of stride 1 (which is a convolution)."""
     height, width = sizes.result
     pixels = sizes.n * height * width
-    if sizes.kernel == 1:
-        return DIRECT
-    if sizes.kernel != 3 or sizes.stride > 2:
-        return "only 1x1 kernels, and 3x3 of stride 1 and 2, are faster here than oneDNN's"
-    if not _winograd:
-        return _DIRECT_NOTE
+    if (choice := _without_winograd(sizes)) is not None:
+        return choice
     few_weights = sizes.c * sizes.k <= 256 * 256
     if sizes.stride == 2:
         return S43 if pixels >= 2048 and few_weights else S23 if pixels >= 512 else DIRECT
@@ -66,15 +62,20 @@ def input_grad(sizes: ConvSizes) -> Choice:
 
 def weight_grad(sizes: ConvSizes) -> Choice:
     """sizes: of the convolution whose weight's gradient is asked for."""
-    if sizes.kernel == 1:
-        return DIRECT
-    if sizes.kernel != 3 or sizes.stride > 2:
-        return "only weight gradients of 1x1 kernels, and 3x3 of stride 1 and 2, are faster here than oneDNN's"
-    if not _winograd:
-        return _DIRECT_NOTE
+    if (choice := _without_winograd(sizes)) is not None:
+        return choice
     if sizes.stride == 2:
         return S23
     return F43 if min(sizes.result) > 8 else F23
+
+
+def _without_winograd(sizes: ConvSizes) -> Choice | None:
+    """The choice where Winograd's algorithm is none, or is turned off."""
+    if sizes.kernel == 1:
+        return DIRECT
+    if sizes.kernel != 3 or sizes.stride > 2:
+        return "only 1x1 kernels, and 3x3 of stride 1 and 2, are faster here than oneDNN's"
+    return None if _winograd else _DIRECT_NOTE
 
 
 def turned(sizes: ConvSizes) -> ConvSizes:

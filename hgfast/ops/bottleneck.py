@@ -108,26 +108,16 @@ def _aligned(tensor: Tensor | None) -> Tensor | None:
     return tensor.clone() if tensor.data_ptr() % 16 else tensor
 
 
-def _kernel(
-    lib: ModuleType,
-    x: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    weight1: Tensor,
-    bias1: Tensor,
-    weight2: Tensor,
-    bias2: Tensor,
-    weight3: Tensor,
-    bias3: Tensor,
-    upsample_to: Tensor | None,
-) -> Tensor:
-    sizes, handle = _sizes(x, weight1, upsample_to), _native.exec_handle(x)
+def _kernel(lib: ModuleType, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> Tensor:
+    *layers, upsample_to = rest
+    weights, biases = layers[::2], layers[1::2]
+    sizes, handle = _sizes(x, weights[0], upsample_to), _native.exec_handle(x)
     needs = _bottleneck_native.query(lib, sizes, handle)
     assert needs is not None
     x, upsample_to = _aligned(x), _aligned(upsample_to)  # type: ignore[assignment]
-    scale, shift, *biases = (_aligned(v.float()) for v in (scale, shift, bias1, bias2, bias3))  # type: ignore[assignment]
+    scale, shift, *biases = (_aligned(v.float()) for v in (scale, shift, *biases))  # type: ignore[assignment]
     convolutions = []
-    parts = zip((weight1, weight2, weight3), biases, sizes.convs, needs.conv_algorithms, strict=True)
+    parts = zip(weights, biases, sizes.convs, needs.conv_algorithms, strict=True)
     for weight, bias, conv, algorithm in parts:
         packed = packed_weight(lib, weight, conv, conv_query(lib, conv, handle, algorithm), handle)
         convolutions += [packed, bias]

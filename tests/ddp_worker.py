@@ -7,11 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
+import torch._dynamo  # noqa: F401 - before a process group exists: see World.join
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import hgfast
+from hgfast.train.parallel import leave
 from tests.foreign_models import foreign_model
 from tests.recipe import apply_recipe
 
@@ -50,7 +52,7 @@ def work(rank: int, folder: str, family: str, synchronised: bool, recompute: boo
     train(DistributedDataParallel(model), model, images)
     if rank == 0:
         torch.save(model.state_dict(), Path(folder) / "result.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 def alone(family: str) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ import traceback
 
 import pytest
 import torch
+import torch._dynamo  # noqa: F401 - before a process group exists: see World.join
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
@@ -19,7 +20,7 @@ from hgfast.train import Trainer, preset
 from hgfast.train.build import make_dataset, make_model
 from hgfast.train.config import apply
 from hgfast.train.log import read_log
-from hgfast.train.parallel import World
+from hgfast.train.parallel import World, leave
 from hgfast.train.step import TrainingStep, trainable
 from tests.test_train import SMALL, same_state, without_speed
 
@@ -117,7 +118,7 @@ def work(rank, folder, config):
     except Exception:
         found["error"] = traceback.format_exc()
     torch.save(found, f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 @pytest.fixture(scope="module")

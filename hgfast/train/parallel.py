@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+import importlib
 import os
 from dataclasses import dataclass
 
@@ -26,12 +29,18 @@ class World:
 
     @classmethod
     def join(cls, device_type: str) -> World:
-        """Takes its place from torchrun's environment variables and connects to the others (NCCL, Gloo on the CPU)."""
+        """Takes its place from torchrun's environment variables and connects to the others (NCCL, Gloo on the CPU).
+
+        A connection made here is closed when the process ends.
+        """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
         if not dist.is_initialized():
+            # DistributedDataParallel imports this; imported when a group exists, it keeps that group alive for good.
+            importlib.import_module("torch._dynamo")
             dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+            atexit.register(leave)
         return cls(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
 
     @property
@@ -86,3 +95,15 @@ class World:
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether it is true in one of the processes."""
         return flag if self.size == 1 else bool(self.total(torch.tensor(float(flag), device=device)).item() > 0)
+
+
+def leave() -> None:
+    """Closes the connection while Python is whole.
+
+    Gloo's threads own the tensors of the last collective. One that lets go of them after Python has begun to shut
+    down ends the process with SIGABRT (PyTorch pull request 179291). Destroying the group waits for its threads,
+    once nothing else holds it: hence the collection of a trainer's reference cycles first.
+    """
+    gc.collect()
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -5,7 +5,7 @@
 // read by a broadcast at a constant distance from one pointer. u is a panel of packed weights, width (one or two
 // vectors) per r, read once from end to end. Registers hold rows x width accumulators (AVX-512: 14 x 2, else 6 x 2): 2
 // loads of u and `rows` broadcasts for 2 * rows FMAs, so that the two FMA units and not the load ports are the limit
-// from 4 rows up.
+// from 4 rows up. The next block's rows of v, in L2 and far apart, are fetched meanwhile, one in each step.
 #pragma once
 
 #include <algorithm>
@@ -64,6 +64,7 @@ void gemm_rows(const GemmArgs& args, const Sink& sink, int64_t row) {
     ahead.fetch();
 #pragma GCC unroll 4
     for (int lane = 0; lane < kConvLanes; ++lane, u += kVecs * kConvLanes, next += args.prefetch_step) {
+      __builtin_prefetch(v + args.v_block + lane * kConvLanes, 0, 3);
       VecF weight[kVecs];
 #pragma GCC unroll 2
       for (int j = 0; j < kVecs; ++j) {

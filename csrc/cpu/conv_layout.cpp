@@ -14,6 +14,14 @@ constexpr ConvTiling kTilings[] = {
     {ConvAlgorithm::kS23, 25, 2, "winograd F(2,3)/2"}, {ConvAlgorithm::kS43, 81, 4, "winograd F(4,3)/2"},
 };
 
+// Whether all threads fill one V, each then to make its own output channels. Otherwise each thread makes its own tiles
+// and reads all weights. What decides is which is the less to hand around: V between the cores (the dearer kind), or
+// the weights; and that no GEMM has too few rows. Measured: ties at K = 4 to 8 times the tiles.
+bool shares(const ConvLayout& l, const ConvShape& s, int64_t tiles_per_thread) {
+  if (l.threads == 1 || l.tiles >= l.threads * tiles_per_thread) return false;
+  return 8 * l.tiles < s.k || 2 * l.tiles < l.threads * kGemmRows;
+}
+
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t l2_bytes() {
@@ -46,7 +54,7 @@ ConvLayout lay_out(const ConvTiling& tiling, const ConvShape& s, int64_t threads
   const int64_t tile_bytes = (l.v_floats() + l.m_floats()) * sizeof(float);
   int64_t most = std::max<int64_t>(l2_bytes() * 3 / 4 / tile_bytes, kGemmRows);
   if (l.direct() && l.packed_floats() * static_cast<int64_t>(sizeof(float)) <= l2_bytes() / 2) most = kGemmRows;
-  l.shared = threads > 1 && l.tiles < threads * most;
+  l.shared = shares(l, s, most);
   if (l.shared) most *= threads;
   int64_t blocks = std::max<int64_t>(1, ceil_div(l.tiles, most));
   if (!l.shared) blocks = ceil_div(blocks, threads) * threads;

@@ -8,25 +8,47 @@
 
 namespace hgfast::cpu {
 
-// Runs body(context, slot) on up to `threads` threads at once; slot < threads is unique to each of them.
+// Runs body(context, slot) on up to `threads` threads at once; slot < threads is unique to each of them, and the same
+// for a thread in region after region where the OpenMP runtime numbers its threads.
 void run_on_threads(int threads, void (*body)(void* context, int slot), void* context);
 
-// One after the other, an index in [0, chunks) that nobody else got, or -1 when they are used up.
-class ChunkCounter {
+// One after the other, an index in [begin, end) that nobody else got, or -1 when they are used up.
+class alignas(64) ChunkCounter {
  public:
-  explicit ChunkCounter(int64_t chunks) : chunks_(chunks) {}
+  void reset(int64_t begin, int64_t end) { next_ = begin, end_ = end; }
   int64_t next() {
     const int64_t chunk = __atomic_fetch_add(&next_, 1, __ATOMIC_RELAXED);
-    return chunk < chunks_ ? chunk : -1;
+    return chunk < end_ ? chunk : -1;
   }
 
  private:
-  int64_t next_ = 0;
-  const int64_t chunks_;
+  int64_t next_, end_;
+};
+
+// The chunks of a loop, an equal run for each thread. Each starts with its own one, the same part of an image in layer
+// after layer, so that what it reads is what it wrote, in its own cache; who is done early helps the others.
+class ChunkRuns {
+ public:
+  ChunkRuns(int64_t chunks, int threads) : runs_(std::min(threads, kMost)) {
+    for (int i = 0; i < runs_; ++i) counters_[i].reset(chunks * i / runs_, chunks * (i + 1) / runs_);
+  }
+
+  template <class F>
+  void claim(int slot, const F& f) {
+    for (int i = 0; i < runs_; ++i)
+      for (int64_t chunk; (chunk = counters_[(slot + i) % runs_].next()) >= 0;) f(chunk);
+  }
+
+ private:
+  static constexpr int kMost = 64;
+
+  const int runs_;
+  ChunkCounter counters_[kMost];
 };
 
 // f(begin, end, slot) over consecutive ranges of [0, total), each of `grain` items (the last may be shorter), on `exec`
-// threads. Chunks are claimed as threads become free, so f's result must not depend on which thread runs which chunk.
+// threads. Which thread runs a chunk depends on their speed, so f's result must not depend on which thread runs which
+// chunk.
 template <class F>
 void parallel_for(int64_t total, int64_t grain, Exec exec, const F& f) {
   if (total <= 0) return;
@@ -38,14 +60,14 @@ void parallel_for(int64_t total, int64_t grain, Exec exec, const F& f) {
   struct Context {
     const F& f;
     int64_t total, grain;
-    ChunkCounter chunks;
-  } context{f, total, grain, ChunkCounter(chunks)};
+    ChunkRuns runs;
+  } context{f, total, grain, ChunkRuns(chunks, threads)};
   run_on_threads(
       threads,
       [](void* raw, int slot) {
         auto& c = *static_cast<Context*>(raw);
-        for (int64_t chunk; (chunk = c.chunks.next()) >= 0;)
-          c.f(chunk * c.grain, std::min(c.total, (chunk + 1) * c.grain), slot);
+        c.runs.claim(slot,
+                     [&](int64_t chunk) { c.f(chunk * c.grain, std::min(c.total, (chunk + 1) * c.grain), slot); });
       },
       &context);
 }

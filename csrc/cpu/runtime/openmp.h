@@ -7,8 +7,9 @@ namespace hgfast::cpu {
 using GompParallel = void (*)(void (*body)(void*), void* data, unsigned threads, unsigned flags);
 
 struct OpenMP {
-  GompParallel parallel = nullptr;  // null: none found, run_on_threads uses std::thread
-  const char* path = "";            // the shared library it comes from
+  GompParallel parallel = nullptr;   // null: none found, run_on_threads uses std::thread
+  int (*thread_number)() = nullptr;  // of the calling thread in its region; null: unknown
+  const char* path = "";             // the shared library it comes from
 };
 
 const OpenMP& loaded_openmp();

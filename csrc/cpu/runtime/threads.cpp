@@ -43,7 +43,9 @@ OpenMP look_up() {
   void* handle = dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
   if (handle == nullptr) return openmp;
   openmp.parallel = reinterpret_cast<GompParallel>(dlsym(handle, "GOMP_parallel"));
-  if (openmp.parallel != nullptr) openmp.path = path.c_str();
+  if (openmp.parallel == nullptr) return openmp;
+  openmp.thread_number = reinterpret_cast<int (*)()>(dlsym(handle, "omp_get_thread_num"));
+  openmp.path = path.c_str();
 #endif
   return openmp;
 }
@@ -59,6 +61,11 @@ void enter(void* raw) {
   region.body(region.context, __atomic_fetch_add(&region.next_slot, 1, __ATOMIC_RELAXED));
 }
 
+void enter_numbered(void* raw) {
+  auto& region = *static_cast<Region*>(raw);
+  region.body(region.context, loaded_openmp().thread_number());
+}
+
 }  // namespace
 
 const OpenMP& loaded_openmp() {
@@ -69,7 +76,7 @@ const OpenMP& loaded_openmp() {
 void run_on_threads(int threads, void (*body)(void* context, int slot), void* context) {
   Region region{body, context};
   if (const OpenMP& openmp = loaded_openmp(); openmp.parallel != nullptr) {
-    openmp.parallel(enter, &region, static_cast<unsigned>(threads), 0);
+    openmp.parallel(openmp.thread_number ? enter_numbered : enter, &region, static_cast<unsigned>(threads), 0);
     return;
   }
   std::vector<std::thread> helpers;

@@ -123,6 +123,16 @@ def test_functional_call_and_functorch(family: str) -> None:
     same(dict(zip(leaves, torch.autograd.grad(loss(leaves), list(leaves.values())), strict=True)), expected)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_traced_and_then_on_another_size(family: str) -> None:
+    model = fused(family).eval()
+    images = IMAGES.double().permute(0, 2, 3, 1) if family == "princeton" else IMAGES.double()
+    traced = torch.jit.trace(model, images, check_trace=False)
+    for x in (images, images[:1]):
+        torch.testing.assert_close(traced(x), model(x))
+
+
 def test_one_module_twice_in_a_network() -> None:
     block = hgfast.nn.BasicBlock(4, 4).double()
     plain = hgfast.unfuse(copy.deepcopy(block))

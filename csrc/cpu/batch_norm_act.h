@@ -101,12 +101,12 @@ struct RowWriter {
   }
 };
 
-// f(row) for all rows, the last ranges first: what the pass before this one read last may still be in the cache.
+// f(row) for all rows, each thread's last ranges first.
 template <class F>
 void for_each_row_backwards(const BatchNormShape& shape, Exec exec, const F& f) {
-  const int64_t rows = shape.rows(), grain = kBatchNormGrain / std::max<int64_t>(shape.run(), 1);
-  parallel_for(rows, grain, exec, [&](int64_t begin, int64_t end, int) {
-    for (int64_t row = rows - end; row < rows - begin; ++row) f(row);
+  const int64_t grain = kBatchNormGrain / std::max<int64_t>(shape.run(), 1);
+  parallel_for<Order::kBackwards>(shape.rows(), grain, exec, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) f(row);
     end_streaming();
   });
 }

@@ -106,5 +106,6 @@ class StackedHourglass(nn.Module):
             feature = head(hourglass(x))
             heatmaps.append(out(feature))
             if i < len(self.merge_preds):
-                x = x + self.merge_preds[i](heatmaps[i]) + self.merge_features[i](feature)
+                # into the convolution's own result: a fresh tensor costs more than the sum
+                x = self.merge_preds[i](heatmaps[i]).add_(x).add_(self.merge_features[i](feature))
         return heatmaps

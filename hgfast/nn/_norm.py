@@ -33,7 +33,7 @@ class Normaliser(NamedTuple):
 
     def apply(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
         """relu(bn(x) + residual)."""
-        return native.apply(x, *self[:4], residual, relu, self.scope.eps, False)[0]
+        return native.apply_now(x, *self[:4], residual, relu, self.scope.eps, False)[0]
 
     def backward(
         self, grad: Tensor, x: Tensor, residual: Tensor | None, addend: Tensor | None, relu: bool, want_residual: bool
@@ -43,9 +43,7 @@ class Normaliser(NamedTuple):
         gate = GATE_RECOMPUTE if relu else GATE_NONE
         want_masked = relu and want_residual
         common = (*self[:4], eps)
-        masked, weight_grad, bias_grad = native.backward_reduce(
-            grad, None, x, residual, None, *common, gate, want_masked
-        )
+        masked, weight_grad, bias_grad = native.reduce_now(grad, None, x, residual, None, *common, gate, want_masked)
         if want_masked:
             grad, residual, gate = masked, None, GATE_NONE
         sums: tuple[Tensor, ...] = (weight_grad, bias_grad)
@@ -54,7 +52,7 @@ class Normaliser(NamedTuple):
             dist.all_reduce(total, group=group)
             sums = total.chunk(2)
         arguments = (x, residual, None, *common, gate)
-        x_grad = native.backward_apply(grad, None, *arguments, *sums, addend, values, of_batch)
+        x_grad = native.propagate_now(grad, None, *arguments, *sums, addend, values, of_batch)
         return x_grad, weight_grad, bias_grad, grad
 
 
@@ -79,7 +77,7 @@ class NormState:
         count = float(x.numel() // max(x.shape[1], 1))
         if self.group is None:
             check_batch(x)
-        mean, var = native.stats(x)
+        mean, var = native.stats_now(x)
         if self.group is not None:
             mean, var, count = combine(mean, var, count, self.group)
         if self.moves:

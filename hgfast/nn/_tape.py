@@ -19,6 +19,7 @@ from hgfast.nn._norm import NormState
 from hgfast.nn._program import NONE, Conv, Merge, Norm, Program, Stage, compose
 from hgfast.nn._registers import Normaliser, Registers, plan_of, reads
 from hgfast.ops import _conv_train as conv_ops
+from hgfast.ops._registry import is_recorded
 from hgfast.ops.upsample_add import upsample_add, upsample_add_backward
 
 ALONE, CHAINED = "from a kept convolution", "from kept convolutions and its inputs"  # how a node rebuilds its result
@@ -42,8 +43,7 @@ def run(
     """
     inputs, parameters = _autocast(inputs, parameters)
     states = [NormState(bn) for bn in norms]
-    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if recorded or any(map(torch._C._functorch.is_functorch_wrapped_tensor, inputs)):
+    if is_recorded():
         return compose(program, states, inputs, parameters)
     affine = [tensor for state in states for tensor in (state.weight, state.bias)]
     ways = {ALONE, CHAINED} if recompute else {ALONE}

@@ -28,16 +28,20 @@ def stat_dtype(x: Tensor) -> torch.dtype:
 
 def as_stat(value: MaybeTensor, x: Tensor) -> MaybeTensor:
     """A parameter or statistic as the kernels take it."""
-    return None if value is None else value.detach().to(stat_dtype(x)).contiguous()
+    if value is None or (value.dtype == stat_dtype(x) and value.is_contiguous()):
+        return value
+    return value.detach().to(stat_dtype(x)).contiguous()
 
 
 def addresses(reads: Sequence[Tensor | None], writes: Sequence[Tensor | None]) -> list[int]:
     """Addresses of reads, then writes; memory that is read and written has the same address in both."""
-    read = {t.data_ptr() for t in reads if t is not None}
-    written = {
-        t.data_ptr(): _native.inout(t) if t.data_ptr() in read else _native.out(t) for t in writes if t is not None
-    }
-    return [0 if t is None else written.get(t.data_ptr()) or _native.ptr(t) for t in (*reads, *writes)]
+    places = {t.data_ptr() for t in writes if t is not None}
+    both = [t for t in reads if t is not None and t.data_ptr() in places]
+    if not both:
+        return [*map(_native.ptr, reads), *map(_native.out, writes)]
+    changed = {t.data_ptr(): _native.inout(t) for t in both}
+    read = [0 if t is None else changed.get(t.data_ptr()) or _native.ptr(t) for t in reads]
+    return read + [0 if t is None else changed.get(t.data_ptr()) or _native.out(t) for t in writes]
 
 
 def _shape(x: Tensor) -> tuple[int, int, int, int, int]:

@@ -12,7 +12,7 @@ from hgfast.ops import _batch_norm_native as native
 from hgfast.ops import _buffers
 from hgfast.ops._batch_norm_native import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, Gradient, as_stat
 from hgfast.ops._layout import dense, empty_like
-from hgfast.ops._registry import define
+from hgfast.ops._registry import below_autograd, define
 
 Tensor = torch.Tensor
 _Optional = Tensor | None
@@ -160,13 +160,13 @@ def _gradients(ctx: Any, grad: _Optional, needs: tuple[bool, ...]) -> tuple[_Opt
     weight_grad = bias_grad = x_grad = None
     residual_grad = grad if need_residual else None
     if gated or need_weight or need_bias or (need_x and ctx.batch_statistics):
-        masked, weight_grad, bias_grad = backward_reduce(*arguments, gated)
+        masked, weight_grad, bias_grad = reduce_now(*arguments, gated)
         if gated:
             residual_grad = masked
             arguments = (masked, None, x, None, None, mean, var, weight, bias, ctx.eps, GATE_NONE)
     if need_x:
         count = x.numel() / max(x.shape[1], 1)
-        x_grad = backward_apply(*arguments, weight_grad, bias_grad, None, count, ctx.batch_statistics)
+        x_grad = propagate_now(*arguments, weight_grad, bias_grad, None, count, ctx.batch_statistics)
     weight_grad = weight_grad.to(weight.dtype) if need_weight and weight_grad is not None else None
     bias_grad = bias_grad.to(bias.dtype) if need_bias and bias_grad is not None else None
     return x_grad, weight_grad, bias_grad, residual_grad
@@ -225,3 +225,29 @@ train = define(
     backward=_backward_train,
     native="batch_norm_stats",
 )
+stats_now, apply_now, train_now = map(below_autograd, (stats, apply, train))
+reduce_now, propagate_now = map(below_autograd, (backward_reduce, backward_apply))
+
+
+class Train(torch.autograd.Function):
+    """`train` with its gradient, by a shorter way than that of registered operators; not where they are recorded."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output = train_now(*inputs)
+        _setup_train(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_backward_train)
+
+
+class Apply(torch.autograd.Function):
+    """`apply` in the same way."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output = apply_now(*inputs)
+        _setup_apply(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_backward_apply_op)

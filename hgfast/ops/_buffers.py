@@ -1,8 +1,9 @@
 """Memory of large CPU outputs, used again.
 
-glibc hands every block of 32 MiB or more back to the system when it is freed, and fetching 34 MB anew costs 8 to 10 ms
-of page faults where a pass over it costs 1 ms. So large outputs are laid into storages that are kept, and given out
-again when no tensor refers to them any more (their use count says so). Smaller ones, and all on CUDA, are torch's.
+glibc hands blocks of 32 MiB and more back to the system when they are freed, and the end of its heap too, as when the
+backward pass has dropped what was kept for it. Fetching 34 MB anew costs 8 to 10 ms of page faults where a pass over it
+costs 1 ms. So large outputs are laid into storages that are kept, and given out again when no tensor refers to them any
+more (their use count says so). Smaller ones, and all on CUDA, are torch's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 import torch
 
-SMALLEST = 32 << 20
+SMALLEST = 1 << 20
 LIMIT = int(os.environ.get("HGFAST_BUFFER_MB", "2048")) << 20  # bytes kept without use at most
 
 

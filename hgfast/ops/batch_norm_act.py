@@ -6,6 +6,7 @@ import torch
 
 from hgfast.ops import _batch_norm_ops as ops
 from hgfast.ops import _checks
+from hgfast.ops._registry import is_recorded
 
 Tensor = torch.Tensor
 NAME = "batch_norm_act"
@@ -55,10 +56,13 @@ def batch_norm_act(
     if not training and (running_mean is None or running_var is None):
         raise ValueError(f"{NAME}: running_mean and running_var are needed where training is False")
     keep_mask = relu and residual is not None and not recompute and _wants_gradient(x, weight, bias, residual)
+    recorded = is_recorded()
     if not training:
-        return ops.apply(x, running_mean, running_var, weight, bias, residual, relu, eps, keep_mask)[0]
+        apply = ops.apply if recorded else ops.Apply.apply
+        return apply(x, running_mean, running_var, weight, bias, residual, relu, eps, keep_mask)[0]
     check_batch(x)
-    out, mean, var, _ = ops.train(x, weight, bias, residual, relu, eps, keep_mask)
+    train = ops.train if recorded else ops.Train.apply
+    out, mean, var, _ = train(x, weight, bias, residual, relu, eps, keep_mask)
     if running_mean is not None and running_var is not None:
         update_running(running_mean, running_var, mean, var, momentum, x.numel() // max(x.shape[1], 1))
     return out

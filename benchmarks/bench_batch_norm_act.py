@@ -41,7 +41,7 @@ def copy_pairs(tensors: list[Tensor]) -> None:
 
 
 def make(device: str, shape: Shape, with_residual: bool) -> dict[str, Call]:
-    """channels_last for all, eager in NCHW as well."""
+    """channels_last for all, eager in NCHW as well; tensors of its own for each, or the second would find them warm."""
 
     def inputs(memory_format: torch.memory_format) -> tuple[list[Tensor], Tensor]:
         x, residual, grad = (
@@ -51,14 +51,17 @@ def make(device: str, shape: Shape, with_residual: bool) -> dict[str, Call]:
         wanted = [x, *affine, *([residual] if with_residual else [])]
         return [t.requires_grad_() for t in wanted], grad
 
-    nhwc, nchw = inputs(torch.channels_last), inputs(torch.contiguous_format)
-    statistics = [torch.zeros(shape[1], device=device), torch.ones(shape[1], device=device)]
-    copies = [torch.empty_like(nhwc[1]) for _ in range(10 if with_residual else 8)]
+    def training(function: Callable[..., Tensor], memory_format: torch.memory_format = torch.channels_last) -> Call:
+        wanted, grad = inputs(memory_format)
+        statistics = [torch.zeros(shape[1], device=device), torch.ones(shape[1], device=device)]
+        return partial(step, function, wanted, statistics, grad)
+
+    copies = [torch.empty(shape, device=device) for _ in range(10 if with_residual else 8)]
     return {
-        "hgfast": partial(step, ours, nhwc[0], statistics, nhwc[1]),
-        "eager channels_last": partial(step, eager, nhwc[0], statistics, nhwc[1]),
-        "eager NCHW": partial(step, eager, nchw[0], statistics, nchw[1]),
-        "torch.compile": partial(step, torch.compile(eager), nhwc[0], statistics, nhwc[1]),
+        "hgfast": training(ours),
+        "eager channels_last": training(eager),
+        "eager NCHW": training(eager, torch.contiguous_format),
+        "torch.compile": training(torch.compile(eager)),
         YARDSTICK: partial(copy_pairs, copies),
     }
 

@@ -12,7 +12,7 @@ from hgfast.ops import _batch_norm_native as native
 from hgfast.ops import _buffers
 from hgfast.ops._batch_norm_native import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, Gradient, as_stat
 from hgfast.ops._layout import dense, empty_like
-from hgfast.ops._registry import below_autograd, define
+from hgfast.ops._registry import autograd_function, below_autograd, define
 
 Tensor = torch.Tensor
 _Optional = Tensor | None
@@ -225,29 +225,7 @@ train = define(
     backward=_backward_train,
     native="batch_norm_stats",
 )
-stats_now, apply_now, train_now = map(below_autograd, (stats, apply, train))
+stats_now, apply_now = map(below_autograd, (stats, apply))
 reduce_now, propagate_now = map(below_autograd, (backward_reduce, backward_apply))
-
-
-class Train(torch.autograd.Function):
-    """`train` with its gradient, by a shorter way than that of registered operators; not where they are recorded."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        output = train_now(*inputs)
-        _setup_train(ctx, inputs, output)
-        return output
-
-    backward = staticmethod(_backward_train)
-
-
-class Apply(torch.autograd.Function):
-    """`apply` in the same way."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        output = apply_now(*inputs)
-        _setup_apply(ctx, inputs, output)
-        return output
-
-    backward = staticmethod(_backward_apply_op)
+Train = autograd_function(train, _setup_train, _backward_train)
+Apply = autograd_function(apply, _setup_apply, _backward_apply_op)

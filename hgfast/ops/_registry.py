@@ -133,6 +133,21 @@ def below_autograd(operator: Any) -> Callable[..., Any]:
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
+def autograd_function(
+    operator: Any, setup_context: Callable[..., None], backward: Callable[..., Any]
+) -> type[torch.autograd.Function]:
+    """An operator of `define` with its gradient, by a shorter way than the registered one; not where `is_recorded`."""
+    now = below_autograd(operator)
+
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = now(*inputs)
+        setup_context(ctx, inputs, output)
+        return output
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    return type(operator.name(), (torch.autograd.Function,), methods)
+
+
 def explain(name: str, *args: Any) -> str:
     """Which way a call of `torch.ops.hgfast.<name>(*args)` goes: "kernel: cpu", or "reference: <why>".
 

@@ -54,7 +54,7 @@ def quarter(device: str) -> dict[str, Call]:
         "eager": partial(eager_quarter, maps),
         "torch.compile": partial(torch.compile(eager_quarter), maps),
         "MMPose (with the transfer)": lambda: mmpose_decode.decode_quarter(maps.cpu().numpy()),
-        "one read: x.sum()": maps.sum,
+        "yardstick: one read, x.sum()": maps.sum,
     }
 
 
@@ -64,7 +64,7 @@ def dark(device: str) -> dict[str, Call]:
     return {
         "hgfast": partial(decode_heatmaps, maps, "dark"),
         "MMPose (with the transfer)": lambda: mmpose_decode.decode_dark(maps.cpu().numpy()),
-        "one read: x.sum()": maps.sum,
+        "yardstick: one read, x.sum()": maps.sum,
     }
 
 
@@ -83,7 +83,7 @@ def soft(device: str) -> dict[str, Call]:
         "hgfast": partial(decode_heatmaps, maps, "soft"),
         "eager": partial(eager_soft, maps),
         "torch.compile": partial(torch.compile(eager_soft), maps),
-        "one read: x.sum()": maps.sum,
+        "yardstick: one read, x.sum()": maps.sum,
     }
 
 
@@ -117,18 +117,18 @@ def flip_dark(device: str) -> dict[str, Call]:
     return {
         "hgfast": partial(decode_flip, maps, flipped, PAIRS, "dark", True, matrices),
         "MMPose (with the transfer)": mmpose,
-        "one read of both: x.sum()": lambda: (maps.sum(), flipped.sum()),
+        "yardstick: one read of both, x.sum()": lambda: (maps.sum(), flipped.sum()),
     }
 
 
 SHAPE = f"{N}x{K}x{SIZE}x{SIZE}"
-MMPOSE, READ = "MMPose (with the transfer)", "one read: x.sum()"
+MMPOSE, READ = "MMPose (with the transfer)", "yardstick: one read, x.sum()"
 KINDS = (
     ("decode_heatmaps/quarter", quarter, ("hgfast", "eager", "torch.compile", MMPOSE, READ), MAPS),
     ("decode_heatmaps/dark", dark, ("hgfast", MMPOSE, READ), MAPS),
     ("decode_heatmaps/soft", soft, ("hgfast", "eager", "torch.compile", READ), MAPS),
     ("decode_heatmaps/soft_gradient", soft_gradient, ("hgfast", "eager", "torch.compile"), 3 * MAPS),
-    ("decode_flip/dark", flip_dark, ("hgfast", MMPOSE, "one read of both: x.sum()"), 2 * MAPS),
+    ("decode_flip/dark", flip_dark, ("hgfast", MMPOSE, "yardstick: one read of both, x.sum()"), 2 * MAPS),
 )
 CASES = [
     Case(f"{name}/{SHAPE}/threads{threads}", peers, make, size, threads=threads)

@@ -6,6 +6,8 @@ and is 10 to 20 times slower.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import importlib.util
 import json
@@ -13,6 +15,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -106,11 +109,21 @@ def build(variant: str, module: str = "_cuda.so", csrc: Path = ROOT / "csrc", ou
     out = out or HERE / "build" / variant
     out.mkdir(parents=True, exist_ok=True)
     path, text = out / "build.ninja", ninja_file(variant, csrc, out)
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
-    if error := _run_ninja(out, module):
+    with locked(out):
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+        error = _run_ninja(out, module)
+    if error:
         raise BuildError(error)
     return out / module
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Builds in a folder one after the other, if processes of pytest ask for them at once."""
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @functools.cache

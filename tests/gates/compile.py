@@ -1,19 +1,27 @@
-"""Compiles every CUDA source to a cubin for each default architecture and reads what ptxas and nvdisasm say of it."""
+"""Builds the objects of all CUDA sources as setup.py does and reads what ptxas and cuobjdump say of them.
+
+They are the very objects that hgfast._cuda is linked from, in the build's own folder: where it has just been built in
+this checkout for the default architectures, nothing is left to compile.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.emulator.build import ROOT, NoToolkit, load_setup
+from tests.emulator.build import ROOT, NoToolkit, load_setup, locked
 
 ARCHS = ("80", "90a")
-OUT = Path(__file__).parent / "build"
+OUT = ROOT / "build" / f"temp.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"  # setuptools' build_temp
 # ptxas says these only as "info": setmaxnreg ignored, wgmma serialised
 SERIALISED = re.compile(r"C75(?:08|10|11|17)\b.*")
 
@@ -43,36 +51,48 @@ def nvcc() -> str:
 
 @functools.cache
 def compile_all() -> str:
-    """Build cubins and logs of all sources (what is out of date) with ninja; returns the error, or nothing."""
-    OUT.mkdir(exist_ok=True)
-    flags = f"{load_setup().NVCC_FLAGS} -Xptxas -v -cubin"
-    rule = f"{nvcc()} -MMD -MF $out.d {flags} $arch $in -o $out > $out.log 2>&1 || (cat $out.log; false)"
-    lines = [f"rule cubin\n  command = {rule}\n  depfile = $out.d\n  deps = gcc"]
-    for source in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
-        for arch in ARCHS:
-            lines.append(f"build {cubin(source.name, arch)}: cubin {source}")
-            lines.append(f"  arch = -gencode=arch=compute_{arch},code=sm_{arch}")
-    (OUT / "build.ninja").write_text("\n".join(lines) + "\n")
-    result = subprocess.run(["ninja", "-C", str(OUT)], capture_output=True, text=True, check=False)
+    """Build all objects and logs (what is out of date) with ninja; returns the error, or nothing."""
+    setup = load_setup()
+    OUT.mkdir(parents=True, exist_ok=True)
+    ninja = setup.NinjaFile(OUT)
+    with default_architectures():
+        ninja.add_nvcc(setup.describe_nvcc(nvcc()))
+        setup.cuda_kernels(ninja)
+    command = ["ninja", "-C", str(OUT), "-f", "gates.ninja"]
+    with locked(OUT):
+        ninja.write("gates.ninja")
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout[-6000:] if result.returncode else ""
 
 
-def cubin(source: str, arch: str) -> Path:
-    """Where a source's code for an architecture is."""
-    return OUT / f"{source}.{arch}.cubin"
+@contextlib.contextmanager
+def default_architectures() -> Iterator[None]:
+    """Without HGFAST_CUDA_ARCHS."""
+    chosen = os.environ.pop("HGFAST_CUDA_ARCHS", None)
+    try:
+        yield
+    finally:
+        if chosen is not None:
+            os.environ["HGFAST_CUDA_ARCHS"] = chosen
 
 
-def ptxas_log(source: str, arch: str) -> str:
+def object_file(source: str) -> Path:
+    """Where a source's code is, for all architectures."""
+    return OUT / "csrc" / "cuda" / f"{source}.o"
+
+
+def ptxas_log(source: str) -> str:
     """All that nvcc and ptxas said."""
-    return Path(f"{cubin(source, arch)}.log").read_text()
+    return Path(f"{object_file(source)}.log").read_text()
 
 
 def kernels(source: str, arch: str) -> list[Kernel]:
     """The kernels of a source, one entry an instantiation."""
     found = []
-    blocks = re.split(r"Compiling entry function '(\w+)' for", ptxas_log(source, arch))[1:]
-    names = demangle(blocks[::2])
-    for name, text in zip(names, blocks[1::2], strict=True):
+    blocks = re.split(r"Compiling entry function '(\w+)' for 'sm_(\w+)'", ptxas_log(source))[1:]
+    reports = zip(blocks[::3], blocks[1::3], blocks[2::3], strict=True)
+    texts = {name: text for name, target, text in reports if target == arch}
+    for name, text in zip(demangle(list(texts)), texts.values(), strict=True):
         stack = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", text)
         registers, shared = re.search(r"Used (\d+) registers", text), re.search(r"(\d+) bytes smem", text)
         assert stack and registers, text
@@ -111,5 +131,6 @@ def tool(name: str) -> str:
 @functools.cache
 def sass(source: str, arch: str) -> str:
     """The machine code of a source's kernels."""
-    command = [tool("nvdisasm"), "-c", str(cubin(source, arch))]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = [tool("cuobjdump"), "-sass", "-arch", f"sm_{arch}", str(object_file(source))]
+    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:{Path(tool('nvdisasm')).parent}"}  # it calls nvdisasm
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout

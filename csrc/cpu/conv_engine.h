@@ -16,7 +16,7 @@ class ConvEngine {
  private:
   float* workspace() const { return static_cast<float*>(conv_.workspace); }
   float* m_of(int64_t slot) const {
-    return workspace() + (layout_.shared ? layout_.v_floats() : 0) + slot * layout_.thread_floats();
+    return workspace() + (layout_.shared ? layout_.gathered_floats() : 0) + slot * layout_.thread_floats();
   }
   float* scratch_of(int64_t slot) const { return m_of(slot) + layout_.m_floats(); }
   float* v_of(int64_t slot) const { return layout_.shared ? workspace() : scratch_of(slot) + layout_.scratch_floats(); }
@@ -27,7 +27,7 @@ class ConvEngine {
     parallel_for(blocks, run, layout_.threads, [&](int64_t begin, int64_t end, int slot) {
       for (int64_t block = begin; block < end; ++block) {
         const int64_t first = block * layout_.tile_block, count = block_size(first);
-        gather(first, 0, count, slot);
+        if (layout_.gathers) gather(first, 0, count, slot);
         for (int64_t group = 0; group < layout_.k_groups; ++group) multiply(first, count, group, slot);
       }
     });
@@ -36,12 +36,19 @@ class ConvEngine {
   void run_shared() const {
     for (int64_t first = 0; first < layout_.tiles; first += layout_.tile_block) {
       const int64_t count = block_size(first);
-      parallel_for(count, (count + layout_.threads - 1) / layout_.threads, layout_.threads,
-                   [&](int64_t begin, int64_t end, int slot) { gather(first, begin, end, slot); });
+      if (layout_.gathers)
+        parallel_for(count, (count + layout_.threads - 1) / layout_.threads, layout_.threads,
+                     [&](int64_t begin, int64_t end, int slot) { gather(first, begin, end, slot); });
       parallel_for(layout_.k_groups, 1, layout_.threads, [&](int64_t begin, int64_t end, int slot) {
         for (int64_t group = begin; group < end; ++group) multiply(first, count, group, slot);
       });
     }
+  }
+
+  // The last group is followed by the first one, of the next block. (What lies behind the weights may be another
+  // thread's V: fetching that takes it out of its cache.)
+  const float* weights_of(int64_t group) const {
+    return static_cast<const float*>(conv_.weight) + group * layout_.group_rows() * kGemmWidth;
   }
 
   int64_t block_size(int64_t first) const { return std::min(layout_.tile_block, layout_.tiles - first); }
@@ -54,28 +61,33 @@ class ConvEngine {
   void multiply(int64_t first, int64_t count, int64_t group, int slot) const {
     const ConvLayout& l = layout_;
     const KGroup channels(conv_.shape.k, group);
-    const float* u = static_cast<const float*>(conv_.weight) + group * l.group_rows() * kGemmWidth;
+    const float *u = weights_of(group), *next = weights_of((group + 1) % l.k_groups);
     if constexpr (Tiles::kPixels) {
       const PixelSink pixels{conv_, epilogue_, l, first, channels};
-      const int64_t panel = l.panel_blocks() * kConvLanes * channels.width;
-      multiply_panel(v_of(slot), l.v_block(), count, u, l.panel_blocks(), channels.width, pixels, u + panel);
+      const auto product = [&](const auto& v) {
+        multiply_panel(v, count, u, l.panel_blocks(), channels.width, pixels, next);
+      };
+      const int64_t c = conv_.shape.c;
+      l.gathers ? product(PanelRows{v_of(slot), l.v_block()})
+                : product(ImageRows{static_cast<const float*>(conv_.x) + first * c, c});
     } else {
-      multiply_points(count, u, channels.width, slot);
+      multiply_points(count, u, next, channels.width, slot);
       scatter(first, count, channels, slot);
     }
   }
 
-  void multiply_points(int64_t count, const float* u, int width, int slot) const {
+  // next: the weights that are wanted after these.
+  void multiply_points(int64_t count, const float* u, const float* next, int width, int slot) const {
     const ConvLayout& l = layout_;
     const float* v = v_of(slot);
     float* m = m_of(slot);
-    const int64_t panel = l.point_rows() * width;
+    const int64_t panel = l.point_rows() * width, extra = l.separate_extra_blocks();
     for (int64_t p = 0; p < l.tiling.points; ++p, u += panel)
-      multiply_panel(v + p * l.v_point(), l.v_block(), count, u, l.blocks, width, PanelSink{m + p * l.m_point(width)},
-                     u + panel);
-    if (const int64_t blocks = l.separate_extra_blocks())
-      multiply_panel(v + l.tiling.points * l.v_point(), l.extra_v_block(), count * l.tile_pixels(), u, blocks, width,
-                     PanelSink{m + l.m_main_floats()}, u + blocks * kConvLanes * width);
+      multiply_panel(PanelRows{v + p * l.v_point(), l.v_block()}, count, u, l.blocks, width,
+                     PanelSink{m + p * l.m_point(width)}, p + 1 < l.tiling.points || extra ? u + panel : next);
+    if (extra)
+      multiply_panel(PanelRows{v + l.tiling.points * l.v_point(), l.extra_v_block()}, count * l.tile_pixels(), u, extra,
+                     width, PanelSink{m + l.m_main_floats()}, next);
   }
 
   void scatter(int64_t first, int64_t count, const KGroup& channels, int slot) const {

@@ -65,7 +65,7 @@ class ConvEpilogue {
       const int64_t offset = k + (merged ? e.merged_offset(Position(e.shape_, pixel), 0, 0) : pixel * e.shape_.k);
       row_ = merged ? e.shape_.out_w * e.shape_.k : 0;
       count_ = merged ? 2 * count : count;
-      share_ = (count_ + calls - 1) / calls;
+      share_ = count_ <= calls ? 1 : ceil_div(count_, calls);  // a division takes as long as ten FMAs
       y_ = e.y_ + offset;
       other_ = other && other != e.y_ ? other + offset : nullptr;
       y2_ = e.y2_ ? e.y2_ + offset : nullptr;

@@ -22,8 +22,6 @@ bool shares(const ConvLayout& l, const ConvShape& s, int64_t tiles_per_thread) {
   return 8 * l.tiles < s.k || 2 * l.tiles < l.threads * kGemmRows;
 }
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 int64_t l2_bytes() {
 #ifdef _SC_LEVEL2_CACHE_SIZE
   static const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
@@ -48,6 +46,7 @@ ConvLayout lay_out(const ConvTiling& tiling, const ConvShape& s, int64_t threads
   l.blocks = ceil_div(l.rows, kConvLanes);
   l.extra_blocks = ceil_div(s.extra_c, kConvLanes);
   l.k_groups = ceil_div(s.k, kGemmWidth);
+  l.gathers = !l.direct() || s.kernel > 1 || s.stride > 1 || s.c % kConvLanes != 0 || s.extra_c != 0;
   l.threads = threads;
   l.tile_block = 1;
   l.shared = false;

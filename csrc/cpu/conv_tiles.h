@@ -176,7 +176,7 @@ struct PixelSink {
     ConvEpilogue::Ahead output(epilogue, count, first + (last ? row + count : row), last ? 0 : next, channels.width,
                                steps);
     if (s.kernel > 1 || s.stride > 1) return {output, nullptr, 0};
-    const int64_t lines = (count * s.c / kLine / layout.k_groups + steps - 1) / steps;
+    const int64_t lines = ceil_div(count * s.c / kLine, layout.k_groups * steps);
     const float* input = static_cast<const float*>(conv.x) + (first + layout.tile_block + row) * s.c;
     return {output, input + channels.first / kGemmWidth * lines * steps * kLine, lines};
   }

@@ -26,8 +26,6 @@ constexpr int64_t kJobK = 64, kJobC = 64;  // filters of a job
 constexpr int64_t kChunkBytes = 2 << 20;   // both panels, if that is more than kSumTiles
 constexpr int64_t kSumTiles = 64;          // of one sum in registers; its operands stay in L1
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 template <class Domain>
 class WeightGrad {
  public:

@@ -93,6 +93,19 @@ def test_many_tiles_in_several_chunks() -> None:
     check_kernels(*make(1, 100, 120, 70, 200), 1, F43, 2)
 
 
+@pytest.mark.parametrize(("n", "h", "w", "c", "k"), [(3, 29, 17, 70, 130), (1, 41, 33, 256, 16), (1, 32, 32, 48, 8)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_1x1_of_many_pixels(n: int, h: int, w: int, c: int, k: int, threads: int) -> None:
+    """Pixels read where they lie, if channels fill vectors; the weight gradient in slices."""
+    check_kernels(*make(n, h, w, c, k, 1), 1, DIRECT, threads)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 5, 6, 7, 13, 14, 15, 27, 29])
+def test_1x1_of_few_pixels(pixels: int) -> None:
+    """Every number of rows that the GEMM is made for."""
+    check_kernels(*make(1, 1, pixels, 64, 80, 1), 1, DIRECT, 2)
+
+
 def error_ratio(n: int, h: int, c: int, k: int, stride: int) -> list[float]:
     """Errors of conv2d's three results over those of the direct sums."""
     args = (*make(n, h, h, c, k, 3, stride), stride)
@@ -169,9 +182,10 @@ def test_second_derivative_by_the_kernels(stride: int) -> None:
         assert_close("conv2d", ours, truth)
 
 
-def test_results_do_not_depend_on_threads() -> None:
-    x, weight, grad = make(2, 17, 16, 40, 72)
-    one, three = (by_kernels(x, weight, grad, 1, F43, threads) for threads in (1, 3))
+@pytest.mark.parametrize(("kernel", "algorithm"), [(3, F43), (1, DIRECT)])
+def test_results_do_not_depend_on_threads(kernel: int, algorithm: int) -> None:
+    x, weight, grad = make(2, 33, 16, 48, 72, kernel)
+    one, three = (by_kernels(x, weight, grad, 1, algorithm, threads) for threads in (1, 3))
     assert all(torch.equal(a, b) for a, b in zip(one, three, strict=True))
 
 

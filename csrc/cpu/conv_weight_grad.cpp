@@ -10,8 +10,10 @@
 // A chunk of tiles is transformed into two panels (points x channel blocks x tiles x lanes) that share the L3 cache.
 // Then jobs of kJobK x kJobC filters sum their products over the chunk, all points in a scratch that stays in L2, and
 // after the last chunk transform them back. With one chunk that scratch is each thread's own; else the sums of all
-// filters wait in memory. Each filter is summed by one thread in the order of the tiles: the result does not depend on
-// the number of threads. Bound by the FMA units on large maps, by writing the result on the smallest.
+// filters wait in memory. The few filters of a 1x1 convolution are summed for kSlices parts of the tiles instead, each
+// by one thread from panels of its own: what a core has gathered need not go to another. Sums are made in the order of
+// the tiles and the slices: the result does not depend on the number of threads. Bound by the FMA units on large maps,
+// by writing the result on the smallest.
 #include "cpu/conv_weight_grad.h"
 
 #include "common/ops.h"
@@ -25,6 +27,9 @@ namespace {
 constexpr int64_t kJobK = 64, kJobC = 64;  // filters of a job
 constexpr int64_t kChunkBytes = 2 << 20;   // both panels, if that is more than kSumTiles
 constexpr int64_t kSumTiles = 64;          // of one sum in registers; its operands stay in L1
+constexpr int64_t kSlices = 8;             // of the tiles, where there are few jobs
+constexpr int64_t kFewJobs = 16;
+constexpr int64_t kSliceBytes = 256 << 10;  // both panels of a thread that sums a slice
 
 template <class Domain>
 class WeightGrad {
@@ -32,8 +37,7 @@ class WeightGrad {
   WeightGrad(const ConvWeightGrad& problem, const ConvLayout& layout)
       : problem_(problem), s_(problem.shape), x_layout_(layout), g_layout_(layout) {
     g_layout_.rows = s_.k, g_layout_.blocks = ceil_div(s_.k, kConvLanes);
-    const int64_t tile_bytes = kAll * (x_layout_.blocks + g_layout_.blocks) * kConvLanes * sizeof(float);
-    const int64_t most = std::max<int64_t>(kChunkBytes / tile_bytes, kSumTiles);
+    const int64_t most = std::max<int64_t>(kChunkBytes / tile_bytes(), kSumTiles);
     chunks_ = ceil_div(layout.tiles, most);
     x_layout_.tile_block = g_layout_.tile_block = ceil_div(layout.tiles, chunks_);
     c_jobs_ = ceil_div(layout.rows, kJobC), jobs_ = ceil_div(s_.k, kJobK) * c_jobs_;
@@ -41,52 +45,110 @@ class WeightGrad {
   }
 
   void run() {
-    const int64_t v = kAll * x_layout_.v_point(), g = kAll * g_layout_.v_point();
-    const int64_t sums = (chunks_ == 1 ? x_layout_.threads : jobs_) * kSums;
-    const int64_t scratch = x_layout_.threads * x_layout_.scratch_floats();
-    Workspace workspace{v, g, sums, scratch};
-    v_ = workspace.take(v), g_ = workspace.take(g), sums_ = workspace.take(sums), scratch_ = workspace.take(scratch);
-    for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
-      const int64_t first = chunk * x_layout_.tile_block;
-      const int64_t count = std::min(x_layout_.tile_block, x_layout_.tiles - first);
-      if (count <= 0) break;
-      transform(first, count);
-      parallel_for(jobs_, 1, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
-        for (int64_t job = begin; job < end; ++job)
-          sum(job, count, sums_ + (chunks_ == 1 ? slot : job) * kSums, chunk == 0, first + count == x_layout_.tiles);
-      });
-    }
+    if (kAll == 1 && jobs_ <= kFewJobs && x_layout_.tiles >= 2 * kSlices * kSumTiles)
+      run_slices();
+    else
+      run_chunks();
   }
 
  private:
   static constexpr int kAll = Domain::kAll;
   static constexpr int64_t kSumPoint = kJobK * kJobC + kConvLanes, kSums = kAll * kSumPoint;
 
-  void transform(int64_t first, int64_t count) {
-    parallel_for(count, kAll > 1 ? 1 : kSumTiles, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
-      float* scratch = scratch_ + slot * x_layout_.scratch_floats();
-      for (int64_t t = begin; t < end; ++t) {
-        Domain::gather(problem_, g_layout_, first + t, t, g_);
-        Domain::Input::gather(conv_, x_layout_, first + t, t, v_, scratch);
+  struct Panels {
+    float *v, *g, *scratch;
+  };
+
+  int64_t panel_floats() const { return kAll * (x_layout_.v_point() + g_layout_.v_point()); }
+
+  Panels panels(float* at, float* scratch) const { return {at, at + kAll * x_layout_.v_point(), scratch}; }
+
+  // All threads fill the panels of a chunk, each then to take jobs.
+  void run_chunks() {
+    const int64_t scratch_floats = x_layout_.scratch_floats();
+    const int64_t sums_floats = (chunks_ == 1 ? x_layout_.threads : jobs_) * kSums;
+    Workspace workspace{panel_floats(), sums_floats, x_layout_.threads * scratch_floats};
+    float *shared = workspace.take(panel_floats()), *sums = workspace.take(sums_floats);
+    float* scratch = workspace.take(x_layout_.threads * scratch_floats);
+    for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+      const int64_t first = chunk * x_layout_.tile_block;
+      const int64_t count = std::min(x_layout_.tile_block, x_layout_.tiles - first);
+      if (count <= 0) break;
+      parallel_for(count, kAll > 1 ? 1 : kSumTiles, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
+        gather(first, begin, end, panels(shared, scratch + slot * scratch_floats));
+      });
+      parallel_for(jobs_, 1, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
+        for (int64_t job = begin; job < end; ++job) {
+          float* to = sums + (chunks_ == 1 ? slot : job) * kSums;
+          sum(job, count, panels(shared, nullptr), to, chunk == 0);
+          if (first + count == x_layout_.tiles) finish(job, to);
+        }
+      });
+    }
+  }
+
+  // Few jobs, with small sums: each thread makes all sums of a slice of the tiles, whose panels stay in its own cache,
+  // and those of the slices are added in their order.
+  void run_slices() {
+    x_layout_.tile_block = g_layout_.tile_block =
+        std::max<int64_t>(kSliceBytes / tile_bytes() / kSumTiles, 1) * kSumTiles;
+    const int64_t own = panel_floats() + x_layout_.scratch_floats() + ConvLayout::kApart;
+    Workspace workspace{kSlices * jobs_ * kSums, x_layout_.threads * own};
+    float *sums = workspace.take(kSlices * jobs_ * kSums), *all_panels = workspace.take(x_layout_.threads * own);
+    parallel_for(kSlices, 1, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
+      float* at = all_panels + slot * own;
+      for (int64_t slice = begin; slice < end; ++slice)
+        sum_slice(slice, panels(at, at + panel_floats()), sums + slice * jobs_ * kSums);
+    });
+    parallel_for(jobs_, 1, x_layout_.threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t job = begin; job < end; ++job) {
+        float* total = sums + job * kSums;
+        for (int64_t slice = 1; slice < kSlices; ++slice)
+          for (int64_t i = 0; i < kJobK * kJobC; i += kConvLanes)
+            store(total + i, load(total + i) + load(total + slice * jobs_ * kSums + i));
+        finish(job, total);
       }
     });
   }
 
-  void sum(int64_t job, int64_t tiles, float* sums, bool begin, bool end) {
-    const int64_t k0 = job / c_jobs_ * kJobK, c0 = job % c_jobs_ * kJobC;
-    const int64_t k_count = std::min(kJobK, s_.k - k0), c_count = std::min(kJobC, x_layout_.rows - c0);
+  void sum_slice(int64_t slice, const Panels& panels, float* sums) const {
+    const int64_t begin = x_layout_.tiles * slice / kSlices, end = x_layout_.tiles * (slice + 1) / kSlices;
+    for (int64_t first = begin; first < end; first += x_layout_.tile_block) {
+      const int64_t count = std::min(x_layout_.tile_block, end - first);
+      gather(first, 0, count, panels);
+      for (int64_t job = 0; job < jobs_; ++job) sum(job, count, panels, sums + job * kSums, first == begin);
+    }
+  }
+
+  void gather(int64_t first, int64_t begin, int64_t end, const Panels& panels) const {
+    for (int64_t t = begin; t < end; ++t) {
+      Domain::gather(problem_, g_layout_, first + t, t, panels.g);
+      Domain::Input::gather(conv_, x_layout_, first + t, t, panels.v, panels.scratch);
+    }
+  }
+
+  struct Job {
+    int64_t k, k_count, c, c_count;
+  };
+
+  Job job_of(int64_t number) const {
+    const int64_t k = number / c_jobs_ * kJobK, c = number % c_jobs_ * kJobC;
+    return {k, std::min(kJobK, s_.k - k), c, std::min(kJobC, x_layout_.rows - c)};
+  }
+
+  void sum(int64_t number, int64_t tiles, const Panels& panels, float* sums, bool begin) const {
+    const Job job = job_of(number);
     for (int p = 0; p < kAll; ++p) {
       float* m = sums + p * kSumPoint;
       if (begin) std::memset(m, 0, kJobK * kJobC * sizeof(float));
-      const float* g = g_ + p * g_layout_.v_point() + k0 / kConvLanes * g_layout_.v_block();
-      const float* v = v_ + p * x_layout_.v_point() + c0 / kConvLanes * x_layout_.v_block();
+      const float* g = panels.g + p * g_layout_.v_point() + job.k / kConvLanes * g_layout_.v_block();
+      const float* v = panels.v + p * x_layout_.v_point() + job.c / kConvLanes * x_layout_.v_block();
       for (int64_t t = 0; t < tiles; t += kSumTiles)
-        for (int64_t k = 0; k < k_count; k += kOuterRows) {
+        for (int64_t k = 0; k < job.k_count; k += kOuterRows) {
           const float* rows = g + k / kConvLanes * g_layout_.v_block() + t * kConvLanes + k % kConvLanes;
-          row(rows, v + t * kConvLanes, c_count, std::min(kSumTiles, tiles - t), m + k * kJobC);
+          row(rows, v + t * kConvLanes, job.c_count, std::min(kSumTiles, tiles - t), m + k * kJobC);
         }
     }
-    if (end) finish(sums, k0, k_count, c0, c_count);
   }
 
   void row(const float* g, const float* v, int64_t c_count, int64_t tiles, float* m) const {
@@ -97,18 +159,20 @@ class WeightGrad {
     if (c < c_count) add_outer_products<1>(g, v + c / kConvLanes * block, block, tiles, m + c, kJobC);
   }
 
-  void finish(const float* sums, int64_t k0, int64_t k_count, int64_t c0, int64_t c_count) const {
-    for (int64_t k = 0; k < k_count; ++k)
-      for (int64_t c = 0; c < c_count; c += kConvLanes)
-        Domain::finish(problem_, sums + k * kJobC + c, kSumPoint, k0 + k, c0 + c);
+  void finish(int64_t number, const float* sums) const {
+    const Job job = job_of(number);
+    for (int64_t k = 0; k < job.k_count; ++k)
+      for (int64_t c = 0; c < job.c_count; c += kConvLanes)
+        Domain::finish(problem_, sums + k * kJobC + c, kSumPoint, job.k + k, job.c + c);
   }
+
+  int64_t tile_bytes() const { return kAll * (x_layout_.blocks + g_layout_.blocks) * kConvLanes * sizeof(float); }
 
   const ConvWeightGrad& problem_;
   const ConvShape& s_;
   Conv conv_;
   ConvLayout x_layout_, g_layout_;
   int64_t chunks_, c_jobs_, jobs_;
-  float *v_, *g_, *sums_, *scratch_;
 };
 
 }  // namespace

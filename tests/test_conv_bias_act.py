@@ -76,6 +76,14 @@ def test_odd_widths_and_kernels(c: int, k: int, kernel: int, stride: int, device
         check(make(2, h, w, c, k, kernel, stride, "rn", device))
 
 
+@pytest.mark.parametrize(("kernel", "c"), [(7, 3), (3, 7)])
+@pytest.mark.parametrize(("h", "w"), [(1, 1), (2, 3), (3, 2), (5, 31), (33, 64), (64, 33)])
+def test_stems(h: int, w: int, kernel: int, c: int, device: str) -> None:
+    """Kernel rows of 21 numbers, which the CPU reads in a copy of the image with a border."""
+    for n, stride, extras in itertools.product((1, 3), (1, 2), ("l", "rno")):
+        check(make(n, h, w, c, 20, kernel, stride, extras, device))
+
+
 def native(algorithm: int, stride: int, threads: int, extra: bool, second: bool) -> tuple[Tensor, Tensor]:
     """One native call with everything on, by a given algorithm; and the same in float64, both outputs side by side."""
     lib = _native.library("cpu")

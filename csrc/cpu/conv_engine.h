@@ -1,6 +1,8 @@
 // The loops around the GEMM: blocks of tiles, groups of output channels, points; and their sharing between threads.
 #pragma once
 
+#include <cstring>
+
 #include "cpu/conv_tiles.h"
 #include "cpu/parallel.h"
 
@@ -11,13 +13,14 @@ class ConvEngine {
  public:
   ConvEngine(const Conv& conv, const ConvLayout& layout) : conv_(conv), layout_(layout), epilogue_(conv) {}
 
-  void run() const { layout_.shared ? run_shared() : run_private(); }
+  void run() const {
+    if (layout_.input == ConvInput::kStem) add_borders();
+    layout_.shared ? run_shared() : run_private();
+  }
 
  private:
   float* workspace() const { return static_cast<float*>(conv_.workspace); }
-  float* m_of(int64_t slot) const {
-    return workspace() + (layout_.shared ? layout_.gathered_floats() : 0) + slot * layout_.thread_floats();
-  }
+  float* m_of(int64_t slot) const { return workspace() + layout_.shared_floats() + slot * layout_.thread_floats(); }
   float* scratch_of(int64_t slot) const { return m_of(slot) + layout_.m_floats(); }
   float* v_of(int64_t slot) const { return layout_.shared ? workspace() : scratch_of(slot) + layout_.scratch_floats(); }
 
@@ -27,7 +30,7 @@ class ConvEngine {
     parallel_for(blocks, run, layout_.threads, [&](int64_t begin, int64_t end, int slot) {
       for (int64_t block = begin; block < end; ++block) {
         const int64_t first = block * layout_.tile_block, count = block_size(first);
-        if (layout_.gathers) gather(first, 0, count, slot);
+        if (layout_.input == ConvInput::kPanel) gather(first, 0, count, slot);
         for (int64_t group = 0; group < layout_.k_groups; ++group) multiply(first, count, group, slot);
       }
     });
@@ -36,13 +39,41 @@ class ConvEngine {
   void run_shared() const {
     for (int64_t first = 0; first < layout_.tiles; first += layout_.tile_block) {
       const int64_t count = block_size(first);
-      if (layout_.gathers)
+      if (layout_.input == ConvInput::kPanel)
         parallel_for(count, (count + layout_.threads - 1) / layout_.threads, layout_.threads,
                      [&](int64_t begin, int64_t end, int slot) { gather(first, begin, end, slot); });
       parallel_for(layout_.k_groups, 1, layout_.threads, [&](int64_t begin, int64_t end, int slot) {
         for (int64_t group = begin; group < end; ++group) multiply(first, count, group, slot);
       });
     }
+  }
+
+  PointRows point_rows(int64_t first) const {
+    const int64_t c = conv_.shape.c;
+    return {static_cast<const float*>(conv_.x) + first * c, c, kConvLanes};
+  }
+
+  StemRows stem_rows(int64_t first) const {
+    const ConvShape& s = conv_.shape;
+    const TilePosition at(layout_, first);
+    const int64_t row = (s.w + s.kernel - 1) * s.c;
+    return {workspace() + (at.image * (s.h + s.kernel - 1) + at.y * s.stride) * row, s.stride * s.c, row};
+  }
+
+  // Copies the images to the workspace, with zeros around them.
+  void add_borders() const {
+    const ConvShape& s = conv_.shape;
+    const int64_t border = s.kernel / 2, height = s.h + 2 * border, side = border * s.c, width = s.w * s.c;
+    parallel_for(s.n * height, 16, layout_.threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) {
+        float* to = workspace() + row * (width + 2 * side);
+        std::memset(to, 0, (width + 2 * side) * sizeof(float));
+        const int64_t y = row % height - border;
+        if (y < 0 || y >= s.h) continue;
+        const float* from = static_cast<const float*>(conv_.x) + (row / height * s.h + y) * width;
+        std::memcpy(to + side, from, width * sizeof(float));
+      }
+    });
   }
 
   // The last group is followed by the first one, of the next block. (What lies behind the weights may be another
@@ -64,12 +95,12 @@ class ConvEngine {
     const float *u = weights_of(group), *next = weights_of((group + 1) % l.k_groups);
     if constexpr (Tiles::kPixels) {
       const PixelSink pixels{conv_, epilogue_, l, first, channels};
-      const auto product = [&](const auto& v) {
-        multiply_panel(v, count, u, l.panel_blocks(), channels.width, pixels, next);
+      const auto product = [&](const auto& v, int64_t blocks) {
+        multiply_panel(v, count, u, blocks, channels.width, pixels, next);
       };
-      const int64_t c = conv_.shape.c;
-      l.gathers ? product(PanelRows{v_of(slot), l.v_block()})
-                : product(ImageRows{static_cast<const float*>(conv_.x) + first * c, c});
+      if (l.input == ConvInput::kPanel) product(PanelRows{v_of(slot), l.v_block()}, l.panel_blocks());
+      if (l.input == ConvInput::kPoints) product(point_rows(first), l.blocks);
+      if (l.input == ConvInput::kStem) product(stem_rows(first), conv_.shape.kernel);
     } else {
       multiply_points(count, u, next, channels.width, slot);
       scatter(first, count, channels, slot);

@@ -36,6 +36,12 @@ bool fits(const ConvTiling& tiling, const ConvShape& s) {
   return s.kernel == 3 && s.stride == (strided ? 2 : 1);
 }
 
+ConvInput input_of(const ConvShape& s) {
+  if (s.extra_c != 0) return ConvInput::kPanel;
+  if (s.kernel == 1 && s.stride == 1 && s.c % kConvLanes == 0) return ConvInput::kPoints;
+  return s.kernel > 1 && s.kernel * s.c == kStemRow ? ConvInput::kStem : ConvInput::kPanel;
+}
+
 ConvLayout lay_out(const ConvTiling& tiling, const ConvShape& s, int64_t threads) {
   ConvLayout l;
   l.tiling = tiling;
@@ -46,10 +52,15 @@ ConvLayout lay_out(const ConvTiling& tiling, const ConvShape& s, int64_t threads
   l.blocks = ceil_div(l.rows, kConvLanes);
   l.extra_blocks = ceil_div(s.extra_c, kConvLanes);
   l.k_groups = ceil_div(s.k, kGemmWidth);
-  l.gathers = !l.direct() || s.kernel > 1 || s.stride > 1 || s.c % kConvLanes != 0 || s.extra_c != 0;
+  l.input = l.direct() ? input_of(s) : ConvInput::kPanel;
+  l.bordered_floats = l.input == ConvInput::kStem ? s.n * (s.h + s.kernel - 1) * (s.w + s.kernel - 1) * s.c : 0;
   l.threads = threads;
   l.tile_block = 1;
   l.shared = false;
+  if (l.input == ConvInput::kStem) {
+    l.tile_block = s.q;
+    return l;
+  }
   const int64_t tile_bytes = (l.v_floats() + l.m_floats()) * sizeof(float);
   int64_t most = std::max<int64_t>(l2_bytes() * 3 / 4 / tile_bytes, kGemmRows);
   if (l.direct() && l.packed_floats() * static_cast<int64_t>(sizeof(float)) <= l2_bytes() / 2) most = kGemmRows;

@@ -4,7 +4,7 @@
 // panel V (points x reduction blocks x tiles x lanes); then, for each group of kGemmWidth output channels, the products
 // M (points x tiles x width) are computed and scattered with the epilogue. M, small, stays in L2; the direct algorithm
 // needs none (PixelSink), and where its weights stay in L2 a block is what one call of the GEMM takes, so that input
-// and output pass L1 once. The pixels of a 1x1 convolution of stride 1 lie as rows already and need no V. Two ways to
+// and output pass L1 once. Where pixels lie as the GEMM's rows do (ConvInput), there is no V. Two ways to
 // share the work: each thread has its own V and takes blocks of tiles; or, where tiles are too few for that and reading
 // the weights is what costs, all threads fill one V and then take groups of output channels.
 #pragma once
@@ -17,6 +17,13 @@ namespace hgfast::cpu::HGFAST_ISA {
 
 // Codes of ConvShape::algorithm. The number also stands for the layout of the packed weights.
 enum class ConvAlgorithm : int64_t { kAuto = 0, kDirect = 1, kF23 = 2, kF43 = 3, kF63 = 4, kS23 = 5, kS43 = 6 };
+
+// Where the GEMM's rows are.
+enum class ConvInput {
+  kPanel,   // gathered into V
+  kPoints,  // 1x1: the pixels themselves
+  kStem,    // 7x7 of 3 channels: a copy of the image with a border of zeros; a tile block is a row of the output
+};
 
 struct ConvTiling {
   ConvAlgorithm algorithm;
@@ -31,10 +38,11 @@ struct ConvLayout {
   int64_t blocks;                   // the same in vectors
   int64_t extra_blocks;             // of the extra input: more blocks of the one point (direct), or a GEMM of its own
   int64_t k_groups;                 // groups of kGemmWidth output channels
-  bool gathers;                     // whether there is a V; else the GEMM reads the image
-  bool shared;                      // one V for all threads
-  int64_t tile_block;               // tiles in V
+  ConvInput input;
+  bool shared;         // one V for all threads
+  int64_t tile_block;  // tiles in V
   int64_t threads;
+  int64_t bordered_floats;  // of the copies with borders, if input is kStem
 
   static constexpr int64_t kApart = 2048;  // floats
 
@@ -52,7 +60,7 @@ struct ConvLayout {
   // V and M, in floats. One vector of padding between points keeps their addresses off one another's cache sets.
   int64_t v_block() const { return tile_block * kConvLanes; }
   int64_t v_point() const { return panel_blocks() * v_block() + kConvLanes; }
-  int64_t gathered_floats() const { return gathers ? v_floats() : 0; }
+  int64_t gathered_floats() const { return input == ConvInput::kPanel ? v_floats() : 0; }
   int64_t extra_v_block() const { return v_block() * tile_pixels(); }
   int64_t v_floats() const { return tiling.points * v_point() + separate_extra_blocks() * extra_v_block(); }
   int64_t m_point(int width) const { return tile_block * width + kConvLanes; }
@@ -64,7 +72,8 @@ struct ConvLayout {
   int64_t scratch_floats() const { return direct() && rows % kConvLanes ? (blocks + 2) * kConvLanes : 0; }
   // Pages apart, or a core's prefetcher would take lines from the one that writes the neighbouring area.
   int64_t thread_floats() const { return m_floats() + scratch_floats() + (shared ? 0 : gathered_floats()) + kApart; }
-  int64_t workspace_floats() const { return (shared ? gathered_floats() : 0) + threads * thread_floats(); }
+  int64_t shared_floats() const { return shared ? gathered_floats() : ceil_div(bordered_floats, kApart) * kApart; }
+  int64_t workspace_floats() const { return shared_floats() + threads * thread_floats(); }
 };
 
 // Channels of a group and the width of its panels: the last group of few channels is one vector wide.

@@ -63,7 +63,7 @@ def case(name: str, batch: int, threads: int) -> Case:
     )
 
 
-CASES = [case(name, batch, threads) for name in GFLOP for batch in (1, 8) for threads in (1, 2)]
+CASES = [case(name, batch, threads) for batch in (1, 8) for name in GFLOP for threads in (1, 2)]
 
 QUICK_PEERS = ("hgfast", "eager channels_last", "ONNX Runtime")
 QUICK = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,18 +10,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.device import process, timing
+from benchmarks.device import benching, process, testing, timing
 from benchmarks.device.__main__ import main
 from benchmarks.device.benching import plan
 from benchmarks.device.budget import Deadline
 from benchmarks.device.build import archs_of
-from benchmarks.device.client import Client
+from benchmarks.device.client import Client, Outcome
 from benchmarks.device.context import Context, StageAbsent, StageError
 from benchmarks.device.figures import ceiling_share
 from benchmarks.device.markdown import render
@@ -280,6 +282,24 @@ def test_test_outcomes_are_counted() -> None:
     result = summary({"test_x.py": "ok", "test_y.py": "timeout"}, outcomes)
     assert (result["passed"], result["failed"], result["skips"]) == (1, 1, {"no picture": 1})
     assert result["unfinished"] == ["test_y.py: timeout"]
+
+
+@pytest.mark.parametrize(("left", "late"), [(10.0, True), (1000.0, False)])
+def test_what_the_budget_cuts_off_is_no_failure(
+    context: Context, monkeypatch: pytest.MonkeyPatch, left: float, late: bool
+) -> None:
+    """A case and a test file that do not end: unfinished where the stage's time is over, else a failure."""
+    listed = {"cases": [{"case": "upsample_add_out", "stage": "bench", "peers": ["hgfast"]}], "errors": {}}
+    hung = process.Finished("timeout", None, "")
+    monkeypatch.setattr(context.client, "call", lambda *args, **kwargs: Outcome("ok", listed))
+    monkeypatch.setattr(benching, "measure", lambda *args: "timeout (hgfast): not done")
+    monkeypatch.setattr(process, "run", lambda *args, **kwargs: hung)
+    monkeypatch.setattr(testing, "test_files", lambda context: [Path("tests/test_ops.py")])
+    context.deadline = Deadline.after(left)
+    for stage in (partial(benching.run_cases, stage="bench"), testing.tests):
+        with contextlib.nullcontext() if late else pytest.raises(StageError, match="timeout"):
+            stage(context)
+    assert context.unfinished == (["upsample_add_out", "test_ops.py"] if late else [])
 
 
 def test_record_never_overwrites_a_run_of_the_same_day(tmp_path: Path) -> None:

@@ -39,7 +39,11 @@ def run_cases(context: Context, stage: str) -> None:
             context.unfinished += [f"{len(steps) - i} of {len(steps)} steps"]
             break
         seconds = min(max(context.deadline.left / (len(steps) - i) / 2, MEASURE_SECONDS[0]), MEASURE_SECONDS[1])
-        note = measure(context, case, peers, seconds, context.deadline.at_most(CASE_SECONDS[stage]))
+        timeout = context.deadline.at_most(CASE_SECONDS[stage])
+        note = measure(context, case, peers, seconds, timeout)
+        if note.startswith("timeout") and timeout < CASE_SECONDS[stage]:
+            context.unfinished.append(case["case"])
+            continue
         troubles += [f"{case['case']}: {note}"] if note else []
     context.say(f"{stage}: {len(cases)} cases, {len(troubles)} troubles")
     if troubles:

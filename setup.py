@@ -29,7 +29,7 @@ CUDA_WHEELS = [f"nvidia-cuda-{part}==13.0.*" for part in ("nvcc", "crt", "runtim
 CXX_FLAGS = "-std=c++17 -O3 -DNDEBUG -fPIC -fvisibility=hidden -fno-math-errno -Wall -Wextra -Wno-unknown-pragmas"
 # GCC 12 calls the placeholders of its own intrinsics uninitialised
 CXX_FLAGS += " -Wno-psabi -Wno-maybe-uninitialized"
-BINDING_FLAGS = "-O1"  # of pybind11's templates and our runtime's dispatch: a quarter less to compile, nothing lost
+BINDING_FLAGS = "-O1"  # they only pass arguments on; a quarter less to compile than -O3
 NVCC_FLAGS = f"-std=c++17 -O3 -DNDEBUG -lineinfo --expt-relaxed-constexpr -I{CSRC} -Xcompiler=-fPIC"
 NVCC_FLAGS += " -Xcompiler=-fvisibility=hidden"
 X86_VARIANTS = {
@@ -144,8 +144,8 @@ class NinjaFile:
     def add_nvcc(self, nvcc: Nvcc) -> None:
         """Rules for CUDA sources; -DNDEBUG also keeps ptxas from serialising wgmma. ptxas's report goes to $out.log."""
         flags = f"{NVCC_FLAGS} {gencode_flags(cuda_archs())} -Xptxas -v $flags"
-        compile = f"{nvcc.command} -MMD -MF $out.d {flags} -c $in -o $out"
-        self.add_rule("nvcc", f"{compile} > $out.log 2>&1 || (cat $out.log; false)")
+        command = f"{nvcc.command} -MMD -MF $out.d {flags} -c $in -o $out"
+        self.add_rule("nvcc", f"{command} > $out.log 2>&1 || (cat $out.log; false)")
         libs = " ".join(f"-L{folder}" for folder in nvcc.lib_dirs)
         self.add_rule("nvlink", f"{nvcc.command} -shared -cudart=static {libs} $in -o $out")
 

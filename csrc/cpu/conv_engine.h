@@ -25,7 +25,7 @@ class ConvEngine {
   float* v_of(int64_t slot) const { return layout_.shared ? workspace() : scratch_of(slot) + layout_.scratch_floats(); }
 
   void run_private() const {
-    const int64_t blocks = (layout_.tiles + layout_.tile_block - 1) / layout_.tile_block;
+    const int64_t blocks = ceil_div(layout_.tiles, layout_.tile_block);
     const int64_t run = std::max<int64_t>(1, blocks / (16 * layout_.threads));  // neighbours: one prefetches the next
     parallel_for(blocks, run, layout_.threads, [&](int64_t begin, int64_t end, int slot) {
       for (int64_t block = begin; block < end; ++block) {
@@ -40,7 +40,7 @@ class ConvEngine {
     for (int64_t first = 0; first < layout_.tiles; first += layout_.tile_block) {
       const int64_t count = block_size(first);
       if (layout_.input == ConvInput::kPanel)
-        parallel_for(count, (count + layout_.threads - 1) / layout_.threads, layout_.threads,
+        parallel_for(count, ceil_div(count, layout_.threads), layout_.threads,
                      [&](int64_t begin, int64_t end, int slot) { gather(first, begin, end, slot); });
       parallel_for(layout_.k_groups, 1, layout_.threads, [&](int64_t begin, int64_t end, int slot) {
         for (int64_t group = begin; group < end; ++group) multiply(first, count, group, slot);

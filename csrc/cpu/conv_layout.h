@@ -4,9 +4,9 @@
 // panel V (points x reduction blocks x tiles x lanes); then, for each group of kGemmWidth output channels, the products
 // M (points x tiles x width) are computed and scattered with the epilogue. M, small, stays in L2; the direct algorithm
 // needs none (PixelSink), and where its weights stay in L2 a block is what one call of the GEMM takes, so that input
-// and output pass L1 once. Where pixels lie as the GEMM's rows do (ConvInput), there is no V. Two ways to
-// share the work: each thread has its own V and takes blocks of tiles; or, where tiles are too few for that and reading
-// the weights is what costs, all threads fill one V and then take groups of output channels.
+// and output pass L1 once. Where pixels lie as the GEMM's rows do (ConvInput), there is no V. Two ways to share the
+// work: each thread has its own V and takes blocks of tiles; or, where tiles are too few for that and reading the
+// weights is what costs, all threads fill one V and then take groups of output channels.
 #pragma once
 
 #include "common/conv.h"
@@ -22,7 +22,8 @@ enum class ConvAlgorithm : int64_t { kAuto = 0, kDirect = 1, kF23 = 2, kF43 = 3,
 enum class ConvInput {
   kPanel,   // gathered into V
   kPoints,  // 1x1: the pixels themselves
-  kStem,    // 7x7 of 3 channels: a copy of the image with a border of zeros; a tile block is a row of the output
+  kStem,  // 7x7 of 3 channels (or another kernel row of kStemRow numbers): a copy of the image with a border of zeros;
+          // a tile block is a row of the output
 };
 
 struct ConvTiling {

@@ -125,8 +125,8 @@ struct DirectTiles {
         for (int64_t c = 0; c < s.c; c += kConvLanes, to += step) store(to, load_padded(image, s, y, x, c));
   }
 
-  // Channels that do not fill vectors (the stem's 3): the taps of a kernel row follow each other without gaps, first in
-  // `scratch`, where each run ends in zeros that the next one overwrites.
+  // Channels that do not fill vectors (a wide kernel's few): the taps of a kernel row follow each other without gaps,
+  // first in `scratch`, where each run ends in zeros that the next one overwrites.
   static void gather_elements(const Conv& conv, const TilePosition& at, float* to, int64_t step, float* scratch) {
     const ConvShape& s = conv.shape;
     const float* image = static_cast<const float*>(conv.x) + at.image * s.h * s.w * s.c;

@@ -10,10 +10,11 @@
 // A chunk of tiles is transformed into two panels (points x channel blocks x tiles x lanes) that share the L3 cache.
 // Then jobs of kJobK x kJobC filters sum their products over the chunk, all points in a scratch that stays in L2, and
 // after the last chunk transform them back. With one chunk that scratch is each thread's own; else the sums of all
-// filters wait in memory. The few filters of a 1x1 convolution are summed for kSlices parts of the tiles instead, each
-// by one thread from panels of its own: what a core has gathered need not go to another. Sums are made in the order of
-// the tiles and the slices: the result does not depend on the number of threads. Bound by the FMA units on large maps,
-// by writing the result on the smallest.
+// filters wait in memory. Where there are too few jobs for the threads they share the points of a job, and then its
+// filters. The few filters of a 1x1 convolution are summed for kSlices parts of the tiles instead, each by one thread
+// from panels of its own: what a core has gathered need not go to another. Sums are made in the order of the tiles and
+// the slices: the result does not depend on the number of threads. Bound by the FMA units on large maps, by writing the
+// result on the smallest.
 #include "cpu/conv_weight_grad.h"
 
 #include "common/ops.h"
@@ -29,6 +30,7 @@ constexpr int64_t kChunkBytes = 2 << 20;   // both panels, if that is more than 
 constexpr int64_t kSumTiles = 64;          // of one sum in registers; its operands stay in L1
 constexpr int64_t kSlices = 8;             // of the tiles, where there are few jobs
 constexpr int64_t kFewJobs = 16;
+constexpr int64_t kJobsPerThread = 4;       // fewer may leave threads idle at the end
 constexpr int64_t kSliceBytes = 256 << 10;  // both panels of a thread that sums a slice
 
 template <class Domain>
@@ -63,10 +65,12 @@ class WeightGrad {
 
   Panels panels(float* at, float* scratch) const { return {at, at + kAll * x_layout_.v_point(), scratch}; }
 
-  // All threads fill the panels of a chunk, each then to take jobs.
+  // All threads fill the panels of a chunk, each then to take jobs, or points of jobs.
   void run_chunks() {
     const int64_t scratch_floats = x_layout_.scratch_floats();
-    const int64_t sums_floats = (chunks_ == 1 ? x_layout_.threads : jobs_) * kSums;
+    const bool by_points = kAll > 1 && jobs_ < kJobsPerThread * x_layout_.threads;
+    const bool own_sums = chunks_ == 1 && !by_points;
+    const int64_t sums_floats = (own_sums ? x_layout_.threads : jobs_) * kSums;
     Workspace workspace{panel_floats(), sums_floats, x_layout_.threads * scratch_floats};
     float *shared = workspace.take(panel_floats()), *sums = workspace.take(sums_floats);
     float* scratch = workspace.take(x_layout_.threads * scratch_floats);
@@ -77,14 +81,31 @@ class WeightGrad {
       parallel_for(count, kAll > 1 ? 1 : kSumTiles, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
         gather(first, begin, end, panels(shared, scratch + slot * scratch_floats));
       });
+      const bool last = first + count == x_layout_.tiles;
+      if (by_points) {
+        sum_points(count, panels(shared, nullptr), sums, chunk == 0, last);
+        continue;
+      }
       parallel_for(jobs_, 1, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
         for (int64_t job = begin; job < end; ++job) {
-          float* to = sums + (chunks_ == 1 ? slot : job) * kSums;
+          float* to = sums + (own_sums ? slot : job) * kSums;
           sum(job, count, panels(shared, nullptr), to, chunk == 0);
-          if (first + count == x_layout_.tiles) finish(job, to);
+          if (last) finish(job, to);
         }
       });
     }
+  }
+
+  // The jobs of a chunk, shared point by point, and after the last chunk filter by filter.
+  void sum_points(int64_t count, const Panels& panels, float* sums, bool begin_sums, bool last) const {
+    parallel_for(jobs_ * kAll, 1, x_layout_.threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i)
+        sum_point(job_of(i / kAll), i % kAll, count, panels, sums + i / kAll * kSums, begin_sums);
+    });
+    if (!last) return;
+    parallel_for(jobs_ * kJobK, 4, x_layout_.threads, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) finish_filters(job_of(i / kJobK), i % kJobK, sums + i / kJobK * kSums);
+    });
   }
 
   // Few jobs, with small sums: each thread makes all sums of a slice of the tiles, whose panels stay in its own cache,
@@ -137,18 +158,19 @@ class WeightGrad {
   }
 
   void sum(int64_t number, int64_t tiles, const Panels& panels, float* sums, bool begin) const {
-    const Job job = job_of(number);
-    for (int p = 0; p < kAll; ++p) {
-      float* m = sums + p * kSumPoint;
-      if (begin) std::memset(m, 0, kJobK * kJobC * sizeof(float));
-      const float* g = panels.g + p * g_layout_.v_point() + job.k / kConvLanes * g_layout_.v_block();
-      const float* v = panels.v + p * x_layout_.v_point() + job.c / kConvLanes * x_layout_.v_block();
-      for (int64_t t = 0; t < tiles; t += kSumTiles)
-        for (int64_t k = 0; k < job.k_count; k += kOuterRows) {
-          const float* rows = g + k / kConvLanes * g_layout_.v_block() + t * kConvLanes + k % kConvLanes;
-          row(rows, v + t * kConvLanes, job.c_count, std::min(kSumTiles, tiles - t), m + k * kJobC);
-        }
-    }
+    for (int p = 0; p < kAll; ++p) sum_point(job_of(number), p, tiles, panels, sums, begin);
+  }
+
+  void sum_point(const Job& job, int64_t p, int64_t tiles, const Panels& panels, float* sums, bool begin) const {
+    float* m = sums + p * kSumPoint;
+    if (begin) std::memset(m, 0, kJobK * kJobC * sizeof(float));
+    const float* g = panels.g + p * g_layout_.v_point() + job.k / kConvLanes * g_layout_.v_block();
+    const float* v = panels.v + p * x_layout_.v_point() + job.c / kConvLanes * x_layout_.v_block();
+    for (int64_t t = 0; t < tiles; t += kSumTiles)
+      for (int64_t k = 0; k < job.k_count; k += kOuterRows) {
+        const float* rows = g + k / kConvLanes * g_layout_.v_block() + t * kConvLanes + k % kConvLanes;
+        row(rows, v + t * kConvLanes, job.c_count, std::min(kSumTiles, tiles - t), m + k * kJobC);
+      }
   }
 
   void row(const float* g, const float* v, int64_t c_count, int64_t tiles, float* m) const {
@@ -160,10 +182,13 @@ class WeightGrad {
   }
 
   void finish(int64_t number, const float* sums) const {
-    const Job job = job_of(number);
-    for (int64_t k = 0; k < job.k_count; ++k)
-      for (int64_t c = 0; c < job.c_count; c += kConvLanes)
-        Domain::finish(problem_, sums + k * kJobC + c, kSumPoint, job.k + k, job.c + c);
+    for (int64_t k = 0; k < kJobK; ++k) finish_filters(job_of(number), k, sums);
+  }
+
+  // Those of the job's k-th output channel, if it has so many.
+  void finish_filters(const Job& job, int64_t k, const float* sums) const {
+    for (int64_t c = 0; k < job.k_count && c < job.c_count; c += kConvLanes)
+      Domain::finish(problem_, sums + k * kJobC + c, kSumPoint, job.k + k, job.c + c);
   }
 
   int64_t tile_bytes() const { return kAll * (x_layout_.blocks + g_layout_.blocks) * kConvLanes * sizeof(float); }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hgfast import _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
-from hgfast.ops import _checks
+from hgfast.ops import _buffers, _checks
 from hgfast.ops._registry import define
 from hgfast.ops.gaussian_heatmaps import check_points, check_sigma
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS
@@ -130,7 +130,7 @@ def _launch(
     n, k, h, w = pred.shape
     compute = torch.float64 if pred.dtype == torch.float64 else torch.float32
     loss = torch.empty((), dtype=compute, device=pred.device)
-    grad = torch.empty_like(pred if want_grad else pred[:0])
+    grad = _buffers.empty_like(pred) if want_grad else torch.empty_like(pred[:0])
     if not pred.numel():
         return loss.fill_(float("nan")), grad  # the mean of nothing, as torch has it
     partial = torch.empty(n * k if layout == _native.NCHW else n * h, dtype=torch.float64, device=pred.device)

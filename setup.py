@@ -3,6 +3,7 @@
 Environment:
     HGFAST_CUDA=0|1         leave CUDA out | require it (default: build it if an nvcc is found)
     HGFAST_CUDA_ARCHS       e.g. "80;90a" (default: SASS for 8.x and Hopper, PTX of compute_80 for newer cards)
+    HGFAST_CPU_VARIANTS=0   compile the CPU kernels once, not for each instruction set; with CXXFLAGS=-march=native, say
     CUDA_HOME, CXX, CXXFLAGS, LDFLAGS, MAX_JOBS as usual
 """
 
@@ -49,9 +50,13 @@ class Nvcc:
     version: str
 
 
-def is_x86() -> bool:
-    """Whether AVX variants can be compiled."""
-    return platform.machine().lower() in ("x86_64", "amd64")
+def cpu_variants() -> dict[str, str]:
+    """Name and flags of each instruction set that the CPU kernels are compiled for."""
+    wish = os.environ.get("HGFAST_CPU_VARIANTS", "")
+    if wish not in ("", "0", "1"):
+        raise SystemExit(f"HGFAST_CPU_VARIANTS must be 0 or 1, got {wish!r}")
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return X86_VARIANTS if is_x86 and wish != "0" else {"baseline": ""}
 
 
 def wheel_platform() -> bool:
@@ -174,10 +179,11 @@ def escape(path: Path) -> str:
 
 def cpu_objects(ninja: NinjaFile) -> list[str]:
     """Kernels once per instruction set, runtime and bindings once."""
-    common = "-DHGFAST_BACKEND=cpu -DHGFAST_MODULE=_cpu" + (" -DHGFAST_X86_VARIANTS" if is_x86() else "")
+    variants = cpu_variants()
+    common = "-DHGFAST_BACKEND=cpu -DHGFAST_MODULE=_cpu" + (" -DHGFAST_X86_VARIANTS" if len(variants) > 1 else "")
     sources = sorted((CSRC / "cpu/runtime").glob("*.cpp")) + sorted((CSRC / "bindings").glob("*.cpp"))
     objects = [ninja.object(source, f"{common} {BINDING_FLAGS}", ".cpu") for source in sources]
-    for name, isa_flags in (X86_VARIANTS if is_x86() else {"baseline": ""}).items():
+    for name, isa_flags in variants.items():
         for source in sorted((CSRC / "cpu").glob("*.cpp")):
             objects.append(ninja.object(source, f"{common} -DHGFAST_ISA={name} {isa_flags}", f".{name}"))
     return objects

@@ -167,8 +167,10 @@ def benchmark_test(cases: Sequence[Case], rounds: int = 7) -> Callable[..., None
                 synchronize(device)
 
             benchmark.group, benchmark.name = f"{case.name} {device}", peer
-            benchmark.pedantic(run, rounds=rounds, iterations=calls_per_round(call, device), warmup_rounds=1)
-        stats = benchmark.stats.stats
-        benchmark.extra_info.update(rates(case, stats.min), device=device, threads=case.threads)
+            calls = calls_per_round(call, device) if benchmark.enabled else 1  # --benchmark-disable: once, untimed
+            benchmark.pedantic(run, rounds=rounds, iterations=calls, warmup_rounds=1)
+        if benchmark.enabled:
+            stats = benchmark.stats.stats
+            benchmark.extra_info.update(rates(case, stats.min), device=device, threads=case.threads)
 
     return test_case

@@ -24,6 +24,7 @@ import pybind11
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+OUT = HERE / "build"
 COMMON = "-std=c++17 -g1 -fPIC -fvisibility=hidden -march=native -Wall -Wno-unknown-pragmas -Wno-unused -Wno-psabi"
 SANITIZERS = "-fsanitize=thread -fsanitize=alignment,bounds,shift,integer-divide-by-zero,signed-integer-overflow"
 # Without vectorisation: GCC 12 turns a loop of conditional stores into a masked vextractf64x4, which faults for lanes
@@ -68,9 +69,9 @@ def load_setup() -> ModuleType:
     return module
 
 
-def ninja_file(variant: str, csrc: Path, out: Path) -> str:
-    """build.ninja of the module `out`/_cuda.so from the kernels in `csrc`."""
-    cxx = os.environ.get("CXX", "c++")
+def ninja_file() -> str:
+    """build.ninja: for each variant its kernels and two modules; what calls or runs kernels is the same for all."""
+    cxx, csrc = os.environ.get("CXX", "c++"), ROOT / "csrc"
     includes = f"-I{csrc} -I{HERE / 'include'} -I{toolkit_include()} -I{pybind11.get_include()}"
     includes += f" -I{sysconfig.get_path('include')}"
     defines = "-DHGFAST_EMULATOR -DHGFAST_BACKEND=cuda -DHGFAST_MODULE=_cuda"
@@ -78,44 +79,47 @@ def ninja_file(variant: str, csrc: Path, out: Path) -> str:
     command = f"{cxx} -MMD -MF $out.d {COMMON} {defines} {includes} $flags -c $in -o $out"
     lines = [f"rule cxx\n  command = {command}\n  depfile = $out.d\n  deps = gcc\n  description = emulator $out"]
     lines.append(f"rule link\n  command = {cxx} -shared -Wl,-Bsymbolic $in -o $out -ldl\n  description = link $out")
-    kernels, runtime = f"-x c++ {KERNEL_FLAGS[variant]}", f"-O3 -I{HERE / 'src'}"
-    groups = {
-        "runtime": (sorted((HERE / "src").glob("*.cpp")), runtime),
-        "bindings": ([*sorted((csrc / "bindings").glob("*.cpp")), *sorted((csrc / "cuda").glob("*.cpp"))], "-O0"),
-        "kernels": (sorted((csrc / "cuda").glob("*.cu")), kernels),
-        "probes": (sorted((HERE / "probes").glob("*.cu")), kernels),
-    }
-    objects: dict[str, str] = {}
-    for group, (sources, flags) in groups.items():
-        targets = [f"{out / group / source.name}.o" for source in sources]
-        objects[group] = " ".join(targets)
-        lines += [
-            f"build {target}: cxx {source}\n  flags = {flags}" for target, source in zip(targets, sources, strict=True)
-        ]
-    lines.append(f"build {out / '_cuda.so'}: link {objects['runtime']} {objects['bindings']} {objects['kernels']}")
-    lines.append(f"build {out / 'probes.so'}: link {objects['runtime']} {objects['probes']}")
+
+    def objects(folder: Path, sources: list[Path], flags: str) -> str:
+        targets = [f"{folder / source.name}.o" for source in sources]
+        for target, source in zip(targets, sources, strict=True):
+            lines.append(f"build {target}: cxx {source}\n  flags = {flags}")
+        return " ".join(targets)
+
+    runtime = objects(OUT / "runtime", sorted((HERE / "src").glob("*.cpp")), f"-O3 -I{HERE / 'src'}")
+    callers = sorted((csrc / "bindings").glob("*.cpp")) + sorted((csrc / "cuda").glob("*.cpp"))
+    bindings = objects(OUT / "bindings", callers, "-O0")
+    for variant, optimisation in KERNEL_FLAGS.items():
+        out, flags = OUT / variant, f"-x c++ {optimisation}"
+        kernels = objects(out / "kernels", sorted((csrc / "cuda").glob("*.cu")), flags)
+        probes = objects(out / "probes", sorted((HERE / "probes").glob("*.cu")), flags)
+        lines.append(f"build {out / '_cuda.so'}: link {runtime} {bindings} {kernels}")
+        lines.append(f"build {out / 'probes.so'}: link {runtime} {probes}")
     return "\n".join(lines) + "\n"
 
 
-def build(variant: str, module: str = "_cuda.so", csrc: Path = ROOT / "csrc", out: Path | None = None) -> Path:
+def build(variant: str, module: str = "_cuda.so") -> Path:
     """Build what is out of date and return the module's path.
 
     Args:
         variant: "fast" or "check".
         module: "_cuda.so", which has the functions of hgfast._cuda, or "probes.so", the kernels of probes/ for ctypes.
-        csrc: the sources, where they are not this checkout's.
-        out: folder of the build.
     """
-    out = out or HERE / "build" / variant
-    out.mkdir(parents=True, exist_ok=True)
-    path, text = out / "build.ninja", ninja_file(variant, csrc, out)
-    with locked(out):
+    target = OUT / variant / module
+    make(str(target))
+    return target
+
+
+def make(*targets: str) -> None:
+    """Build what is out of date of the targets; of all modules if none is named."""
+    OUT.mkdir(exist_ok=True)
+    path, text = OUT / "build.ninja", ninja_file()
+    with locked(OUT):
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
-        error = _run_ninja(out, module)
+        error = _run_ninja(*targets)
     if error:
         raise BuildError(error)
-    return out / module
 
 
 @contextlib.contextmanager
@@ -127,9 +131,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @functools.cache
-def _run_ninja(out: Path, module: str) -> str:
-    """Why the module does not build, or nothing. Asked once a process: a failure would only repeat itself."""
-    result = subprocess.run(["ninja", "-C", str(out), str(out / module)], capture_output=True, text=True, check=False)
+def _run_ninja(*targets: str) -> str:
+    """Why they do not build, or nothing. Asked once a process: a failure would only repeat itself."""
+    result = subprocess.run(["ninja", "-C", str(OUT), *targets], capture_output=True, text=True, check=False)
     return f"the emulator does not build:\n{result.stdout[-6000:]}{result.stderr[-2000:]}" if result.returncode else ""
 
 
@@ -146,20 +150,20 @@ class CompileCommand:
 
 def compile_commands(variant: str, module: str = "_cuda.so") -> list[CompileCommand]:
     """The objects of a module that `build` has made."""
-    out = HERE / "build" / variant
-    commands = json.loads(_ninja(out, "-t", "compdb", "cxx"))
-    targets = _ninja(out, "-t", "query", str(out / module)).split("input: link", 1)[1].split("outputs:")[0].split()
+    commands = json.loads(_ninja("-t", "compdb", "cxx"))
+    query = _ninja("-t", "query", str(OUT / variant / module))
+    targets = query.split("input: link", 1)[1].split("outputs:")[0].split()
     found = []
     for entry in commands:
         target = entry["output"]
         if target not in targets:
             continue
-        depends = _ninja(out, "-t", "deps", target).split()
+        depends = _ninja("-t", "deps", target).split()
         includes = frozenset(Path(path).name for path in depends if "csrc/cuda/" in path)
         group = Path(target).parent.name
         found.append(CompileCommand(group, Path(entry["file"]), target, entry["command"], includes))
     return found
 
 
-def _ninja(out: Path, *arguments: str) -> str:
-    return subprocess.run(["ninja", "-C", str(out), *arguments], capture_output=True, text=True, check=True).stdout
+def _ninja(*arguments: str) -> str:
+    return subprocess.run(["ninja", "-C", str(OUT), *arguments], capture_output=True, text=True, check=True).stdout

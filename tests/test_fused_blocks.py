@@ -77,6 +77,16 @@ def test_block_is_the_reference(case: str, mode: str, size: tuple[int, int, int]
         torch.testing.assert_close(got[name], value, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("mode", ["train", "frozen statistics"])
+def test_bias_before_the_statistics_of_a_batch_has_no_gradient(mode: str, device: str) -> None:
+    """Such a BatchNorm takes the bias away again; PyTorch gives what rounding leaves of a sum that is 0."""
+    block = into_mode(make(Bottleneck, 8), mode).to(device).float()
+    block(torch.randn(2, 8, 5, 6, device=device)).square().sum().backward()
+    biases = {name: p.grad for name, p in block.named_parameters() if name.endswith(".bias") and p.grad is not None}
+    zero = {name for name, grad in biases.items() if not grad.any()}
+    assert zero == ({"conv1.conv.bias", "conv2.conv.bias"} if mode == "train" else set())
+
+
 @pytest.mark.parametrize("case", ["basic", "basic, strided", "bottleneck, wider", "conv, bias"])
 @pytest.mark.parametrize("training", [True, False])
 def test_gradcheck(case: str, training: bool) -> None:

@@ -171,11 +171,18 @@ def rebuild(ctx: Any) -> Tensor:
 
 
 class _Gradients:
-    """The way back through a program. pending: gradient of each register as far as it is known."""
+    """The way back through a program.
+
+    Attributes:
+        pending: gradient of each register as far as it is known.
+        centred: registers whose gradient comes from a BatchNorm by its batch's statistics alone. It sums to nothing in
+            every channel, so a bias there has no gradient (torch's is what rounding leaves of that sum).
+    """
 
     def __init__(self, ctx: Any) -> None:
         self.registers, self.weights = _open(ctx)
         self.pending: dict[int, Tensor] = {}
+        self.centred: set[int] = set()
         self.parameters: list[Tensor | None] = [None] * len(self.weights)
         self.affine: list[Tensor | None] = [None] * (2 * len(ctx.scopes))
         count = ctx.call.program.inputs
@@ -186,10 +193,11 @@ class _Gradients:
 
     def through(self, stage: Stage) -> None:
         """Go back through one stage; called from the last stage to the first."""
+        centred = self.register in self.centred
         grad = self.pending.pop(self.register)
         self.register -= 1
         if isinstance(stage, Conv):
-            self._conv(stage, grad)
+            self._conv(stage, grad, centred)
         elif isinstance(stage, Norm):
             self._norm(stage, grad)
         else:
@@ -203,15 +211,24 @@ class _Gradients:
     def _give(self, register: int, grad: Tensor) -> None:
         if self._wanted(register):
             self.pending[register] = self.pending[register] + grad if register in self.pending else grad
+            self.centred.discard(register)
 
-    def _conv(self, stage: Conv, grad: Tensor) -> None:
+    def _addend(self, register: int) -> Tensor | None:
+        """What other readers have given to a register, for a kernel to add its own gradient to."""
+        self.centred.discard(register)
+        return self.pending.pop(register, None)
+
+    def _conv(self, stage: Conv, grad: Tensor, centred: bool) -> None:
         if stage.addend != NONE:
             self._give(stage.addend, grad)
         first = 2 * stage.conv
         source, weight = self.registers.get(stage.source), self.weights[first]
-        addend = self.pending.pop(stage.source, None)
-        needs = (self._wanted(stage.source), *self.needs[self.inputs + first : self.inputs + first + 2])
+        addend = self._addend(stage.source)
+        need_weight, need_bias = self.needs[self.inputs + first : self.inputs + first + 2]
+        needs = (self._wanted(stage.source), need_weight, need_bias and not centred)
         x_grad, weight_grad, bias_grad = conv_ops.backward(grad, source, weight, stage.stride, needs, addend)
+        if need_bias and centred:
+            bias_grad = torch.zeros_like(self.weights[first + 1])
         self.parameters[first : first + 2] = weight_grad, bias_grad
         if x_grad is not None:
             self.pending[stage.source] = x_grad
@@ -219,7 +236,7 @@ class _Gradients:
     def _norm(self, stage: Norm, grad: Tensor) -> None:
         norm = self.registers.norms[stage.norm]
         residual = self.registers.optional(stage.residual) if stage.relu else None
-        source, addend = self.registers.get(stage.source), self.pending.pop(stage.source, None)
+        source, addend = self.registers.get(stage.source), self._addend(stage.source)
         x_grad, weight_grad, bias_grad, residual_grad = norm.backward(
             grad, source, residual, addend, stage.relu, stage.residual != NONE
         )
@@ -231,3 +248,5 @@ class _Gradients:
             self._give(stage.residual, residual_grad)
         if self._wanted(stage.source):
             self.pending[stage.source] = x_grad
+            if addend is None and norm.scope.of_batch and norm.scope.group is None:
+                self.centred.add(stage.source)

@@ -13,6 +13,8 @@ from hgfast.demo import TRAIN_FIGURES, VAL_FIGURES, demo_config
 from hgfast.train import Trainer
 from hgfast.train.config import apply
 
+EPOCHS = 7
+
 pytestmark = pytest.mark.skipif("HGFAST_LEARNING" not in os.environ, reason="takes minutes: set HGFAST_LEARNING=1")
 
 
@@ -21,7 +23,7 @@ def test_fused_and_reference_modules_learn_alike(tmp_path):
         write_set(tmp_path / "data", count, seed, name)
     results = {}
     for name in ("fused", "reference"):
-        config = demo_config(tmp_path, epochs=10, seed=0)
+        config = apply(demo_config(tmp_path, epochs=EPOCHS, seed=0), {"val_interval": EPOCHS})
         started = time.perf_counter()
         trainer = Trainer(apply(config, {"implementation": name, "output": str(tmp_path / name)}), quiet=True)
         results[name] = trainer.fit()["PCKh"]

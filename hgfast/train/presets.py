@@ -88,7 +88,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "hg8-mpii": _NEWELL | {"model": "hg8"},
     "demo": _SMALL
     | {
-        "batch_size": 16,
+        "batch_size": 8,
         "lr": 2e-3,
         "warmup_steps": 20,
         "augment": {"scale": 0.25, "rotation": 30.0},

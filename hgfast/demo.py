@@ -75,7 +75,7 @@ def run_demo(
 
 
 def demo_config(folder: Path, epochs: int, seed: int) -> Config:
-    """The preset "demo" with its files in a folder, averaged weights, and a rate that falls in the last three epochs."""
+    """The preset "demo" with its files in a folder, averaged weights, a rate that falls in the last three epochs."""
     return apply(
         preset("demo"),
         {

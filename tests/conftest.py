@@ -1,8 +1,8 @@
 """Devices for the tests.
 
 A test that asks for the `device` fixture runs once for each device of `--device` (default: cpu, and cuda where there is
-a GPU). The fixture's value goes into `.to(device)`. "emulator" runs the CUDA kernels' sources on the CPU
-(tests/emulator): its tensors are CPU tensors whose ops are routed to the emulated kernels.
+a GPU); where that is given, only such tests run. The fixture's value goes into `.to(device)`. "emulator" runs the CUDA
+kernels' sources on the CPU (tests/emulator): its tensors are CPU tensors whose ops are routed to the emulated kernels.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ def chosen_devices(config: pytest.Config) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "device" in metafunc.fixturenames:
         metafunc.parametrize("device", chosen_devices(metafunc.config), indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --device only the tests that take a device: the others are the same on all of them."""
+    if config.getoption("--device") is None:
+        return
+    others = [item for item in items if "device" not in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in set(others)]
 
 
 @pytest.fixture

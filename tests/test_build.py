@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -100,12 +101,23 @@ def test_ninja_file(checkout: Path) -> None:
     ("environment", "message"),
     [
         ({"HGFAST_CUDA": "yes"}, "HGFAST_CUDA must be 0 or 1, got 'yes'"),
+        ({"HGFAST_CPU_VARIANTS": "avx2"}, "HGFAST_CPU_VARIANTS must be 0 or 1, got 'avx2'"),
         ({"HGFAST_CUDA_ARCHS": "hopper"}, "HGFAST_CUDA_ARCHS must look like '80;90a', got 'hopper'"),
     ],
 )
 def test_bad_settings(checkout: Path, environment: dict[str, str], message: str) -> None:
     result = run_setup(checkout, "build_ext", **{"CUDA_HOME": fake_nvcc(checkout), **environment})
     assert result.returncode != 0 and message in result.stderr
+
+
+@pytest.mark.parametrize("wish", ["0", "1"])
+def test_instruction_sets(checkout: Path, wish: str) -> None:
+    assert run_setup(checkout, "build_ext", HGFAST_CUDA="0", HGFAST_CPU_VARIANTS=wish).returncode == 0
+    text = next((checkout / "build").rglob("build.ninja")).read_text()
+    sets = {name for name in ("baseline", "avx2", "avx512") if f"-DHGFAST_ISA={name}" in text}
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    assert sets == ({"baseline", "avx2", "avx512"} if is_x86 and wish == "1" else {"baseline"})
+    assert ("-DHGFAST_X86_VARIANTS" in text) == (len(sets) == 3)
 
 
 def test_cuda_required_but_missing(checkout: Path) -> None:

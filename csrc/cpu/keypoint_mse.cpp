@@ -17,6 +17,11 @@ using Acc = typename Compute<T>::type;
 
 constexpr int kChains = 4;  // independent sums, so that an addition does not wait for the one before
 
+// The gradient is only written, and to memory that is in no cache: its lines are asked for this far ahead (measured,
+// one thread, 17 MB: 2.5 to 1.9 ms). Asking for what is read gains nothing.
+template <class T>
+constexpr int64_t kAhead = 2048 / sizeof(T);
+
 template <class T>
 struct Sum {
   Vec<T> lanes[kChains] = {};
@@ -38,7 +43,9 @@ void mse_run(const T* pred, T* grad, int64_t count, Acc<T> scale2, const Target&
   const auto step = [&](int64_t i, Vec<T>& lanes) {
     const Vec<T> difference = load(pred + i) - target.vec(i), weighted = difference * weight.vec(i);
     lanes += weighted * difference;
-    if (grad != nullptr) store(grad + i, weighted * scale2);
+    if (grad == nullptr) return;
+    __builtin_prefetch(grad + i + kAhead<T>, 1);
+    store(grad + i, weighted * scale2);
   };
   int64_t i = 0;
   for (; i + kChains * kLanes<T> <= count; i += kChains * kLanes<T>)

@@ -1,4 +1,4 @@
-"""Three minutes of training on drawn figures, once with fused and once with reference modules.
+"""Minutes of training on drawn figures, once with fused and once with reference modules.
 
 Too long for every run: HGFAST_LEARNING=1 turns it on. What it gave is in docs/training.md.
 """

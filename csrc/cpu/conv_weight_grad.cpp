@@ -68,17 +68,18 @@ class WeightGrad {
   // All threads fill the panels of a chunk, each then to take jobs, or points of jobs.
   void run_chunks() {
     const int64_t scratch_floats = x_layout_.scratch_floats();
-    const bool by_points = kAll > 1 && jobs_ < kJobsPerThread * x_layout_.threads;
+    const int64_t threads = x_layout_.threads;
+    const bool by_points = kAll > 1 && threads > 1 && jobs_ < kJobsPerThread * threads;
     const bool own_sums = chunks_ == 1 && !by_points;
-    const int64_t sums_floats = (own_sums ? x_layout_.threads : jobs_) * kSums;
-    Workspace workspace{panel_floats(), sums_floats, x_layout_.threads * scratch_floats};
+    const int64_t sums_floats = (own_sums ? threads : jobs_) * kSums;
+    Workspace workspace{panel_floats(), sums_floats, threads * scratch_floats};
     float *shared = workspace.take(panel_floats()), *sums = workspace.take(sums_floats);
-    float* scratch = workspace.take(x_layout_.threads * scratch_floats);
+    float* scratch = workspace.take(threads * scratch_floats);
     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
       const int64_t first = chunk * x_layout_.tile_block;
       const int64_t count = std::min(x_layout_.tile_block, x_layout_.tiles - first);
       if (count <= 0) break;
-      parallel_for(count, kAll > 1 ? 1 : kSumTiles, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
+      parallel_for(count, kAll > 1 ? 1 : kSumTiles, threads, [&](int64_t begin, int64_t end, int slot) {
         gather(first, begin, end, panels(shared, scratch + slot * scratch_floats));
       });
       const bool last = first + count == x_layout_.tiles;
@@ -86,7 +87,7 @@ class WeightGrad {
         sum_points(count, panels(shared, nullptr), sums, chunk == 0, last);
         continue;
       }
-      parallel_for(jobs_, 1, x_layout_.threads, [&](int64_t begin, int64_t end, int slot) {
+      parallel_for(jobs_, 1, threads, [&](int64_t begin, int64_t end, int slot) {
         for (int64_t job = begin; job < end; ++job) {
           float* to = sums + (own_sums ? slot : job) * kSums;
           sum(job, count, panels(shared, nullptr), to, chunk == 0);

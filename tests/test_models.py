@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from pathlib import Path
 
@@ -196,6 +197,27 @@ def test_mmpose_initialisation() -> None:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert torch.equal(module.weight, torch.ones_like(module.weight)) and not module.bias.any()
+
+
+def test_kaiming_initialisation() -> None:
+    drawn = {}
+    for implementation in IMPLEMENTATIONS:
+        model = small_model("mmpose", implementation)
+        torch.manual_seed(3)
+        model.reset_parameters("kaiming")
+        drawn[implementation] = model.state_dict()
+    assert all(torch.equal(value, drawn["fused"][name]) for name, value in drawn["reference"].items())
+    scaled = [  # by what makes each convolution's standard deviation 1
+        module.weight.detach().flatten() * math.sqrt(module.weight[0].numel() / 2)
+        for module in model.backbone.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    assert float(torch.cat(scaled).std()) == pytest.approx(1, rel=0.05)
+    assert min(float(weights.std()) for weights in scaled) > 0.7
+    head = torch.cat([layer.weight.detach().flatten() for layer in model.head.multi_final_layers])
+    assert float(head.std()) == pytest.approx(0.001, rel=0.3)
+    with pytest.raises(ValueError, match="init must be 'peer' or 'kaiming', got 'he'"):
+        model.reset_parameters("he")
 
 
 def test_only_weights_that_run_are_trained() -> None:

@@ -3,8 +3,10 @@
 import os
 
 import pytest
+import torch
 
 from hgfast.files import atomic_write, write_text
+from hgfast.train.build import make_model
 from hgfast.train.config import Config, ConfigError, apply, parse_assignments, read_toml, to_dict, to_toml
 from hgfast.train.log import RunLog, draw_curves, read_log
 from hgfast.train.presets import PRESETS, preset
@@ -130,3 +132,8 @@ def test_atomic_write_keeps_the_old_file_when_something_fails(tmp_path):
     assert path.read_text() == "old" and os.listdir(path.parent) == ["file.txt"]
     write_text(path, "newer")
     assert path.read_text() == "newer"
+
+
+def test_kaiming_is_for_networks_that_have_it():
+    with pytest.raises(ConfigError, match="init: model 'hg1' has only 'peer', got 'kaiming'"), torch.device("meta"):
+        make_model(apply(preset("hg1-mpii"), {"init": "kaiming"}))

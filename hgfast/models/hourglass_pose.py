@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -75,7 +76,8 @@ class HourglassPose(nn.Module):
 
     State-dict keys are MMPose 1.x's, ``backbone.*`` and ``head.multi_final_layers.<stack>.*``, including the weights
     of ``backbone.inters.0`` that do not run with one stack (not trained here; under DDP they break MMPose).
-    Convolutions start normal with standard deviation 0.001, BatchNorm as the identity, as the peer has it.
+    Convolutions start normal with standard deviation 0.001, BatchNorm as the identity, as the peer has it;
+    :meth:`reset_parameters` draws others.
 
     Args:
         num_keypoints: Heat-maps per stack, K.
@@ -123,11 +125,29 @@ class HourglassPose(nn.Module):
         self.reset_parameters()
         weights_to_layout(self, self.memory_format)
 
-    def reset_parameters(self) -> None:
-        """Draw new weights as MMPose does: convolutions normal(0, 0.001) with bias 0, BatchNorm 1 and 0."""
-        for module in self.modules():
+    @torch.no_grad()
+    def reset_parameters(self, init: str = "peer") -> None:
+        """Draw new weights; biases are 0, BatchNorm 1 and 0.
+
+        Args:
+            init: "peer" draws convolutions from normal(0, 0.001), as MMPose does. "kaiming" draws the backbone's from
+                normal(0, sqrt(2 / fan_in)) (He et al. 2015). BatchNorm makes the two the same function, but Adam's
+                first steps are of the size of the learning rate whatever the gradient is, so they replace weights of
+                0.001 by their own signs and move larger ones a little. The head keeps 0.001: its maps start near 0.
+
+        Raises:
+            ValueError: If ``init`` is something else.
+        """
+        if init not in ("peer", "kaiming"):
+            raise ValueError(f"init must be 'peer' or 'kaiming', got {init!r}")
+        for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.001)
+                weight = module.weight.new_empty(module.weight.shape)  # the same numbers in every memory format
+                if init == "kaiming" and name.startswith("backbone."):
+                    nn.init.kaiming_normal_(weight, nonlinearity="relu")
+                else:
+                    nn.init.normal_(weight, std=0.001)
+                module.weight.copy_(weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.BatchNorm2d):

@@ -29,11 +29,16 @@ def make_model(config: Config) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         try:
-            return models.build(
+            model = models.build(
                 config.model, num_keypoints=table.count, implementation=config.implementation, **options
             )
         except (TypeError, ValueError) as error:
             raise ConfigError(f"model {config.model!r}: {error}") from None
+        if config.init != "peer":
+            if not isinstance(model, models.HourglassPose):
+                raise ConfigError(f"init: model {config.model!r} has only 'peer', got {config.init!r}")
+            model.reset_parameters(config.init)
+    return model
 
 
 def make_codec(config: Config) -> Any:

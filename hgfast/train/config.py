@@ -24,6 +24,7 @@ _CHOICES = {
     "implementation": ("fused", "reference"),
     "format": ("mpii", "coco", "princeton"),
     "codec": ("msra", "unbiased", "udp", "newell"),
+    "init": ("peer", "kaiming"),
     "amp": ("off", "bf16", "fp16"),
     "milestone_unit": ("epoch", "step"),
 }
@@ -44,6 +45,7 @@ class Config:
     model: str = "hourglass52"  # a name of hgfast.models.MODELS
     model_options: dict[str, Any] = field(default_factory=dict)  # further arguments of its class
     implementation: str = "fused"
+    init: str = "peer"  # new weights: as MMPose or princeton-vl draws them; "kaiming" learns much faster at first
     keypoints: str = "mpii"
     codec: str = "msra"
     sigma: float = 2.0  # of the targets, heatmap pixels

@@ -60,6 +60,7 @@ _SMALL = {
         "stage_blocks": [1, 1, 1, 1],
         "feat_channel": 64,
     },
+    "init": "kaiming",
     "input_size": [128, 128],
     "sigma": 1.5,
     "workers": 0,

@@ -156,7 +156,8 @@ class NinjaFile:
 
     def object(self, source: Path, flags: str, suffix: str = "") -> str:
         """One compilation; returns the object's path."""
-        target = self.out_dir / f"{source.relative_to(ROOT)}{suffix}.o"
+        folder = self.out_dir if source.is_relative_to(self.out_dir) else ROOT
+        target = self.out_dir / f"{source.relative_to(folder)}{suffix}.o"
         rule = "nvcc" if source.suffix == ".cu" else "cxx"
         self.lines.append(f"build {escape(target)}: {rule} {escape(source)}\n  flags = {flags}")
         return escape(target)
@@ -166,10 +167,21 @@ class NinjaFile:
         self.lines.append(f"build {escape(out)}: {rule} {' '.join(objects)}\ndefault {escape(out)}")
 
     def write(self, name: str = "build.ninja") -> None:
-        """Write the file, unless it is the same already (its time would make ninja think everything new)."""
-        path, text = self.out_dir / name, "\n".join(self.lines) + "\n"
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
+        """Write the file."""
+        write_if_new(self.out_dir / name, "\n".join(self.lines) + "\n")
+
+
+def write_if_new(path: Path, text: str) -> None:
+    """Writes a file that differs: a new time would make ninja build again what depends on it."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def unity(path: Path, *folders: Path) -> Path:
+    """Makes a source that includes the .cpp files of folders of csrc: alone, each reads pybind11's headers for seconds."""
+    sources = [source for folder in folders for source in sorted(folder.glob("*.cpp"))]
+    write_if_new(path, "".join(f'#include "{source.relative_to(CSRC).as_posix()}"\n' for source in sources))
+    return path
 
 
 def escape(path: Path) -> str:
@@ -181,8 +193,8 @@ def cpu_objects(ninja: NinjaFile) -> list[str]:
     """Kernels once per instruction set, runtime and bindings once."""
     variants = cpu_variants()
     common = "-DHGFAST_BACKEND=cpu -DHGFAST_MODULE=_cpu" + (" -DHGFAST_X86_VARIANTS" if len(variants) > 1 else "")
-    sources = sorted((CSRC / "cpu/runtime").glob("*.cpp")) + sorted((CSRC / "bindings").glob("*.cpp"))
-    objects = [ninja.object(source, f"{common} {BINDING_FLAGS}", ".cpu") for source in sources]
+    callers = unity(ninja.out_dir / "bindings_cpu.cpp", CSRC / "bindings", CSRC / "cpu/runtime")
+    objects = [ninja.object(callers, f"{common} {BINDING_FLAGS}")]
     for name, isa_flags in variants.items():
         for source in sorted((CSRC / "cpu").glob("*.cpp")):
             objects.append(ninja.object(source, f"{common} -DHGFAST_ISA={name} {isa_flags}", f".{name}"))
@@ -194,8 +206,8 @@ def cuda_objects(ninja: NinjaFile, nvcc: Nvcc) -> list[str]:
     archs = ";".join(cuda_archs())
     flags = f"-DHGFAST_BACKEND=cuda -DHGFAST_MODULE=_cuda -I{nvcc.include}"
     flags += f""" '-DHGFAST_CUDA_ARCHS="{archs}"' '-DHGFAST_NVCC_VERSION="{nvcc.version}"'"""
-    sources = sorted((CSRC / "bindings").glob("*.cpp")) + sorted((CSRC / "cuda").glob("*.cpp"))
-    return cuda_kernels(ninja) + [ninja.object(source, f"{flags} {BINDING_FLAGS}", ".cuda") for source in sources]
+    callers = unity(ninja.out_dir / "bindings_cuda.cpp", CSRC / "bindings", CSRC / "cuda")
+    return [*cuda_kernels(ninja), ninja.object(callers, f"{flags} {BINDING_FLAGS}")]
 
 
 def cuda_kernels(ninja: NinjaFile) -> list[str]:

@@ -27,6 +27,7 @@ from hgfast.train.state import Position, checkpoint_meta, own_values, read_state
 from hgfast.train.step import Batch, TrainingStep
 
 _SECONDS_A_LINE = 5.0
+_SECONDS_A_DRAWING = 30.0  # of the curves, which takes more than half a second
 _STEPS_A_POINT = 10  # of TensorBoard's curve of the loss
 _STEPS_A_TALK = 20  # several processes ask each other every so many steps whether one was told to stop
 
@@ -89,7 +90,7 @@ class Trainer:
             self.metrics = content["meta"]["metrics"]
         self.stop = StopRequest()
         self._pending: Tensor | None = None
-        self._last_line = 0.0
+        self._last_line, self._last_drawing = 0.0, time.perf_counter()
         if self.world.is_main:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / "config.toml", to_toml(config))
@@ -132,6 +133,7 @@ class Trainer:
                 self._settle()
                 self._save_last()
             if stop:
+                self._draw()
                 raise TrainingStopped(f"stopped at step {position.step}; {self.folder} has the state to go on from")
         self._settle()
 
@@ -186,8 +188,13 @@ class Trainer:
         position.epoch, position.batch, position.loss_sum = done, 0, 0.0
         if at_end or done % config.checkpoint_interval == 0:
             self._save_last()
-            if self.world.is_main:
-                draw_curves(self.log.rows, self.folder / "curves.png", _shown(self.metrics))
+            if at_end or time.perf_counter() - self._last_drawing > _SECONDS_A_DRAWING:
+                self._draw()
+
+    def _draw(self) -> None:
+        self._last_drawing = time.perf_counter()
+        if self.world.is_main:
+            draw_curves(self.log.rows, self.folder / "curves.png", _shown(self.metrics))
 
     def _record(self, row: dict[str, float]) -> None:
         """Into the files; and a line of text for every validation, and at least every few seconds."""

@@ -87,8 +87,8 @@ def ninja_file() -> str:
         return " ".join(targets)
 
     runtime = objects(OUT / "runtime", sorted((HERE / "src").glob("*.cpp")), f"-O3 -I{HERE / 'src'}")
-    callers = sorted((csrc / "bindings").glob("*.cpp")) + sorted((csrc / "cuda").glob("*.cpp"))
-    bindings = objects(OUT / "bindings", callers, "-O0")
+    callers = load_setup().unity(OUT / "bindings.cpp", csrc / "bindings", csrc / "cuda")
+    bindings = objects(OUT, [callers], "-O0")
     for variant, optimisation in KERNEL_FLAGS.items():
         out, flags = OUT / variant, f"-x c++ {optimisation}"
         kernels = objects(out / "kernels", sorted((csrc / "cuda").glob("*.cu")), flags)

@@ -178,7 +178,7 @@ def write_if_new(path: Path, text: str) -> None:
 
 
 def unity(path: Path, *folders: Path) -> Path:
-    """Makes a source that includes the .cpp files of folders of csrc: alone, each reads pybind11's headers for seconds."""
+    """Makes a source that includes all .cpp files of folders of csrc, to read pybind11's headers (seconds) once."""
     sources = [source for folder in folders for source in sorted(folder.glob("*.cpp"))]
     write_if_new(path, "".join(f'#include "{source.relative_to(CSRC).as_posix()}"\n' for source in sources))
     return path

@@ -140,6 +140,16 @@ def test_values_that_live_together_do_not_overlap(family: str) -> None:
     assert size < sum(nbytes.values()) / 2
 
 
+def test_describe_and_plan_check_the_size() -> None:
+    frozen = hgfast.freeze(trained("mmpose"))
+    with pytest.raises(TypeError, match="batch must be an int, got tuple"):
+        frozen.describe((1, 3, 32, 32))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="height must be at least 1, got 0"):
+        frozen.describe(1, 0, 32)
+    with pytest.raises(ValueError, match="images: height and width .* got height 32, width 37"):
+        frozen.plan(1, 32, 37)
+
+
 def test_describe() -> None:
     frozen = hgfast.freeze(trained("mmpose"))
     text = frozen.describe(2, 32, 32)

@@ -22,6 +22,12 @@ def batches_of(settings, batch_size):
     return list(make_loader(dataset, EpochSampler(len(dataset), batch_size, True, settings.seed)))
 
 
+def test_only_training_decodes_at_reduced_scale(config):  # noqa: F811
+    exact = apply(config, {"fast_decode": False})
+    wishes = [(settings, part) for settings in (config, exact) for part in ("train", "val")]
+    assert [make_dataset(*wish).fast_decode for wish in wishes] == [True, False, False, False]
+
+
 def one_step(settings, batches):
     """Network, gradients and loss of a step without BatchNorm's batch statistics."""
     model = frozen_model(settings)

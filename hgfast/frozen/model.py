@@ -18,7 +18,7 @@ from hgfast.frozen.graph import Graph
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.turns import Turns
 from hgfast.frozen.weights import Weights
-from hgfast.models.common import check_images
+from hgfast.models.common import check_count, check_images
 
 MAX_PLANS = 8  # a plan holds its workspace: 18 MB for one 256x256 image of hourglass52
 
@@ -80,7 +80,15 @@ class FrozenModel(nn.Module):
             return plan.run(images)
 
     def plan(self, batch: int, height: int, width: int) -> Plan:
-        """The plan for an input size, made if there is none."""
+        """The plan for an input size, made if there is none.
+
+        Raises:
+            TypeError: a size is not an int.
+            ValueError: it is less than 1, or one that the network does not take.
+        """
+        for name, value in (("batch", batch), ("height", height), ("width", width)):
+            check_count(name, value)
+        check_images(torch.empty(batch, 3, height, width, device="meta"), self.graph.unit, self.graph.slack)
         with self._lock, self._turns.turn(self.device):
             return self._plan(batch, height, width)
 

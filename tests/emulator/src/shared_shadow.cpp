@@ -27,16 +27,41 @@ std::string describe_actor(const Block& block, int actor) {
 
 }  // namespace
 
-SharedShadow::Granule& SharedShadow::granule(size_t index) {
-  if (granules_.empty()) granules_.resize(SharedMemory::kArena / kGranule);
-  Granule& g = granules_[index];
-  if (g.epoch != epoch_) {
-    g.epoch = epoch_;
-    g.writer = -1;
-    g.in_flight = g.via_async_proxy = g.atomic = false;
-    g.readers.clear();
+SharedShadow::Granule& SharedShadow::line(size_t index) {
+  if (lines_.empty()) {
+    lines_.resize(SharedMemory::kArena / kLine);
+    granules_.resize(SharedMemory::kArena / kGranule);
   }
-  return g;
+  Granule& line = lines_[index];
+  if (line.epoch != epoch_) {
+    line.epoch = epoch_;
+    line.writer = -1;
+    line.in_flight = line.via_async_proxy = line.atomic = line.split = false;
+    line.readers.clear();
+  }
+  return line;
+}
+
+void SharedShadow::split(size_t index) {
+  for (size_t i = 0; i < kParts; ++i) granules_[index * kParts + i] = lines_[index];
+  lines_[index].split = true;
+}
+
+template <class F>
+void SharedShadow::for_each(uint32_t offset, size_t bytes, F f) {
+  const size_t end = offset + bytes;
+  for (size_t i = offset / kLine; i * kLine < end; ++i) {
+    const bool whole = offset <= i * kLine && (i + 1) * kLine <= end;
+    Granule& whole_line = line(i);
+    if (!whole_line.split && whole) {
+      f(whole_line, static_cast<uint32_t>(i * kLine));
+      continue;
+    }
+    if (!whole_line.split) split(i);
+    const size_t first = std::max<size_t>(offset, i * kLine) / kGranule;
+    const size_t last = (std::min<size_t>(end, (i + 1) * kLine) - 1) / kGranule;
+    for (size_t g = first; g <= last; ++g) f(granules_[g], static_cast<uint32_t>(g * kGranule));
+  }
 }
 
 void SharedShadow::check_flight(Block& block, const Granule& g, const SharedAccess& access, uint32_t offset) const {
@@ -76,39 +101,33 @@ void SharedShadow::add_reader(Block& block, Granule& g, const SharedAccess& acce
   readers.push_back({access.pc, block.clocks.now(access.actor), access.actor});
 }
 
+void SharedShadow::note_granule(Block& block, Granule& g, const SharedAccess& access, uint32_t offset) const {
+  check_flight(block, g, access, offset);
+  check_writer(block, g, access, offset);
+  if (!access.write) return add_reader(block, g, access);
+  check_readers(block, g, access, offset);
+  g.readers.clear();
+  g.writer = access.actor;
+  g.write_clock = block.clocks.now(access.actor);
+  g.write_pc = access.pc;
+  g.via_async_proxy = access.async_proxy;
+  g.atomic = access.atomic;
+}
+
 void SharedShadow::note(Block& block, const SharedAccess& access) {
   if (!block.shared.valid(access.offset, access.bytes))
     fail("%s of %zu bytes at %s is outside every shared array: %s", verb(access), access.bytes,
          source_line(access.pc).c_str(), block.shared.describe(access.offset).c_str());
-  const size_t last = (access.offset + access.bytes - 1) / kGranule;
-  for (size_t i = access.offset / kGranule; i <= last; ++i) {
-    Granule& g = granule(i);
-    const auto offset = static_cast<uint32_t>(i * kGranule);
-    check_flight(block, g, access, offset);
-    check_writer(block, g, access, offset);
-    if (!access.write) {
-      add_reader(block, g, access);
-      continue;
-    }
-    check_readers(block, g, access, offset);
-    g.readers.clear();
-    g.writer = access.actor;
-    g.write_clock = block.clocks.now(access.actor);
-    g.write_pc = access.pc;
-    g.via_async_proxy = access.async_proxy;
-    g.atomic = access.atomic;
-  }
+  for_each(access.offset, access.bytes, [&](Granule& g, uint32_t offset) { note_granule(block, g, access, offset); });
 }
 
 void SharedShadow::launch(Block& block, const SharedAccess& access) {
   note(block, access);
-  const size_t last = (access.offset + access.bytes - 1) / kGranule;
-  for (size_t i = access.offset / kGranule; i <= last; ++i) granule(i).in_flight = true;
+  for_each(access.offset, access.bytes, [](Granule& g, uint32_t) { g.in_flight = true; });
 }
 
 void SharedShadow::land(uint32_t offset, size_t bytes) {
-  const size_t last = (offset + bytes - 1) / kGranule;
-  for (size_t i = offset / kGranule; i <= last; ++i) granule(i).in_flight = false;
+  for_each(offset, bytes, [](Granule& g, uint32_t) { g.in_flight = false; });
 }
 
 }  // namespace hgfast::emu

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-import torch._dynamo  # noqa: F401 - before a process group exists: see World.join
-import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import hgfast
 from hgfast.train.parallel import leave
 from tests.foreign_models import foreign_model
+from tests.processes import meet
 from tests.recipe import apply_recipe
 
 STEPS = 3
@@ -42,9 +40,7 @@ def train(model: nn.Module, inner: nn.Module, images: torch.Tensor) -> None:
 
 def work(rank: int, folder: str, family: str, synchronised: bool, recompute: bool) -> None:
     """Train on this process's half of each batch under DDP without find_unused_parameters; rank 0 writes the result."""
-    torch.set_num_threads(1)
-    store = dist.FileStore(str(Path(folder) / "store"), 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=120))
+    meet(rank, f"{folder}/meeting")
     model = hgfast.fuse(network(family), recompute=recompute)
     if synchronised:
         model = hgfast.nn.convert_sync_batchnorm(model)

@@ -11,13 +11,14 @@ from torch import nn
 import hgfast
 from hgfast.nn import BatchNormAct
 from tests.ddp_worker import alone, work
+from tests.processes import run_pair
 from tests.small_models import FAMILIES
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
 
 
 def two_processes(tmp_path: Path, *arguments: object) -> dict[str, torch.Tensor]:
-    torch.multiprocessing.spawn(work, (str(tmp_path), *arguments), nprocs=2)
+    run_pair(work, str(tmp_path), *arguments)
     return torch.load(tmp_path / "result.pt", weights_only=True)
 
 

@@ -3,15 +3,11 @@
 One pair of processes runs all of it; each test looks at its part.
 """
 
-import datetime
-import os
 import traceback
 
 import pytest
 import torch
-import torch._dynamo  # noqa: F401 - before a process group exists: see World.join
 import torch.distributed as dist
-import torch.multiprocessing
 from torch import nn
 
 from hgfast.data import EpochSampler, make_loader
@@ -22,6 +18,7 @@ from hgfast.train.config import apply
 from hgfast.train.log import read_log
 from hgfast.train.parallel import World, leave
 from hgfast.train.step import TrainingStep, trainable
+from tests.processes import meet, run_pair
 from tests.test_train import SMALL, same_state, without_speed
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without torch.distributed")
@@ -104,10 +101,7 @@ def error_of_unused_weights(config, world):
 
 
 def work(rank, folder, config):
-    torch.set_num_threads(1)
-    os.environ.update(WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank))
-    patience = datetime.timedelta(seconds=60)  # where one of them fails, the other one ends too
-    dist.init_process_group("gloo", f"file://{folder}/meeting", timeout=patience, rank=rank, world_size=2)
+    meet(rank, f"{folder}/meeting")
     world = World.join("cpu")
     found = {"world": (world.rank, world.size)}
     try:
@@ -130,7 +124,7 @@ def pair(tmp_path_factory):
     paths = {f"{part}_annotations": f"{folder}/{part}.json" for part in ("train", "val")}
     paths |= {f"{part}_images": f"{folder}/images" for part in ("train", "val")}
     config = apply(preset("demo"), SMALL | paths | {"epochs": 2, "batch_size": 2, "checkpoint_steps": 1, "ema": 0.8})
-    torch.multiprocessing.spawn(work, (str(folder), config), nprocs=2)
+    run_pair(work, str(folder), config)
     found = [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
     assert not any("error" in one for one in found), found[0].get("error", "") + found[1].get("error", "")
     return config, folder, found

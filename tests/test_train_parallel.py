@@ -16,10 +16,10 @@ from hgfast.data.synthetic import write_set
 from hgfast.train import Trainer, preset
 from hgfast.train.config import apply, to_toml
 from hgfast.train.log import read_log
-from hgfast.train.parallel import World
+from hgfast.train.parallel import World, leave
 from hgfast.train.schedule import learning_rate
 from hgfast.train.step import trainable
-from tests.processes import PACKAGE_FOLDER
+from tests.processes import PACKAGE_FOLDER, meet, run_pair
 from tests.test_train import SMALL
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
@@ -34,10 +34,10 @@ def config(tmp_path):
     return apply(preset("demo"), SMALL | paths | {"epochs": 1, "output": str(tmp_path / "run")})
 
 
-def torchrun(config, tmp_path, *more):
+def torchrun(config, tmp_path):
     path = tmp_path / "run.toml"
     path.write_text(to_toml(config))
-    return two_processes("hgfast", "train", "--config", str(path), "--quiet", *more)
+    return two_processes("hgfast", "train", "--config", str(path), "--quiet")
 
 
 def two_processes(*words, module=True):
@@ -111,12 +111,19 @@ def mean_step(config):
     return model.state_dict(), sum(losses) / 2
 
 
+def train(rank, folder, config):
+    """In one of a pair: a run in one go, and one that stops after its first epoch and goes on."""
+    meet(rank, f"{folder}/meeting")
+    other = apply(config, {"output": f"{folder}/other"})
+    for settings, resume in ((config, False), (apply(other, {"epochs": 1}), False), (other, True)):
+        Trainer(settings, resume=resume, quiet=True, say=lambda _: None).fit()
+    leave()
+
+
 def test_resumed_run_is_the_same_and_validation_is_complete(config, tmp_path):
     config = apply(config, {"epochs": 2})
-    torchrun(config, tmp_path)
+    run_pair(train, str(tmp_path), config)
     straight = read_checkpoint(Path(config.output) / "last.pt")
-    torchrun(apply(config, {"epochs": 1, "output": str(tmp_path / "other")}), tmp_path)
-    torchrun(apply(config, {"output": str(tmp_path / "other")}), tmp_path, "--resume")
     resumed = read_checkpoint(tmp_path / "other" / "last.pt")
     assert all(torch.equal(resumed["state_dict"][k], v) for k, v in straight["state_dict"].items())
     assert resumed["meta"]["metrics"] == straight["meta"]["metrics"]

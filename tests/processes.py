@@ -16,9 +16,23 @@ import hgfast
 PACKAGE_FOLDER = Path(hgfast.__file__).parents[1]  # as the current folder of `python -m hgfast`
 
 
+def _context() -> Any:
+    """Processes are forked off one that has imported torch, which takes seconds, and nothing of hgfast."""
+    context = torch.multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "cv2"])
+    return context
+
+
+def start(function: Callable[..., Any], *arguments: Any) -> Any:
+    """function(*arguments) in a process, as a multiprocessing.Process that runs."""
+    process = _context().Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
 def run_pair(function: Callable[..., Any], *arguments: Any) -> None:
-    """function(rank, *arguments) in two processes, forked off one that has imported torch, which takes seconds."""
-    torch.multiprocessing.get_context("forkserver").set_forkserver_preload(["torch._dynamo", "cv2"])
+    """function(rank, *arguments) in two processes, to their end."""
+    _context()
     torch.multiprocessing.start_processes(function, arguments, nprocs=2, start_method="forkserver")
 
 

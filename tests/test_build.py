@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import sanitized
+
 ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="needs a checkout")
@@ -147,3 +149,16 @@ def test_kernels_of_one_instruction_set_share_no_code_with_another() -> None:
     weak = [line.split(" ", 2)[-1] for line in listing.splitlines() if " W " in line or " V " in line]
     foreign = [name for name in weak if "hgfast::cpu::avx512" not in name and "DW.ref" not in name]
     assert not foreign, f"merged across instruction sets: {foreign[:5]}"
+
+
+def test_sanitizers_run_again_for_other_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sanitized, "RECORD", tmp_path / "record.txt")
+    monkeypatch.setattr(sanitized, "ROOT", tmp_path)
+    for name in (*sanitized.OP_TESTS, "setup.py", "hgfast/_native.py", "csrc/cpu/a.cpp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    assert not sanitized.is_recorded()
+    sanitized.RECORD.write_text(f"{sanitized.digest()}\npassed today\n")
+    assert sanitized.is_recorded() and sanitized.main(["--if-new"]) == 0
+    (tmp_path / "csrc/cpu/a.cpp").write_text("2")
+    assert not sanitized.is_recorded()

@@ -1,4 +1,4 @@
-"""Minutes of training on drawn figures, once with fused and once with reference modules.
+"""Three minutes of training on drawn figures, once with fused and once with reference modules.
 
 Too long for every run: HGFAST_LEARNING=1 turns it on. What it gave is in docs/training.md.
 """
@@ -13,7 +13,7 @@ from hgfast.demo import TRAIN_FIGURES, VAL_FIGURES, demo_config
 from hgfast.train import Trainer
 from hgfast.train.config import apply
 
-EPOCHS = 7
+EPOCHS = 4
 
 pytestmark = pytest.mark.skipif("HGFAST_LEARNING" not in os.environ, reason="takes minutes: set HGFAST_LEARNING=1")
 

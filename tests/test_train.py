@@ -3,8 +3,6 @@
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,13 +10,14 @@ import pytest
 import torch
 
 from hgfast.checkpoint import read_checkpoint
+from hgfast.cli import main
 from hgfast.data.synthetic import write_set
 from hgfast.train import ConfigError, Trainer, TrainingError, TrainingStopped, preset
 from hgfast.train.config import apply, to_toml
 from hgfast.train.log import read_log
 from hgfast.train.state import stored_config
 from hgfast.train.step import trainable
-from tests.processes import PACKAGE_FOLDER
+from tests.processes import start
 
 SMALL = {
     "model_options": {
@@ -132,17 +131,20 @@ def test_killed_run_resumes_bit_exactly(config, tmp_path):
     straight.fit()
     path = tmp_path / "run.toml"
     path.write_text(to_toml(config))
-    command = [sys.executable, "-m", "hgfast", "train", "--config", str(path), "--resume", "--quiet"]
+    command = ["train", "--config", str(path), "--resume", "--quiet"]
     last = Path(config.output) / "last.pt"
     for wanted in (1, 5, 11):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=PACKAGE_FOLDER)
+        process = start(main, command)
         deadline = time.monotonic() + 120
-        while _step(last) < wanted and process.poll() is None and time.monotonic() < deadline:
+        while _step(last) < wanted and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert _step(last) >= 11
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=PACKAGE_FOLDER)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    assert 11 <= _step(last) < 24
+    process = start(main, command)
+    process.join()
+    assert process.exitcode == 0
     assert same_state(last, straight.folder / "last.pt")
     assert without_speed(read_log(last.parent / "log.csv")) == without_speed(read_log(straight.folder / "log.csv"))
 

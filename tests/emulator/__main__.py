@@ -4,8 +4,8 @@
 
 Two runs at a time, of the two schedules that differ most: the check build with asynchronous copies as late as possible;
 the fast build with threads and blocks shuffled and copies at once. The check build knows what is ordered before what,
-so it finds races whatever the schedule is; the fast build runs whole networks, which are slow to check, and once more
-the tests of tensor cores, whose copies and products may happen early or late. `-k ""` runs all tests in both.
+so it finds races whatever the schedule is; the fast build runs whole networks, which are slow to check, and the tests
+in which copies or blocks overlap most. `-k ""` runs all tests in both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.gates.sources import SOURCES
 # name: variant, schedule, tests
 RUNS = {
     "check build, lazy copies": ("check", "forward,lazy", "not whole_networks and not frozen_network"),
-    "fast build, shuffled, eager copies": ("fast", "shuffled,eager,2", "networks or frozen_network or mma or split_k"),
+    "fast build, shuffled, eager copies": ("fast", "shuffled,eager,2", "networks or frozen_net or split_k or boxes"),
 }
 
 

@@ -31,8 +31,8 @@ def start(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def run_pair(function: Callable[..., Any], *arguments: Any) -> None:
-    """function(rank, *arguments) in two processes, to their end."""
-    _context()
+    """function(rank, *arguments) in two processes, to their end; raises what one of them has raised."""
+    _context()  # for what it preloads: torch asks for the context itself
     torch.multiprocessing.start_processes(function, arguments, nprocs=2, start_method="forkserver")
 
 

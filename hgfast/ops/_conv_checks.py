@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from hgfast.ops import _checks
+from hgfast import _checks
 
 
 def check(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> None:

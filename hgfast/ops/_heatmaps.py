@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hgfast import _native
-from hgfast.ops import _checks
+from hgfast import _checks, _native
 
 MAX_FLIP_CHANNELS = 512  # csrc/common/heatmaps.h: kMaxFlipChannels
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from hgfast import _checks
 from hgfast.ops import _batch_norm_ops as ops
-from hgfast.ops import _checks
 from hgfast.ops._registry import is_recorded
 
 Tensor = torch.Tensor

@@ -7,8 +7,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from hgfast import _native, reference
-from hgfast.ops import _bottleneck_native, _checks
+from hgfast import _checks, _native, reference
+from hgfast.ops import _bottleneck_native
 from hgfast.ops._bottleneck_native import BottleneckSizes
 from hgfast.ops._conv_native import packed_weight
 from hgfast.ops._conv_native import query as conv_query

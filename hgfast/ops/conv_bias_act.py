@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgfast import _native, reference
-from hgfast.ops import _checks
+from hgfast import _checks, _native, reference
 from hgfast.ops._conv_checks import check as check_convolution
 from hgfast.ops._conv_native import ConvSizes, packed_weight, query
 from hgfast.ops._registry import define

@@ -6,9 +6,8 @@ from types import ModuleType
 
 import torch
 
-from hgfast import _native, reference
+from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
-from hgfast.ops import _checks
 from hgfast.ops._heatmaps import MAX_FLIP_CHANNELS, check_affine, check_heatmaps, dense_maps, points_like
 from hgfast.ops._registry import define
 from hgfast.ops.soft_argmax import soft_argmax

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from hgfast import _native, reference
+from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
-from hgfast.ops import _checks
 from hgfast.ops._heatmaps import MAX_FLIP_CHANNELS, check_heatmaps, dense_maps
 from hgfast.ops._registry import define
 

@@ -7,9 +7,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from hgfast import _native, reference
+from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
-from hgfast.ops import _checks
 from hgfast.ops._registry import define
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS
 

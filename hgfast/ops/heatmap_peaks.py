@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from hgfast import _native, reference
+from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
-from hgfast.ops import _checks
 from hgfast.ops._heatmaps import check_heatmaps, dense_maps, points_like
 from hgfast.ops._registry import define
 from hgfast.ops.decode_heatmaps import METHODS

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hgfast import _native, reference
+from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
-from hgfast.ops import _buffers, _checks
+from hgfast.ops import _buffers
 from hgfast.ops._registry import define
 from hgfast.ops.gaussian_heatmaps import check_points, check_sigma
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from hgfast import _native, reference
+from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, NHWC, exec_handle, layout_of
-from hgfast.ops import _buffers, _checks, _layout
+from hgfast.ops import _buffers, _layout
 from hgfast.ops._registry import define
 
 Tensor = torch.Tensor

@@ -1,7 +1,7 @@
 """Builds hgfast._cpu and, where an nvcc is found, hgfast._cuda with ninja. torch plays no part in the build.
 
 Environment:
-    HGFAST_CUDA=0|1         leave CUDA out | require it (default: build it if an nvcc is found)
+    HGFAST_CUDA=0|1         leave CUDA out | require it (default: build it if an nvcc is found that can)
     HGFAST_CUDA_ARCHS       e.g. "80;90a" (default: SASS for 8.x and Hopper, PTX of compute_80 for newer cards)
     HGFAST_CPU_VARIANTS=0   compile the CPU kernels once, not for each instruction set; with CXXFLAGS=-march=native, say
     CUDA_HOME, CXX, CXXFLAGS, LDFLAGS, MAX_JOBS as usual
@@ -13,11 +13,11 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -25,29 +25,22 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
 CSRC = ROOT / "csrc"
-DEFAULT_ARCHS = "80;90a"
-CUDA_WHEELS = [f"nvidia-cuda-{part}==13.0.*" for part in ("nvcc", "crt", "runtime", "cccl")] + ["nvidia-nvvm==13.0.*"]
+sys.path.append(str(CSRC))
+
+import cuda_compiler  # noqa: E402
+from cuda_compiler import Nvcc  # noqa: E402
+
 CXX_FLAGS = "-std=c++17 -O3 -DNDEBUG -fPIC -fvisibility=hidden -fno-math-errno -Wall -Wextra -Wno-unknown-pragmas"
 # GCC 12 calls the placeholders of its own intrinsics uninitialised
 CXX_FLAGS += " -Wno-psabi -Wno-maybe-uninitialized"
 BINDING_FLAGS = "-O1"  # they only pass arguments on; a quarter less to compile than -O3
-NVCC_FLAGS = f"-std=c++17 -O3 -DNDEBUG -lineinfo --expt-relaxed-constexpr -I{CSRC} -Xcompiler=-fPIC"
-NVCC_FLAGS += " -Xcompiler=-fvisibility=hidden"
+NVCC_FLAGS = "-std=c++17 -O3 -DNDEBUG -lineinfo --expt-relaxed-constexpr -Xcompiler=-fPIC"
+NVCC_FLAGS += f" -Xcompiler=-fvisibility=hidden {shlex.quote(f'-I{CSRC}')}"
 X86_VARIANTS = {
     "baseline": "",
     "avx2": "-mavx2 -mfma -mf16c -mbmi2",
     "avx512": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512",
 }
-
-
-@dataclass
-class Nvcc:
-    """A CUDA compiler: its command, its toolkit's headers and libraries, and its version."""
-
-    command: str
-    include: str
-    lib_dirs: list[str]
-    version: str
 
 
 def cpu_variants() -> dict[str, str]:
@@ -57,74 +50,6 @@ def cpu_variants() -> dict[str, str]:
         raise SystemExit(f"HGFAST_CPU_VARIANTS must be 0 or 1, got {wish!r}")
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     return X86_VARIANTS if is_x86 and wish != "0" else {"baseline": ""}
-
-
-def wheel_platform() -> bool:
-    """Whether PyPI has wheels of the CUDA compiler for this platform."""
-    return sys.platform == "linux" and platform.machine().lower() in ("x86_64", "amd64", "aarch64")
-
-
-def nvcc_of_wheels() -> str | None:
-    """nvcc from the nvidia-cuda-* wheels, if they are installed in this (build) environment."""
-    for folder in sys.path:
-        found = sorted(Path(folder or ".").glob("nvidia/cu*/bin/nvcc")) if os.path.isdir(folder or ".") else []
-        if found:
-            return str(found[-1])
-    return None
-
-
-def find_nvcc_command() -> str | None:
-    """nvcc of $CUDA_HOME, else the one on PATH, else the one from PyPI wheels."""
-    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
-    if home and (found := shutil.which("nvcc", path=str(Path(home) / "bin"))):
-        return found
-    return shutil.which("nvcc") or nvcc_of_wheels()
-
-
-def describe_nvcc(command: str) -> Nvcc:
-    """Ask nvcc itself where its toolkit is: the command may be a shell wrapper far from it."""
-    version = re.search(r"V(\d+\.\d+\.\d+)", subprocess.check_output([command, "--version"], text=True))
-    dry_run = subprocess.run(
-        [command, "--dryrun", "-c", "-x", "cu", os.devnull, "-o", os.devnull], capture_output=True, text=True
-    )
-    top = re.search(r"^#\$ TOP=(.*)$", dry_run.stderr + dry_run.stdout, re.M)
-    root = Path(top.group(1)).resolve() if top else Path(command).resolve().parent.parent
-    libs = [str(root / name) for name in ("lib64", "lib", "targets/x86_64-linux/lib") if (root / name).is_dir()]
-    return Nvcc(command, str(root / "include"), libs, version.group(1) if version else "unknown")
-
-
-def choose_cuda() -> tuple[Nvcc | None, str]:
-    """The compiler to build CUDA with, or None and the reason why CUDA is left out."""
-    wish = os.environ.get("HGFAST_CUDA", "")
-    if wish not in ("", "0", "1"):
-        raise SystemExit(f"HGFAST_CUDA must be 0 or 1, got {wish!r}")
-    if wish == "0":
-        return None, "HGFAST_CUDA=0 was set when hgfast was built"
-    command = find_nvcc_command()
-    if command is None:
-        if wish == "1":
-            raise SystemExit("HGFAST_CUDA=1, but no nvcc was found in $CUDA_HOME, on PATH or in the Python environment")
-        return None, "no nvcc was found when hgfast was built"
-    return describe_nvcc(command), ""
-
-
-def gencode_flags(archs: list[str]) -> str:
-    """'80;90a' -> SASS for each, and PTX of the oldest portable one so that cards without SASS compile it at load."""
-    flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
-    portable = [arch for arch in archs if arch.isdigit()]
-    if portable:
-        oldest = min(portable, key=int)
-        flags.append(f"-gencode=arch=compute_{oldest},code=compute_{oldest}")
-    return " ".join(flags)
-
-
-def cuda_archs() -> list[str]:
-    """Architectures from HGFAST_CUDA_ARCHS, checked."""
-    archs = [arch.strip() for arch in os.environ.get("HGFAST_CUDA_ARCHS", DEFAULT_ARCHS).split(";") if arch.strip()]
-    bad = [arch for arch in archs if not re.fullmatch(r"\d{2,3}[af]?", arch)]
-    if bad or not archs:
-        raise SystemExit(f"HGFAST_CUDA_ARCHS must look like '80;90a', got {os.environ.get('HGFAST_CUDA_ARCHS')!r}")
-    return archs
 
 
 class NinjaFile:
@@ -137,7 +62,10 @@ class NinjaFile:
         self.out_dir = out_dir
         self.lines: list[str] = []
         cxx, extra = os.environ.get("CXX", "c++"), os.environ.get("CXXFLAGS", "")
-        includes = f"-I{CSRC} -I{pybind11.get_include()} -I{sysconfig.get_path('include')}"
+        # pip builds in an environment of a new name each time; by a name that stays, ninja finds its objects again
+        headers = lasting_name(out_dir / f"pybind11-{pybind11.__version__}", Path(pybind11.get_include()))
+        folders = f"-I{CSRC}", f"-isystem{headers}", f"-I{sysconfig.get_path('include')}"
+        includes = " ".join(map(shlex.quote, folders))
         self.add_rule("cxx", f"{cxx} -MMD -MF $out.d {CXX_FLAGS} {includes} $flags {extra} -c $in -o $out")
         self.add_rule("link", f"{cxx} -shared $in -o $out -ldl -lpthread {os.environ.get('LDFLAGS', '')}")
 
@@ -148,11 +76,11 @@ class NinjaFile:
 
     def add_nvcc(self, nvcc: Nvcc) -> None:
         """Rules for CUDA sources; -DNDEBUG also keeps ptxas from serialising wgmma. ptxas's report goes to $out.log."""
-        flags = f"{NVCC_FLAGS} {gencode_flags(cuda_archs())} -Xptxas -v $flags"
-        command = f"{nvcc.command} -MMD -MF $out.d {flags} -c $in -o $out"
+        flags = f"{NVCC_FLAGS} {cuda_compiler.gencode_flags(nvcc.archs)} -Xptxas -v $flags"
+        command = f"{shlex.quote(nvcc.command)} -MMD -MF $out.d {flags} -c $in -o $out"
         self.add_rule("nvcc", f"{command} > $out.log 2>&1 || (cat $out.log; false)")
-        libs = " ".join(f"-L{folder}" for folder in nvcc.lib_dirs)
-        self.add_rule("nvlink", f"{nvcc.command} -shared -cudart=static {libs} $in -o $out")
+        libs = " ".join(shlex.quote(f"-L{folder}") for folder in nvcc.lib_dirs)
+        self.add_rule("nvlink", f"{shlex.quote(nvcc.command)} -shared -cudart=static {libs} $in -o $out")
 
     def object(self, source: Path, flags: str, suffix: str = "") -> str:
         """One compilation; returns the object's path."""
@@ -169,6 +97,13 @@ class NinjaFile:
     def write(self, name: str = "build.ninja") -> None:
         """Write the file."""
         write_if_new(self.out_dir / name, "\n".join(self.lines) + "\n")
+
+
+def lasting_name(link: Path, target: Path) -> Path:
+    """A link to a folder, in place of an older one."""
+    link.unlink(missing_ok=True)
+    link.symlink_to(target, target_is_directory=True)
+    return link
 
 
 def write_if_new(path: Path, text: str) -> None:
@@ -203,17 +138,31 @@ def cpu_objects(ninja: NinjaFile) -> list[str]:
 
 def cuda_objects(ninja: NinjaFile, nvcc: Nvcc) -> list[str]:
     """Kernels by nvcc, bindings by the C++ compiler with the toolkit's headers."""
-    archs = ";".join(cuda_archs())
-    flags = f"-DHGFAST_BACKEND=cuda -DHGFAST_MODULE=_cuda -I{nvcc.include}"
-    flags += f""" '-DHGFAST_CUDA_ARCHS="{archs}"' '-DHGFAST_NVCC_VERSION="{nvcc.version}"'"""
+    flags = f"-DHGFAST_BACKEND=cuda -DHGFAST_MODULE=_cuda {shlex.quote(f'-I{nvcc.include}')}"
+    flags += f""" '-DHGFAST_CUDA_ARCHS="{";".join(nvcc.archs)}"' '-DHGFAST_NVCC_VERSION="{nvcc.version}"'"""
     callers = unity(ninja.out_dir / "bindings_cuda.cpp", CSRC / "bindings", CSRC / "cuda")
-    return [*cuda_kernels(ninja), ninja.object(callers, f"{flags} {BINDING_FLAGS}")]
+    return [*cuda_kernels(ninja, nvcc), ninja.object(callers, f"{flags} {BINDING_FLAGS}")]
 
 
-def cuda_kernels(ninja: NinjaFile) -> list[str]:
+def cuda_kernels(ninja: NinjaFile, nvcc: Nvcc) -> list[str]:
     """Of cuda_objects, those with kernels."""
-    flags = "-DHGFAST_SM90A" if "90a" in cuda_archs() else ""
+    flags = "-DHGFAST_SM90A" if "90a" in nvcc.archs else ""
     return [ninja.object(source, flags) for source in sorted((CSRC / "cuda").glob("*.cu"))]
+
+
+def ninja_jobs() -> list[str]:
+    """Options of ninja from MAX_JOBS, checked."""
+    jobs = os.environ.get("MAX_JOBS", "")
+    if jobs and not (jobs.isdigit() and int(jobs) > 0):
+        raise SystemExit(f"MAX_JOBS must be a whole number of at least 1, got {jobs!r}")
+    return ["-j", jobs] if jobs else []
+
+
+def first_error(out_dir: Path) -> str:
+    """The first line with an error in the newest of nvcc's logs."""
+    logs = sorted(out_dir.rglob("*.cu.o.log"), key=lambda log: log.stat().st_mtime)
+    lines = [line for log in logs[-1:] for line in log.read_text(errors="replace").splitlines()]
+    return next((line.strip() for line in lines if re.search("error|fatal", line, re.I)), "see the build's output")
 
 
 class BuildExt(build_ext):
@@ -221,24 +170,30 @@ class BuildExt(build_ext):
 
     def build_extensions(self) -> None:
         """Write build.ninja, run it, write hgfast/_build.json."""
+        self.no_cuda, jobs = NO_CUDA_REASON, ninja_jobs()
         out_dir = Path(self.build_temp).resolve()
         out_dir.mkdir(parents=True, exist_ok=True)
-        package = self.output_of("hgfast._cpu").parent
-        package.mkdir(parents=True, exist_ok=True)
+        cpu, cuda = self.output_of("hgfast._cpu"), self.output_of("hgfast._cuda")
+        cpu.parent.mkdir(parents=True, exist_ok=True)
         ninja = NinjaFile(out_dir)
-        if NVCC is None:
-            self.output_of("hgfast._cuda").unlink(missing_ok=True)
-            print(f"hgfast: building WITHOUT CUDA: {NO_CUDA_REASON}", flush=True)
-        else:  # first, as its kernels take longest to compile
+        if NVCC is not None:  # first, as its kernels take longest to compile
+            print(f"hgfast: building with CUDA {NVCC.version} for {';'.join(NVCC.archs)}", flush=True)
             ninja.add_nvcc(NVCC)
-            ninja.module(self.output_of("hgfast._cuda"), "nvlink", cuda_objects(ninja, NVCC))
-            print(f"hgfast: building with CUDA {NVCC.version} for {';'.join(cuda_archs())}", flush=True)
-        ninja.module(self.output_of("hgfast._cpu"), "link", cpu_objects(ninja))
+            ninja.module(cuda, "nvlink", cuda_objects(ninja, NVCC))
+        ninja.module(cpu, "link", cpu_objects(ninja))
         ninja.write()
-        jobs = ["-j", os.environ["MAX_JOBS"]] if os.environ.get("MAX_JOBS") else []
-        subprocess.check_call(["ninja", "-C", str(out_dir), *jobs])
-        record = {"cuda": NVCC is not None, "cuda_reason": NO_CUDA_REASON}
-        (package / "_build.json").write_text(json.dumps(record) + "\n")
+        command = ["ninja", "-C", str(out_dir), *jobs]
+        if subprocess.call(command):  # what failed is in CUDA if the CPU's part can be built without it
+            subprocess.check_call([*command, str(cpu)])
+            self.no_cuda = NO_CUDA_REASON or f"nvcc failed when hgfast was built: {first_error(out_dir)}"
+            if cuda_compiler.cuda_wish() == "1":
+                raise SystemExit(f"HGFAST_CUDA=1, but {self.no_cuda}")
+        if self.no_cuda:
+            print(f"hgfast: built WITHOUT CUDA: {self.no_cuda}", flush=True)
+            self.extensions[:] = [extension for extension in self.extensions if extension.name != "hgfast._cuda"]
+            cuda.unlink(missing_ok=True)
+        record = {"cuda": not self.no_cuda, "cuda_reason": self.no_cuda}
+        (cpu.parent / "_build.json").write_text(json.dumps(record) + "\n")
 
     def output_of(self, name: str) -> Path:
         """Where an extension is written."""
@@ -249,7 +204,7 @@ class BuildExt(build_ext):
         super().copy_extensions_to_source()
         built = Path(self.build_lib, "hgfast", "_build.json")
         shutil.copyfile(built, ROOT / "hgfast" / "_build.json")
-        if NVCC is None:
+        if self.no_cuda:
             (ROOT / self.get_ext_filename("hgfast._cuda")).unlink(missing_ok=True)
 
     def get_outputs(self) -> list[str]:
@@ -257,17 +212,11 @@ class BuildExt(build_ext):
         return [*super().get_outputs(), str(Path(self.build_lib, "hgfast", "_build.json"))]
 
 
-def extra_build_requirements() -> list[str]:
-    """The CUDA compiler from PyPI where there is no other and it is not refused."""
-    wanted = os.environ.get("HGFAST_CUDA", "") != "0" and wheel_platform() and find_nvcc_command() is None
-    return CUDA_WHEELS if wanted else []
-
-
-NVCC, NO_CUDA_REASON = choose_cuda()
+NVCC, NO_CUDA_REASON = cuda_compiler.choose_cuda()
 
 if __name__ == "__main__":  # tests import this file to find the compiler as the build does
     setup(
         ext_modules=[Extension(f"hgfast.{name}", []) for name in (["_cpu", "_cuda"] if NVCC else ["_cpu"])],
         cmdclass={"build_ext": BuildExt},
-        setup_requires=extra_build_requirements(),
+        setup_requires=cuda_compiler.extra_build_requirements(),
     )

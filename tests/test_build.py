@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -19,48 +20,60 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="needs a checkout")
 
 
+COMPILER = """#!/bin/sh
+# Notes its arguments, a line each, and makes the files it is to make.
+printf '%s\\n' "$@" >>"$FOLDER/arguments"
+while [ $# -gt 0 ]; do
+  case "$1" in -o) echo built >"$2";; -MF) echo "none:" >"$2";; esac
+  shift
+done
+"""
+NVCC = """#!/bin/sh
+case "$1" in
+  --version) echo "Cuda compilation tools, release $VERSION"; exit;;
+  --dryrun) echo "#\\$ TOP=$FOLDER/toolkit" >&2; exit;;
+  --list-gpu-arch) printf 'compute_%s\\n' 80 86 90 100 120; exit;;
+esac
+[ -z "$BROKEN" ] || { echo "nvcc fatal : this compiler is broken"; exit 1; }
+exec "$FOLDER/bin/c++" "$@"
+"""
+
+
+def script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what the build reads, and a ninja that only makes the files it is told to make."""
+    """A copy of what the build reads, in a folder with a space in its name; its compilers only note their calls."""
+    folder = tmp_path / "a checkout"
+    folder.mkdir()
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(ROOT / name, folder)
     for name in ("csrc", "hgfast"):
-        shutil.copytree(
-            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__", "_build.json")
-        )
-    ninja = tmp_path / "bin" / "ninja"
-    ninja.parent.mkdir()
-    ninja.write_text(f"""#!{sys.executable}
-import pathlib, re, sys
-text = (pathlib.Path(sys.argv[sys.argv.index("-C") + 1]) / "build.ninja").read_text()
-for target in re.findall(r"^default (.*)$", text, re.M):
-    pathlib.Path(target).write_text("built")
-""")
-    ninja.chmod(0o755)
-    return tmp_path
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "__pycache__", "_build.json"))
+    script(folder / "bin" / "c++", COMPILER)
+    script(folder / "toolkit" / "bin" / "nvcc", NVCC)
+    return folder
+
+
+SETTINGS = ("HGFAST_CUDA", "HGFAST_CUDA_ARCHS", "HGFAST_CPU_VARIANTS", "CUDA_HOME", "CUDA_PATH", "CXX", "MAX_JOBS")
 
 
 def run_setup(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    keep = {
-        key: value for key, value in os.environ.items() if key not in ("HGFAST_CUDA", "HGFAST_CUDA_ARCHS", "CUDA_HOME")
+    own = {
+        "PATH": f"{folder / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "FOLDER": str(folder),
+        "CUDA_HOME": str(folder / "toolkit"),
+        "VERSION": "13.0, V13.0.88",
     }
+    keep = {key: value for key, value in os.environ.items() if key not in SETTINGS}
     command = [sys.executable, "setup.py", *arguments]
     return subprocess.run(
-        command, cwd=folder, env={**keep, "PATH": path, **environment}, capture_output=True, text=True, check=False
+        command, cwd=folder, env={**keep, **own, **environment}, capture_output=True, text=True, check=False
     )
-
-
-def fake_nvcc(folder: Path) -> str:
-    """CUDA_HOME of an nvcc that knows its version and its toolkit's place."""
-    nvcc = folder / "toolkit" / "bin" / "nvcc"
-    nvcc.parent.mkdir(parents=True)
-    nvcc.write_text(
-        '#!/bin/sh\ncase "$1" in --version) echo "Cuda compilation tools, release 13.0, V13.0.88";;'
-        f' --dryrun) echo "#$ TOP={folder / "toolkit"}" >&2;; esac\n'
-    )
-    nvcc.chmod(0o755)
-    return str(folder / "toolkit")
 
 
 def built(folder: Path) -> list[str]:
@@ -68,7 +81,7 @@ def built(folder: Path) -> list[str]:
 
 
 def test_without_cuda_says_why_and_leaves_no_stale_module(checkout: Path) -> None:
-    with_cuda = run_setup(checkout, "build_ext", "--inplace", CUDA_HOME=fake_nvcc(checkout))
+    with_cuda = run_setup(checkout, "build_ext", "--inplace")
     assert with_cuda.returncode == 0, with_cuda.stderr
     assert "building with CUDA 13.0.88 for 80;90a" in with_cuda.stdout
     assert built(checkout) == ["_cpu", "_cuda"]
@@ -76,16 +89,14 @@ def test_without_cuda_says_why_and_leaves_no_stale_module(checkout: Path) -> Non
 
     without = run_setup(checkout, "build_ext", "--inplace", HGFAST_CUDA="0")
     assert without.returncode == 0, without.stderr
-    assert "building WITHOUT CUDA: HGFAST_CUDA=0 was set" in without.stdout
+    assert "built WITHOUT CUDA: HGFAST_CUDA=0 was set" in without.stdout
     assert built(checkout) == ["_cpu"]
     assert "HGFAST_CUDA=0 was set" in (checkout / "hgfast" / "_build.json").read_text()
     assert not list((checkout / "build").rglob("_cuda*.so"))
 
 
 def test_ninja_file(checkout: Path) -> None:
-    assert (
-        run_setup(checkout, "build_ext", CUDA_HOME=fake_nvcc(checkout), HGFAST_CUDA_ARCHS="80;86;90a").returncode == 0
-    )
+    assert run_setup(checkout, "build_ext", HGFAST_CUDA_ARCHS="80;86;90a").returncode == 0
     text = next((checkout / "build").rglob("build.ninja")).read_text()
     for arch in (
         "compute_80,code=sm_80",
@@ -105,10 +116,12 @@ def test_ninja_file(checkout: Path) -> None:
         ({"HGFAST_CUDA": "yes"}, "HGFAST_CUDA must be 0 or 1, got 'yes'"),
         ({"HGFAST_CPU_VARIANTS": "avx2"}, "HGFAST_CPU_VARIANTS must be 0 or 1, got 'avx2'"),
         ({"HGFAST_CUDA_ARCHS": "hopper"}, "HGFAST_CUDA_ARCHS must look like '80;90a', got 'hopper'"),
+        ({"HGFAST_CUDA_ARCHS": "80;75"}, "HGFAST_CUDA_ARCHS: this nvcc cannot compile for 75"),
+        ({"MAX_JOBS": "abc"}, "MAX_JOBS must be a whole number of at least 1, got 'abc'"),
     ],
 )
 def test_bad_settings(checkout: Path, environment: dict[str, str], message: str) -> None:
-    result = run_setup(checkout, "build_ext", **{"CUDA_HOME": fake_nvcc(checkout), **environment})
+    result = run_setup(checkout, "build_ext", **environment)
     assert result.returncode != 0 and message in result.stderr
 
 
@@ -122,9 +135,49 @@ def test_instruction_sets(checkout: Path, wish: str) -> None:
     assert ("-DHGFAST_X86_VARIANTS" in text) == (len(sets) == 3)
 
 
-def test_cuda_required_but_missing(checkout: Path) -> None:
-    result = run_setup(checkout, "build_ext", HGFAST_CUDA="1", PATH=str(checkout / "bin"))
-    assert result.returncode != 0 and "HGFAST_CUDA=1, but no nvcc was found" in result.stderr
+UNUSABLE = [
+    ({"CUDA_HOME": "", "PATH": "{bin}"}, "no nvcc was found in $CUDA_HOME, on PATH"),
+    ({"VERSION": "11.5, V11.5.119"}, "is version 11.5.119; 12.0 or newer is needed"),
+    ({"VERSION": ""}, "names no version"),
+    ({"BROKEN": "1"}, "nvcc failed when hgfast was built: nvcc fatal : this compiler is broken"),
+]
+
+
+@pytest.mark.parametrize(("environment", "reason"), UNUSABLE)
+def test_a_compiler_that_is_of_no_use_costs_cuda_alone(checkout: Path, environment, reason: str) -> None:
+    needed = checkout / "bin"  # of what is on PATH, all but a machine's own nvcc
+    for name in ("sh", "ninja", "gcc", "cc"):
+        if (found := shutil.which(name)) is not None:
+            (needed / name).symlink_to(found)
+    environment = {key: value.format(bin=needed) for key, value in environment.items()}
+    result = run_setup(checkout, "build_ext", "--inplace", **environment)
+    assert result.returncode == 0, result.stderr
+    assert built(checkout) == ["_cpu"]
+    record = json.loads((checkout / "hgfast" / "_build.json").read_text())
+    assert not record["cuda"] and reason in record["cuda_reason"]
+
+    required = run_setup(checkout, "build_ext", "--inplace", HGFAST_CUDA="1", **environment)
+    assert required.returncode != 0 and f"HGFAST_CUDA=1, but {record['cuda_reason']}" in required.stderr
+
+
+def test_paths_with_spaces_reach_the_compilers_whole(checkout: Path) -> None:
+    assert run_setup(checkout, "build_ext").returncode == 0
+    arguments = (checkout / "arguments").read_text().splitlines()
+    assert f"-I{checkout / 'csrc'}" in arguments and f"-I{checkout / 'toolkit' / 'include'}" in arguments
+    assert str(checkout / "csrc" / "cuda" / "conv.cu") in arguments
+
+
+def test_a_second_build_compiles_nothing_again(checkout: Path, tmp_path: Path) -> None:
+    """As README's second command after the first, though pip gives it another folder with pybind11's headers."""
+    import pybind11
+
+    assert run_setup(checkout, "build_ext").returncode == 0
+    calls = (checkout / "arguments").read_text()
+    shutil.copytree(Path(pybind11.__file__).parent, tmp_path / "other" / "pybind11")
+    again = run_setup(checkout, "build_ext", PYTHONPATH=str(tmp_path / "other"))
+    assert again.returncode == 0, again.stderr
+    assert next((checkout / "build").rglob("pybind11-*")).resolve().is_relative_to(tmp_path / "other")
+    assert (checkout / "arguments").read_text() == calls
 
 
 def test_sdist_holds_the_sources(checkout: Path) -> None:
@@ -154,7 +207,7 @@ def test_kernels_of_one_instruction_set_share_no_code_with_another() -> None:
 def test_sanitizers_run_again_for_other_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sanitized, "RECORD", tmp_path / "record.txt")
     monkeypatch.setattr(sanitized, "ROOT", tmp_path)
-    for name in (*sanitized.OP_TESTS, "setup.py", "hgfast/_native.py", "csrc/cpu/a.cpp"):
+    for name in (*sanitized.OP_TESTS, "setup.py", "hgfast/_native.py", "hgfast/_checks.py", "csrc/cpu/a.cpp"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1")
     assert not sanitized.is_recorded()

@@ -52,10 +52,10 @@ class BuildError(RuntimeError):
 def toolkit_include() -> str:
     """Folder of CUDA's headers, found as the build of hgfast._cuda finds them."""
     setup = load_setup()
-    command = setup.find_nvcc_command()
+    command = setup.cuda_compiler.find_nvcc_command()
     if command is None:
         raise NoToolkit("the emulator needs the headers of a CUDA toolkit: no nvcc in $CUDA_HOME, PATH or the wheels")
-    return setup.describe_nvcc(command).include
+    return setup.cuda_compiler.describe_nvcc(command).include
 
 
 @functools.cache

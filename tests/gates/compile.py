@@ -43,7 +43,7 @@ def nvcc() -> str:
     Raises:
         NoToolkit: there is none.
     """
-    command = load_setup().find_nvcc_command()
+    command = load_setup().cuda_compiler.find_nvcc_command()
     if command is None:
         raise NoToolkit("no nvcc in $CUDA_HOME, on PATH or in the Python environment")
     return command
@@ -56,8 +56,9 @@ def compile_all() -> str:
     OUT.mkdir(parents=True, exist_ok=True)
     ninja = setup.NinjaFile(OUT)
     with default_architectures():
-        ninja.add_nvcc(setup.describe_nvcc(nvcc()))
-        setup.cuda_kernels(ninja)
+        compiler = setup.cuda_compiler.describe_nvcc(nvcc())
+        ninja.add_nvcc(compiler)
+        setup.cuda_kernels(ninja, compiler)
     command = ["ninja", "-C", str(OUT), "-f", "gates.ninja"]
     with locked(OUT):
         ninja.write("gates.ninja")
@@ -111,7 +112,7 @@ def demangle(names: list[str]) -> list[str]:
 
 def nvcc_root() -> str:
     """Folder of the toolkit."""
-    return str(Path(load_setup().describe_nvcc(nvcc()).include).parent)
+    return str(Path(load_setup().cuda_compiler.describe_nvcc(nvcc()).include).parent)
 
 
 def tool(name: str) -> str:

@@ -42,7 +42,14 @@ def build_for_gpu() -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     major, minor = torch.cuda.get_device_capability()
     arch = f"{major}{minor}" + ("a" if major == 9 else "")
-    command = [setup.find_nvcc_command(), "-shared", "-std=c++17", "-O3", "-DNDEBUG", "--expt-relaxed-constexpr"]
+    command = [
+        setup.cuda_compiler.find_nvcc_command(),
+        "-shared",
+        "-std=c++17",
+        "-O3",
+        "-DNDEBUG",
+        "--expt-relaxed-constexpr",
+    ]
     command += [
         "-Xcompiler=-fPIC",
         f"-I{ROOT / 'csrc'}",

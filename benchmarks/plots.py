@@ -1,4 +1,4 @@
-"""Plots of a record: a roofline with every case that counts bytes and FLOPs, and bars of the gain over each peer."""
+"""Plots of a record: a roofline of the cases that count bytes and FLOPs; the gain over eager and the fastest peer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from matplotlib import pyplot as plt  # noqa: E402
 from benchmarks.device.figures import gains, judged  # noqa: E402
 
 Data = dict[str, Any]
-MAX_BARS = 24
+MAX_ROWS = 32
+FASTEST, EAGER = "#1f4e9c", "#e08a1e"
 STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 8, "savefig.dpi": 110}
 
 
@@ -50,24 +51,36 @@ def roofline(data: Data, path: Path) -> Path | None:
 
 
 def speedup(data: Data, cases: Sequence[Data], path: Path) -> Path | None:
-    """Horizontal bars, one for each case and peer."""
-    bars = [(entry["case"], name, gain) for entry in cases for name, gain in gains(entry).items()]
-    chosen = list({case: None for case, _, _ in bars})[:MAX_BARS]
-    if not chosen:
+    """One row a case, quickest gain first: how many times as long eager PyTorch and the fastest peer take."""
+    rows = [(entry["case"], entry_gains) for entry in cases if (entry_gains := gains(entry))][:MAX_ROWS]
+    if not rows:
         return None
-    peers = list({name: None for case, name, _ in bars if case in chosen})
-    height = 0.8 / len(peers)
+    rows.sort(key=lambda row: min(row[1].values()))
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(8, 1.2 + 0.16 * len(chosen) * len(peers)), layout="constrained")
-        for k, peer in enumerate(peers):
-            mine = [(chosen.index(case), gain) for case, name, gain in bars if name == peer and case in chosen]
-            positions = [row + (k - (len(peers) - 1) / 2) * height for row, _ in mine]
-            axes.barh(positions, [gain for _, gain in mine], height, label=peer)
-        axes.axvline(1, color="black", linewidth=0.8)
-        axes.set_yticks(range(len(chosen)), chosen)
+        figure, axes = plt.subplots(figsize=(8, 1.2 + 0.24 * len(rows)), layout="constrained")
+        for y, (_, by_peer) in enumerate(rows):
+            fastest = min(by_peer, key=lambda name: by_peer[name])
+            eager = min((gain for name, gain in by_peer.items() if name.startswith("eager")), default=None)
+            gain = by_peer[fastest]
+            if eager is not None:
+                axes.plot([gain, eager], [y, y], color="0.8", linewidth=2, zorder=1)
+                axes.plot(eager, y, "o", color=EAGER, markersize=6, zorder=2)
+            axes.plot(gain, y, "o", color=FASTEST, markersize=6, zorder=3)
+            place: Any = {"textcoords": "offset points", "ha": "right", "va": "center"}
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            axes.annotate(f"{gain:.2f}x {fastest}", (gain, y), (-7, 0), **place, bbox=paper)
+        axes.axvline(1, color="black", linewidth=0.8, zorder=0)
+        axes.set_yticks(range(len(rows)), [case for case, _ in rows])
         axes.set(xscale="log", xlabel="peer's time / hgfast's time", title=data["machine"]["name"])
-        axes.invert_yaxis()
-        axes.legend(frameon=False, fontsize=7)
+        low, high = axes.get_xlim()
+        axes.set_xlim(low / 4, high)  # room for the words
+        axes.xaxis.set_major_formatter("{x:g}x")
+        marks = (FASTEST, "fastest peer"), (EAGER, "better one of eager's two layouts")
+        axes.legend(
+            handles=[plt.Line2D([], [], color=colour, marker="o", linestyle="", label=text) for colour, text in marks],
+            frameon=False,
+            loc="lower right",
+        )
         figure.savefig(path, metadata={"Software": None})
         plt.close(figure)
     return path

@@ -160,7 +160,7 @@ def test_fused_foreign_network_can_be_frozen_to_inference_form(family: str) -> N
     torch.testing.assert_close(frozen(images)[-1], expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "default", "least"), [("hourglass52", 0.74, 0.57), ("hg2", 0.68, 0.68)])
+@pytest.mark.parametrize(("name", "default", "least"), [("hourglass52", 0.74, 0.57), ("hg2", 0.53, 0.53)])
 def test_saved_activations(name: str, default: float, least: float) -> None:
     """Bytes that autograd keeps, parameters apart, against eager PyTorch in the same network."""
 

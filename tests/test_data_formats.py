@@ -49,7 +49,7 @@ def test_coco_persons(tmp_path):
     first, second = load_coco(path, tmp_path)
     assert first.center.tolist() == [50, 70] and first.size.tolist() == [60, 120] and first.ident == (1, 3)
     assert first.area == 3600 and (first.visible == 1).all() and first.image == tmp_path / "1.jpg"
-    assert second.center.tolist() == [15, 130] and second.size.tolist() == [30, 60]  # cut off at the border
+    assert second.center.tolist() == [15, 129.5] and second.size.tolist() == [30, 59]  # cut off at the last pixels
     np.testing.assert_allclose(first.keypoints.ravel(), np.reshape(person(3)["keypoints"], (17, 3))[:, :2].ravel())
 
 
@@ -126,13 +126,17 @@ def test_detections(tmp_path):
     found = [
         {"image_id": 1, "category_id": 1, "bbox": [10, 20, 40, 60], "score": 0.9},
         {"image_id": 1, "category_id": 2, "bbox": [10, 20, 40, 60], "score": 0.9},
-        {"image_id": 2, "category_id": 1, "bbox": [10, 20, 0, 60], "score": 0.9},
+        {"image_id": 2, "category_id": 1, "bbox": [10, 20, -1, 60], "score": 0.9},
         {"image_id": 2, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.1},
     ]
     detections = tmp_path / "boxes.json"
     detections.write_text(json.dumps(found))
     (one,) = load_coco_detections(path, tmp_path, detections, min_score=0.5)
     assert one.center.tolist() == [30, 50] and one.box_score == pytest.approx(0.9) and one.visible.sum() == 0
+    flat = found[0] | {"image_id": 2, "bbox": [10, 20, 0, 60]}
+    detections.write_text(json.dumps([flat, flat | {"category_id": None}]))
+    first, second = load_coco_detections(path, tmp_path, detections)
+    assert first.size.tolist() == second.size.tolist() == [0, 60]  # kept, as MMPose does
     detections.write_text(json.dumps([found[0] | {"image_id": 99}]))
     with pytest.raises(AnnotationError, match="boxes.json: entry 0: field 'image_id'"):
         load_coco_detections(path, tmp_path, detections)
@@ -143,7 +147,7 @@ def test_detections(tmp_path):
     [
         ([], "field 'images' is missing"),
         ({"images": [], "annotations": 3}, "field 'annotations' is missing or not a list"),
-        ({"images": [{"id": 1}], "annotations": []}, r"images\[0\]: expected id, file_name"),
+        ({"images": [{"id": 1}], "annotations": []}, r"images\[0\]: field 'file_name' is missing"),
         ({"images": [], "annotations": [{"image_id": 4}]}, r"annotations\[0\]: field 'image_id'"),
     ],
 )

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hgfast import _checks
+from hgfast.codecs.affine import box_center_size
+from hgfast.data.coco_file import Annotation, CocoFile, box_area, read_coco
+from hgfast.data.fields import AnnotationError, flag, number_array, picture_path, read_json, whole
 from hgfast.data.keypoints import COCO, KeypointSet
-from hgfast.data.person import AnnotationError, Person, number_array, read_json
+from hgfast.data.person import Person
 
-# For each set of keypoints the prefixes of the fields that hold an instance: keypoints, box, and whether it is valid.
-_FIELDS = {
-    "coco": (("keypoints", "bbox", None),),
-    "face": (("face_kpts", "face_box", "face_valid"),),
+
+@dataclass(frozen=True)
+class _Part:
+    """Fields of an instance: keypoints, box, and whether it is valid ("" where that is not asked)."""
+
+    points: str
+    box: str
+    valid: str = ""
+    clip: bool = True  # whether MMPose cuts the box off at the picture's last pixels
+
+
+_PARTS = {
+    "coco": (_Part("keypoints", "bbox"),),
+    "face": (_Part("face_kpts", "face_box", "face_valid"),),
     "hand": (
-        ("lefthand_kpts", "lefthand_box", "lefthand_valid"),
-        ("righthand_kpts", "righthand_box", "righthand_valid"),
+        _Part("lefthand_kpts", "lefthand_box", "lefthand_valid", clip=False),
+        _Part("righthand_kpts", "righthand_box", "righthand_valid", clip=False),
     ),
 }
 
@@ -25,29 +40,31 @@ _FIELDS = {
 def load_coco(annotations: str | Path, images: str | Path, table: KeypointSet = COCO) -> list[Person]:
     """Persons (or faces, or hands) of a COCO JSON file, as MMPose takes them for training.
 
-    Left out are crowds, instances without a labelled keypoint, and boxes that are empty once cut off at the picture's
-    border. COCO counts pixels from 0.
+    Bodies' and faces' boxes are cut off at the middles of the picture's outermost pixels (0 and width - 1), hands'
+    boxes are not. Left out are crowds, instances without a labelled keypoint, and boxes that are empty then. Whoever
+    has keypoints is a person, whatever the category. COCO counts pixels from 0.
+
+    Filled where they are missing or null: ``id`` (new numbers), ``iscrowd`` (0), ``category_id`` (that of the only
+    category, or 1), ``num_keypoints`` (the visible ones), ``area`` (0.53 of the box, as MMPose does).
 
     Args:
         annotations: ``person_keypoints_*.json``, or ``coco_wholebody_*.json`` for faces and hands.
-        images: folder of the pictures.
+        images: folder of the pictures; the names in the file must not lead out of it.
         table: :data:`hgfast.data.COCO`, ``FACE`` or ``HAND``.
 
     Raises:
         FileNotFoundError: no such file.
-        AnnotationError: broken JSON, or a field missing or malformed.
+        AnnotationError: broken JSON, a field that cannot be filled is missing, one is malformed, or two entries have
+            the same number. The message names file, entry and field.
         ValueError: COCO has no such keypoints.
+        TypeError: arguments of another type.
     """
-    if table.name not in _FIELDS:
-        raise ValueError(f"table: COCO has {', '.join(_FIELDS)}, got {table.name!r}")
-    content, pictures = _read(annotations)
-    persons = []
-    for number, entry in enumerate(content["annotations"]):
-        where = f"{annotations}: annotations[{number}]"
-        picture = _picture_of(entry, pictures, where)
-        if not entry.get("iscrowd", 0):
-            persons += list(_instances(entry, picture, Path(images), table, where))
-    return persons
+    _checks.instance("", "table", table, KeypointSet)
+    if table.name not in _PARTS:
+        raise ValueError(f"table: COCO has {', '.join(_PARTS)}, got {table.name!r}")
+    folder = _checks.path("", "images", images or ".")
+    file = read_coco(_checks.path("", "annotations", annotations))
+    return [person for annotation in file.annotations for person in _instances(annotation, file, folder, table)]
 
 
 def load_coco_detections(
@@ -55,79 +72,91 @@ def load_coco_detections(
 ) -> list[Person]:
     """Detected persons of the pictures of a COCO JSON file, to be evaluated without their true boxes.
 
+    Boxes of width or height 0 are kept, as MMPose keeps them; negative ones are left out.
+
     Args:
         annotations: file that the pictures are listed in.
-        images: folder of the pictures.
-        detections: list of objects with ``image_id``, ``category_id`` (1 = person), ``bbox`` (x, y, w, h), ``score``.
+        images: folder of the pictures; the names in the file must not lead out of it.
+        detections: list of objects with ``image_id``, ``category_id`` (of the annotations with keypoints, or 1 where
+            the file lists no such category), ``bbox`` (x, y, w, h), ``score``.
         min_score: leave out detections below.
 
     Returns:
         persons without keypoints (all invisible), ``box_score`` set.
+
+    Raises:
+        FileNotFoundError, AnnotationError, TypeError: as :func:`load_coco`.
     """
-    _, pictures = _read(annotations)
-    found = read_json(detections)
+    least = _checks.number("", "min_score", min_score)
+    folder = _checks.path("", "images", images or ".")
+    file = read_coco(_checks.path("", "annotations", annotations))
+    file.truth(COCO.count)  # what AP will be measured against: whatever is wrong there is said now
+    found = read_json(_checks.path("", "detections", detections))
     if not isinstance(found, list):
         raise AnnotationError(f"{detections}: expected a list of boxes, got {type(found).__name__}")
+    categories = file.person_categories() or {1}
+    wanted = categories | ({1} - file.categories)
     persons = []
     for number, entry in enumerate(found):
         where = f"{detections}: entry {number}"
-        x, y, width, height = number_array(entry, "bbox", (4,), where)
+        box = number_array(entry, "bbox", (4,), where)
         score = float(number_array(entry, "score", (), where))
-        if entry.get("category_id") != 1 or score < min_score or width <= 0 or height <= 0:
+        category = min(categories) if entry.get("category_id") is None else whole(entry, "category_id", where)
+        if category not in wanted or score < least or (box[2:] < 0).any():
             continue
-        picture = _picture_of(entry, pictures, where)
+        image = file.picture_of(entry, where)
+        center, size = _center_size(box)
         persons.append(
             Person(
-                image=Path(images) / picture["file_name"],
-                center=np.array([x + width / 2, y + height / 2], np.float32),
-                size=np.array([width, height], np.float32),
+                image=_path_of(file, image, folder),
+                center=center,
+                size=size,
                 keypoints=np.zeros((COCO.count, 2), np.float32),
                 visible=np.zeros(COCO.count, np.float32),
-                ident=(int(entry["image_id"]), number),
+                ident=(image, number),
                 box_score=score,
+                category=category if category in categories else min(categories),
             )
         )
     return persons
 
 
-def _read(path: str | Path) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
-    """Content of a COCO file and its pictures by number."""
-    content = read_json(path)
-    for field in ("images", "annotations"):
-        if not isinstance(content, dict) or not isinstance(content.get(field), list):
-            raise AnnotationError(f"{path}: field {field!r} is missing or not a list")
-    pictures = {}
-    for number, picture in enumerate(content["images"]):
-        if not {"id", "file_name", "width", "height"} <= set(picture):
-            raise AnnotationError(f"{path}: images[{number}]: expected id, file_name, width and height")
-        pictures[picture["id"]] = picture
-    return content, pictures
+def _path_of(file: CocoFile, ident: int, folder: Path) -> Path:
+    return picture_path(file.pictures[ident], "file_name", folder, f"{file.path}: picture {ident}")
 
 
-def _picture_of(entry: Any, pictures: dict[int, dict[str, Any]], where: str) -> dict[str, Any]:
-    if not isinstance(entry, dict) or entry.get("image_id") not in pictures:
-        raise AnnotationError(f"{where}: field 'image_id' is missing or names no picture of the file")
-    return pictures[entry["image_id"]]
-
-
-def _instances(
-    entry: dict[str, Any], picture: dict[str, Any], images: Path, table: KeypointSet, where: str
-) -> Iterator[Person]:
-    for points_field, box_field, valid_field in _FIELDS[table.name]:
-        if points_field not in entry or (valid_field and not entry.get(valid_field)):
+def _instances(annotation: Annotation, file: CocoFile, folder: Path, table: KeypointSet) -> Iterator[Person]:
+    entry, where = annotation.entry, annotation.where
+    for part in _PARTS[table.name]:
+        if part.valid and not flag(entry, part.valid, where):
             continue
-        points = number_array(entry, points_field, (3 * table.count,), where).reshape(-1, 3)
-        x, y, width, height = number_array(entry, box_field, (4,), where)
-        x2, y2 = min(x + width, picture["width"]), min(y + height, picture["height"])
-        x1, y1 = max(x, 0), max(y, 0)
-        if x2 <= x1 or y2 <= y1 or not (points[:, 2] > 0).any():
+        points, box = annotation.points(part.points, table.count), annotation.box(part.box)
+        if points is None or annotation.crowd:
+            continue
+        if box is None:
+            raise AnnotationError(f"{where}: field {part.box!r} is missing")
+        labelled = annotation.labelled(points) if table.name == "coco" else np.count_nonzero(points[:, 2] > 0)
+        center, size = _center_size(box, file.pictures[annotation.image] if part.clip else None)
+        if (size <= 0).any() or not labelled or not (points[:, 2] > 0).any() or points[:, :2].max() <= 0:
             continue
         yield Person(
-            image=images / picture["file_name"],
-            center=np.array([(x1 + x2) / 2, (y1 + y2) / 2], np.float32),
-            size=np.array([x2 - x1, y2 - y1], np.float32),
-            keypoints=points[:, :2].copy(),
-            visible=np.minimum(points[:, 2], 1),
-            area=float(entry.get("area", width * height)),
-            ident=(int(entry["image_id"]), int(entry.get("id", 0))),
+            image=_path_of(file, annotation.image, folder),
+            center=center,
+            size=size,
+            keypoints=points[:, :2].astype(np.float32),
+            visible=np.clip(points[:, 2], 0, 1).astype(np.float32),
+            area=box_area(float(size.prod())) if annotation.area is None else annotation.area,
+            ident=(annotation.image, annotation.ident),
+            category=annotation.category,
         )
+
+
+def _center_size(box: np.ndarray, picture: dict[str, Any] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and size (2,) of a box x, y, width, height; where a picture is given, of the part inside it."""
+    if picture is None:
+        box = box.astype(np.float32)  # before the sum, as MMPose does
+    corners = np.concatenate([box[:2], box[:2] + box[2:]])
+    if picture is not None:
+        corners = np.clip(corners, 0, np.array([picture["width"], picture["height"]] * 2) - 1)
+    center, size = box_center_size(corners)
+    return center[0], size[0]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hgfast.data.person import AnnotationError, Person, number_array, read_json
+from hgfast import _checks
+from hgfast.data.fields import LIMIT, AnnotationError, number, number_array, picture_path, read_json
+from hgfast.data.person import Person
 
 _PIXELS_PER_SCALE = 200.0  # `scale` is the person's height in units of 200 px
 _CENTER_SHIFT = 15.0  # the annotated centre sits high on the body: all readers move it down by 15 * scale
+
+# what scipy raises for files that are cut off or changed
+_BROKEN_MAT = (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, MemoryError, OverflowError, zlib.error)
 
 
 def load_mpii(
@@ -27,7 +33,7 @@ def load_mpii(
     Args:
         annotations: list of objects with ``image``, ``center``, ``scale``, ``joints``, ``joints_vis``, and perhaps
             ``head_size`` (pixels).
-        images: folder that the names in ``image`` are relative to.
+        images: folder that the names in ``image`` are relative to; they must not lead out of it.
         pixel_origin: number of the first pixel in the coordinates that are returned. The file counts from 1. 0 takes
             1 off, which is what a network's input needs. 1 leaves the joints as they are, which is what MMPose 1.x
             trains with: its networks predict one pixel too far right (or left, for mirrored pictures) and down.
@@ -39,44 +45,47 @@ def load_mpii(
         FileNotFoundError: no such annotation file.
         AnnotationError: broken JSON, or a field missing or malformed (the message names file, entry and field).
         ValueError: ``pixel_origin`` is neither 0 nor 1.
+        TypeError: arguments of another type.
+        ImportError: ``head_boxes`` without scipy.
     """
-    if pixel_origin not in (0, 1):
-        raise ValueError(f"pixel_origin: expected 0 or 1, got {pixel_origin!r}")
-    entries = read_json(annotations)
+    pixel_origin = _checks.integer("", "pixel_origin", pixel_origin, 0, 1)
+    folder = _checks.path("", "images", images or ".")
+    entries = read_json(_checks.path("", "annotations", annotations))
     if not isinstance(entries, list):
         raise AnnotationError(f"{annotations}: expected a list of persons, got {type(entries).__name__}")
-    diagonals = None if head_boxes is None else _head_sizes(Path(head_boxes), len(entries))
+    sizes: list[float | None] = [None] * len(entries)
+    if head_boxes is not None:
+        sizes = _head_sizes(_checks.path("", "head_boxes", head_boxes), len(entries)).tolist()
     return [
-        _person(entry, f"{annotations}: entry {i}", i, Path(images), pixel_origin, None if diagonals is None else
-                float(diagonals[i]))
-        for i, entry in enumerate(entries)
-    ]  # fmt: skip
+        _person(entry, f"{annotations}: entry {i}", i, folder, pixel_origin, head_size)
+        for i, (entry, head_size) in enumerate(zip(entries, sizes, strict=True))
+    ]
 
 
-def _person(entry: Any, where: str, number: int, images: Path, origin: int, head_size: float | None) -> Person:
+def _person(entry: Any, where: str, index: int, images: Path, origin: int, head_size: float | None) -> Person:
     center = number_array(entry, "center", (2,), where)
     scale = float(number_array(entry, "scale", (), where))
     joints = number_array(entry, "joints", (16, 2), where)
     visible = number_array(entry, "joints_vis", (16,), where)
-    if not isinstance(entry.get("image"), str):
-        raise AnnotationError(f"{where}: field 'image' is missing or not a string")
+    image = picture_path(entry, "image", images, where)
     if scale <= 0:
         raise AnnotationError(f"{where}: field 'scale': expected a positive number, got {scale}")
     if center[0] != -1:
         center[1] += np.float32(_CENTER_SHIFT * scale)
     side = np.float32(_PIXELS_PER_SCALE * scale)
     if head_size is None:
-        known = "head_size" in entry
-        head_size = float(number_array(entry, "head_size", (), where)) if known else _neck_to_top(joints, visible)
+        head_size = number(entry, "head_size", where)
+    if head_size is None:
+        head_size = _neck_to_top(joints, visible)
     return Person(
-        image=images / entry["image"],
+        image=image,
         center=center - np.float32(1),
         size=np.array([side, side], np.float32),
         keypoints=joints - np.float32(1 - origin),
-        visible=visible,
+        visible=np.maximum(visible, 0),
         head_size=head_size,
         area=float(side) ** 2 * 0.53,  # MMPose's share of the box that a body covers
-        ident=(number, number),
+        ident=(index, index),
     )
 
 
@@ -91,10 +100,17 @@ def _head_sizes(path: Path, count: int) -> np.ndarray:
         raise ImportError("head_boxes: reading a .mat file needs scipy (pip install 'hgfast[train]')") from None
     if not path.is_file():
         raise FileNotFoundError(f"{path}: head box file not found")
-    content = loadmat(str(path))
+    try:
+        content = loadmat(str(path), variable_names=["headboxes_src"])
+    except NotImplementedError:
+        raise AnnotationError(f"{path}: a MATLAB file of version 7.3; save it with -v7 in MATLAB") from None
+    except _BROKEN_MAT as error:
+        raise AnnotationError(f"{path}: not a MATLAB file that scipy can read ({error})") from None
     if "headboxes_src" not in content:
         raise AnnotationError(f"{path}: field 'headboxes_src' is missing")
     boxes = content["headboxes_src"]  # (2 corners, 2 coordinates, persons)
     if boxes.shape != (2, 2, count):
         raise AnnotationError(f"{path}: field 'headboxes_src': expected shape (2, 2, {count}), got {boxes.shape}")
-    return 0.6 * np.linalg.norm(boxes[1].astype(np.float64) - boxes[0], axis=0)
+    if boxes.dtype.kind not in "biuf" or not (np.abs(boxes.astype(np.float64)) <= LIMIT).all():
+        raise AnnotationError(f"{path}: field 'headboxes_src': expected numbers of up to {LIMIT:g}, got {boxes.dtype}")
+    return np.asarray(0.6 * np.linalg.norm(boxes[1].astype(np.float64) - boxes[0], axis=0))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hgfast.codecs.affine import fix_aspect_ratio
 from hgfast.data import EpochSampler, Person, PoseDataset, make_loader
 from hgfast.metrics import auc, coco_ap, coco_results, epe, nme, pck, pckh, pckh_auc
 from hgfast.metrics.coco import NAMES
@@ -106,11 +107,22 @@ def _average_precision(
 
 def coco_entries(dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
     """Entries of a COCO results file for predictions (N, K, 2) and scores (N, K) of a data set's persons."""
-    persons = dataset.persons
-    image_ids = np.array([person.ident[0] for person in persons])
-    box_scores = np.array([person.box_score for person in persons])
-    areas = np.array([np.prod(person.size * dataset.padding) for person in persons])  # of the padded box, as MMPose
-    return coco_results(image_ids, keypoints, scores, box_scores, areas, np.array(dataset.table.sigmas))
+    order = sorted(range(len(dataset)), key=lambda n: dataset.persons[n].ident)  # which of equals comes first
+    persons = [dataset.persons[n] for n in order]
+    sizes = np.array([person.size for person in persons], np.float32)
+    corners = np.array([person.center for person in persons], np.float32) - sizes / 2
+    width, height = dataset.input_size
+    crops = fix_aspect_ratio(sizes * np.float32(dataset.padding), width / height)  # their area is what MMPose takes
+    return coco_results(
+        np.array([person.ident[0] for person in persons]),
+        keypoints[order],
+        scores[order],
+        np.array([person.box_score for person in persons], np.float32),
+        crops.prod(axis=1),
+        np.array(dataset.table.sigmas),
+        np.concatenate([corners, sizes], axis=1),
+        np.array([person.category for person in persons]),
+    )
 
 
 def _longer_side(person: Person) -> float:

@@ -1,0 +1,138 @@
+"""Hands out cases to servers, adds up what comes back, and prints it."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hgfast
+from tests.fuzz.judge import VERDICTS
+
+PACKAGE_FOLDER = Path(hgfast.__file__).parents[1]  # the hgfast of the tests, installed or in the checkout
+ROOT = Path(__file__).parents[2]
+BATCH = 50  # cases a child
+
+
+@dataclass
+class Failure:
+    """A distinct failure: where it was seen first, and how often."""
+
+    target: str
+    seed: int
+    index: int
+    verdict: str
+    text: str
+    place: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        again = f"python -m tests.fuzz --target {self.target} --seed {self.seed} --index {self.index}"
+        return f"{self.verdict:<13} {self.count:>4}x  {again}\n{'':20}{self.text}  [{self.place}]"
+
+
+@dataclass
+class Results:
+    """Counts for each target, and the distinct failures."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    failures: dict[tuple[str, str, str], Failure] = field(default_factory=dict)
+
+    def add(self, target: str, seed: int, outcome: dict[str, Any]) -> None:
+        counts, verdict = self.counts[target], outcome["verdict"]
+        counts["cases"] += 1
+        counts["bad"] += outcome["bad"]
+        if verdict == "ok":
+            return
+        counts[verdict] += 1
+        key = (target, verdict, outcome["place"])
+        if key in self.failures:
+            self.failures[key].count += 1
+        else:
+            self.failures[key] = Failure(target, seed, outcome["index"], verdict, outcome["text"], outcome["place"])
+
+    def total(self, *names: str) -> int:
+        return sum(counts[name] for counts in self.counts.values() for name in names)
+
+    def table(self) -> str:
+        """Markdown."""
+        columns = ("cases", "bad", *VERDICTS)
+        rows = [f"| target | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+        for target, counts in sorted(self.counts.items()):
+            rows.append(f"| `{target}` | {' | '.join(str(counts[name]) for name in columns)} |")
+        rows.append(f"| **all** | {' | '.join(str(self.total(name)) for name in columns)} |")
+        return "\n".join(rows)
+
+
+def batches(targets: dict[str, int], start: int = 0) -> list[dict[str, Any]]:
+    """Requests for so many cases of each target, the long ones first."""
+    found = []
+    for target, count in targets.items():
+        for first in range(start, start + count, BATCH):
+            found.append({"target": target, "start": first, "stop": min(first + BATCH, start + count)})
+    return found
+
+
+def run(requests: Iterable[dict[str, Any]], seed: int, jobs: int, results: Results | None = None) -> Results:
+    """Runs requests in `jobs` servers at a time."""
+    results = Results() if results is None else results
+    work: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    for request in requests:
+        work.put(request | {"seed": seed})
+    lock = threading.Lock()
+    errors: list[BaseException] = []
+
+    def client() -> None:
+        try:
+            _serve_one(work, results, lock)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=client) for _ in range(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results
+
+
+def _serve_one(work: queue.SimpleQueue[dict[str, Any]], results: Results, lock: threading.Lock) -> None:
+    with tempfile.TemporaryDirectory(prefix="hgfast-fuzz-") as folder, _server(folder) as server:
+        assert server.stdin is not None and server.stdout is not None
+        while True:
+            try:
+                request = work.get_nowait()
+            except queue.Empty:
+                break
+            print(json.dumps(request), file=server.stdin, flush=True)
+            while True:
+                answer = server.stdout.readline()
+                if not answer:
+                    raise RuntimeError(f"the server ended in {request}")
+                outcome = json.loads(answer)
+                if "finished" in outcome:
+                    break
+                with lock:
+                    results.add(request["target"], request["seed"], outcome)
+        server.stdin.close()
+
+
+def _server(folder: str) -> subprocess.Popen[str]:
+    """A server whose files, those of crashed children included, are in `folder`."""
+    places = os.pathsep.join((str(PACKAGE_FOLDER), str(ROOT)))
+    environment = os.environ | {"PYTHONPATH": places, "TMPDIR": folder, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    command = [sys.executable, "-c", "from tests.fuzz.server import serve; serve()"]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )

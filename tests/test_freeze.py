@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,11 +89,11 @@ def test_refuses_a_result_that_differs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((3,), TypeError, "model must be a torch.nn.Module, got int"),
+        ((3,), TypeError, "model must be a Module, got int"),
         ((nn.Linear(2, 2),), TypeError, "model must be an hourglass in MMPose's form"),
         ((small_model("mmpose"), torch.float16), ValueError, "dtype must be one of torch.float32 on cpu"),
         ((small_model("mmpose"), None, True), ValueError, "cuda_graph needs a model on CUDA, got cpu"),
-        ((small_model("mmpose"), None, False, [0]), ValueError, "batch_sizes must be positive ints"),
+        ((small_model("mmpose"), None, False, [0]), ValueError, r"batch_sizes\[0\] must be at least 1, got 0"),
     ],
 )
 def test_bad_arguments(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
@@ -156,25 +155,6 @@ def test_describe() -> None:
     assert "ReLU + merge" in text and "1x1 shortcut/2" in text and "winograd" in text
     assert text.splitlines()[-1].startswith(f"{len(frozen.graph.calls)} calls, ")
     assert "BN-ReLU" in hgfast.freeze(trained("princeton")).describe(1, 64, 64)
-
-
-def test_files(tmp_path: Path) -> None:
-    frozen, images = hgfast.freeze(trained("princeton")), torch.randn(1, 3, 64, 64)
-    path = tmp_path / "frozen.pt"
-    frozen.save(path)
-    loaded = hgfast.FrozenModel.load(path)
-    assert all(torch.equal(a, b) for a, b in zip(loaded(images), frozen(images), strict=True))
-    data = torch.load(path, weights_only=True)
-    for change, message in [
-        ({"version": 99}, "format version 99"),
-        ({"format": "x"}, "not a frozen network"),
-        ({"calls": data["calls"][1:]}, "damaged at call"),
-        ({"calls": [{**data["calls"][0], "weight": torch.zeros(6, 2, 7, 7)}]}, "damaged at call 'pre.0'"),
-        ({"calls": [{"kind": "nonsense"}]}, "damaged: 'nonsense'"),
-    ]:
-        torch.save({**data, **change}, path)
-        with pytest.raises(ValueError, match=message):
-            hgfast.FrozenModel.load(path)
 
 
 def test_threads_give_the_same_result_and_may_call_together() -> None:

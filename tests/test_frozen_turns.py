@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import threading
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +14,7 @@ import torch
 
 import hgfast
 from hgfast.frozen.turns import Turns
+from hgfast.frozen.weights import Weights
 from tests.recipe import apply_recipe
 from tests.small_models import small_model
 
@@ -98,3 +103,72 @@ def test_other_devices_are_refused() -> None:
     assert len(frozen(torch.zeros(1, 3, 16, 16, device="cpu:0"))) == 2
     with pytest.raises(ValueError, match="images must be on cpu, where the model was frozen, got meta"):
         frozen(torch.zeros(1, 3, 16, 16, device="meta"))
+
+
+@pytest.fixture(scope="module")
+def frozen() -> hgfast.FrozenModel:
+    return hgfast.freeze(apply_recipe(small_model("mmpose", "reference"), 7).eval())
+
+
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have(frozen: hgfast.FrozenModel) -> None:
+    images, inside, leave = torch.randn(1, 3, 16, 16), threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with frozen._turns.turn(torch.device("cpu")):
+            inside.set()
+            leave.wait()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        torch.set_num_threads(1)
+        ok = all(torch.equal(a, b) for a, b in zip(frozen(images), frozen(images), strict=True))
+        os._exit(0 if ok and len(frozen._plans) == 1 else 1)
+    leave.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_call_inside_a_call_of_the_same_thread(frozen: hgfast.FrozenModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a signal handler makes it, which runs between any two calls of kernels."""
+    images, others, inner = torch.randn(1, 3, 16, 16), torch.randn(1, 3, 16, 16), []
+    expected, expected_inner = frozen(images), frozen(others)
+    step = frozen.plan(1, 16, 16).steps[20]
+    function = step.function
+
+    def interrupted(*arguments: object) -> None:
+        monkeypatch.setattr(step, "function", function)
+        inner.extend(frozen(others))
+        function(*arguments)
+
+    monkeypatch.setattr(step, "function", interrupted)
+    outer = frozen(images)
+    assert all(torch.equal(a, b) for a, b in zip([*outer, *inner], [*expected, *expected_inner], strict=True))
+
+
+def test_what_is_packed_in_a_capture_is_not_kept(machine: Machine) -> None:
+    frozen = hgfast.freeze(apply_recipe(small_model("mmpose", "reference"), 7).eval())
+    frozen._plans.clear()
+    machine.capturing, frozen.device = True, torch.device("cuda", 0)
+    fresh = Weights(frozen.graph, torch.float32, torch.device("cpu"), exact=True)
+    frozen._new_weights = lambda: fresh  # type: ignore[method-assign]
+    assert frozen._plan(1, 16, 16).weights is fresh and not frozen._plans
+    machine.capturing = False
+    assert frozen._plan(1, 16, 16).weights is not fresh and len(frozen._plans) == 1
+
+
+def test_memory_of_a_dropped_plan_waits_for_the_streams_that_used_it(
+    frozen: hgfast.FrozenModel, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, recorded = frozen.plan(1, 16, 16), []
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: recorded.append((id(tensor), stream)))
+    images = types.SimpleNamespace(is_cuda=True, device=torch.device("cuda", 0))
+    for stream in (machine.stream, machine.stream, Stream(machine, "b")):
+        machine.stream = stream
+        plan.note_stream(images, id(stream))  # type: ignore[arg-type]
+    held = [plan.arena, plan.workspace, *plan.weights.tensors()]
+    assert [one for one, _ in recorded] == [id(tensor) for tensor in held] * 2
+    assert [stream.name for _, stream in recorded] == ["a"] * len(held) + ["b"] * len(held)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from hgfast import _checks as checks
+from hgfast.checkpoint.archive import read_archive
+from hgfast.files import atomic_write
+from hgfast.frozen.check import check_graph
 from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PoolCall, Second
 
 FORMAT, VERSION = "hgfast.frozen", 1
@@ -16,29 +19,43 @@ KINDS: dict[str, type[ConvCall] | type[PoolCall]] = {"conv": ConvCall, "max_pool
 
 
 def save_graph(graph: Graph, path: str | Path) -> None:
-    """Write a graph."""
+    """Write a graph, whole or not at all.
+
+    Raises:
+        TypeError, ValueError: path is none.
+        OSError: the file cannot be written; what was there before is still there.
+    """
+    path = checks.path("save", "path", path)
     calls = [{"kind": kind, **asdict(call)} for call in graph.calls for kind in KINDS if type(call) is KINDS[kind]]
     numbers = {name: getattr(graph, name) for name in ("unit", "slack", "in_channels", "outputs", "values")}
-    torch.save({"format": FORMAT, "version": VERSION, **numbers, "calls": calls}, path)
+    with atomic_write(path) as file:
+        torch.save({"format": FORMAT, "version": VERSION, **numbers, "calls": calls}, file)
 
 
 def load_graph(path: str | Path) -> Graph:
-    """Read a graph.
+    """Read a graph, every number of which has been checked.
 
     Raises:
+        TypeError: path is none.
+        FileNotFoundError: no such file.
         ValueError: not a file of this format, or of a version this code does not know, or a broken one.
     """
-    data = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    path = checks.path("load", "path", path)
+    data = read_archive(path, "frozen network")
+    if not isinstance(data, dict) or not isinstance(data.get("format"), str) or data["format"] != FORMAT:
         raise ValueError(f"load: {path} is not a frozen network of hgfast")
-    if data["version"] != VERSION:
-        raise ValueError(f"load: {path} has format version {data['version']}, this hgfast reads version {VERSION}")
+    version = data.get("version")
+    if type(version) is not int or version != VERSION:
+        found = version if type(version) is int else checks.describe(version)
+        raise ValueError(f"load: {path} has format version {found}, this hgfast reads version {VERSION}")
     try:
         numbers = {name: data[name] for name in ("unit", "slack", "in_channels", "outputs", "values")}
         graph = Graph(calls=[_call(dict(entry)) for entry in data["calls"]], **numbers)
-    except (KeyError, TypeError) as error:
+        check_graph(graph)
+    except KeyError as error:
+        raise ValueError(f"load: {path} is damaged: there is no {error}") from error
+    except (TypeError, ValueError) as error:
         raise ValueError(f"load: {path} is damaged: {error}") from error
-    _check(graph, path)
     return graph
 
 
@@ -48,30 +65,3 @@ def _call(entry: dict[str, Any]) -> Call:
         if entry.get(name) is not None:
             entry[name] = part(**entry[name])
     return kind(**entry)
-
-
-def _check(graph: Graph, path: str | Path) -> None:
-    """Kernels trust a graph: values are made before they are used, and weights have the shapes that belong together."""
-    channels = {0: graph.in_channels}
-    for call in graph.calls:
-        known = all(value in channels for value in call.inputs()) and call.output not in channels
-        if not known or not (_conv_fits(call, channels) if isinstance(call, ConvCall) else True):
-            raise ValueError(f"load: {path} is damaged at call {call.name!r}")
-        channels[call.output] = len(call.weight) if isinstance(call, ConvCall) else channels[call.x]
-        if call.second is not None:
-            if any(t.shape != (channels[call.output],) for t in (call.second.scale, call.second.shift)):
-                raise ValueError(f"load: {path} is damaged at call {call.name!r}")
-            channels[call.second.value] = channels[call.output]
-    if any(value not in channels for value in graph.outputs):
-        raise ValueError(f"load: {path} is damaged: an output that no call makes")
-
-
-def _conv_fits(call: ConvCall, channels: dict[int, int]) -> bool:
-    tensors = [getattr(call, f.name) for f in fields(call) if isinstance(getattr(call, f.name), Tensor)]
-    if any(t.dtype != torch.float32 for t in tensors) or call.weight.dim() != 4 or call.stride < 1:
-        return False
-    k, c, height, width = call.weight.shape
-    shape = c == channels[call.x] and height == width and height % 2 == 1 and call.bias.shape == (k,)
-    same = all(channels[value] == k for value in (call.residual, call.upsample_to) if value is not None)
-    extra = call.extra is None or call.extra.weight.shape == (k, channels[call.extra.value])
-    return shape and same and extra

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from hgfast import _checks as checks
 from hgfast.frozen.build import build_graph, run_model
 from hgfast.frozen.model import FrozenModel
+from hgfast.frozen.options import DTYPES, as_dtype, check_cuda_graph
 
 TOLERANCE = {torch.float32: 3e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Allowed ||frozen - model|| / ||model|| of a stack's heat-maps, model in float32."""
@@ -42,16 +44,12 @@ def freeze(
         ValueError: a part of it has no fused form, or the options do not fit the device.
         RuntimeError: the result differs from the model by more than the tolerance, or there are no kernels.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"freeze: model must be a torch.nn.Module, got {type(model).__name__}")
+    checks.instance("freeze", "model", model, nn.Module)
     graph = build_graph(model)
     parameter = next(model.parameters())
     device = parameter.device
     dtype = _dtype(dtype, parameter)
-    if cuda_graph and device.type != "cuda":
-        raise ValueError(f"freeze: cuda_graph needs a model on CUDA, got {device}")
-    if batch_sizes is not None and not all(isinstance(n, int) and n > 0 for n in batch_sizes):
-        raise ValueError(f"freeze: batch_sizes must be positive ints, got {batch_sizes!r}")
+    check_cuda_graph("freeze", cuda_graph, batch_sizes, device)
     frozen = FrozenModel(graph, dtype, device, cuda_graph, batch_sizes)
     verify(frozen, model)
     return frozen
@@ -59,12 +57,10 @@ def freeze(
 
 def _dtype(dtype: torch.dtype | None, parameter: Tensor) -> torch.dtype:
     if dtype is None:
-        dtype = parameter.dtype if parameter.is_cuda and parameter.dtype in TOLERANCE else torch.float32
-    allowed = tuple(TOLERANCE) if parameter.is_cuda else (torch.float32,)
-    if dtype not in allowed:
-        names = ", ".join(map(str, allowed))
-        raise ValueError(f"freeze: dtype must be one of {names} on {parameter.device.type}, got {dtype}")
-    return dtype
+        dtype = parameter.dtype if parameter.is_cuda and parameter.dtype in DTYPES else torch.float32
+    if parameter.is_cuda:
+        return as_dtype("freeze", dtype)
+    return as_dtype("freeze", dtype, (torch.float32,), parameter.device.type)
 
 
 def relative_errors(frozen: FrozenModel, model: nn.Module, images: Tensor) -> list[float]:

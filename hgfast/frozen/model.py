@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hgfast import _checks as checks
 from hgfast import _native
+from hgfast.frozen.check import check_graph
 from hgfast.frozen.describe import describe_plan
 from hgfast.frozen.file import load_graph, save_graph
 from hgfast.frozen.graph import Graph
+from hgfast.frozen.options import as_device, as_dtype, check_cuda_graph, with_index
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.turns import Turns
 from hgfast.frozen.weights import Weights
-from hgfast.models.common import check_count, check_images
+from hgfast.models.common import check_images
+from hgfast.ops._conv_native import ConvSizes, query
 
+LARGEST_SIDE = 1 << 20
 MAX_PLANS = 8  # a plan holds its workspace: 18 MB for one 256x256 image of hourglass52
 
 
@@ -27,8 +31,14 @@ class FrozenModel(nn.Module):
     """A network for inference only, as :func:`hgfast.freeze` makes it or :meth:`load` reads it.
 
     For each batch and image size a plan is made at the first call and kept (the last MAX_PLANS of them). Calls from
-    several threads, or on several CUDA streams, run one after the other. The module has no parameters; it stays on the
-    device it was made for.
+    several threads, or on several CUDA streams, run one after the other; one from a signal handler inside another call,
+    and the first one of a size inside a CUDA graph that the caller captures, has a plan of its own. Forked processes
+    may go on with it (on the CPU). The module has no parameters and an empty state dict; it can be copied and pickled,
+    and stays on the device it was made for.
+
+    On the CPU the number of threads decides which algorithm each convolution takes, as it decides which is the fastest:
+    with another number (`torch.set_num_threads`) results differ by rounding, some 1e-6 of their size; with the same
+    number they are the same bits.
     """
 
     def __init__(
@@ -40,19 +50,55 @@ class FrozenModel(nn.Module):
         batch_sizes: Sequence[int] | None = None,
         tf32: bool | None = None,
     ) -> None:
-        """Prepare; see :func:`hgfast.freeze`. tf32: whether float32 on CUDA is computed in tf32, which is three times
-        as fast and has 10 bits instead of 23; by default as `torch.backends.cudnn.allow_tf32` says now."""
+        """Prepare.
+
+        Args:
+            graph: as freeze builds and load reads it; it is checked, and not to be changed afterwards.
+            dtype: see :func:`hgfast.freeze`.
+            device: where it runs; "cuda" is the current device.
+            cuda_graph: see :func:`hgfast.freeze`.
+            batch_sizes: see :func:`hgfast.freeze`.
+            tf32: whether float32 on CUDA is computed in tf32, which is three times as fast and has 10 bits instead of
+                23; by default as `torch.backends.cudnn.allow_tf32` says now.
+
+        Raises:
+            TypeError, ValueError: an argument that is no graph, dtype, device and so on, or options that do not fit
+                the device.
+            RuntimeError: there are no kernels for the device.
+        """
         super().__init__()
-        self.graph, self.dtype, self.device = graph, dtype, _with_index(torch.device(device))
-        self.cuda_graph, self.batch_sizes = cuda_graph, None if batch_sizes is None else tuple(batch_sizes)
+        where = "FrozenModel"
+        try:
+            check_graph(graph)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{where}: graph: {error}") from error
+        self.graph, self.dtype, self.device = graph, as_dtype(where, dtype), as_device(where, device)
+        self.batch_sizes = check_cuda_graph(where, cuda_graph, batch_sizes, self.device)
+        self.cuda_graph = bool(cuda_graph)
+        self.tf32 = torch.backends.cudnn.allow_tf32 if tf32 is None else checks.flag(where, "tf32", tf32)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What is made of the rest, and is neither copied nor pickled."""
         self._lib = _native.library(self.device.type)
         if self._lib is None:
             raise RuntimeError(f"freeze: there are no kernels for {self.device}: {_native.cuda_missing_reason()}")
-        self.tf32 = torch.backends.cudnn.allow_tf32 if tf32 is None else tf32
-        self._weights = Weights(graph, dtype, self.device, exact=not self.tf32)
+        try:
+            query(self._lib, ConvSizes(1, 1, 1, 1, 1, 1, 1, dtype=self.dtype), threads=1)
+        except ValueError as error:
+            raise ValueError(f"FrozenModel: dtype must be one that {self.device} has kernels for ({error})") from None
+        self._weights = self._new_weights()
         self._plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self._graphs: dict[tuple[int, ...], CapturedPlan] = {}
-        self._lock, self._turns = threading.Lock(), Turns()
+        self._turns = Turns()
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("_lib", "_weights", "_plans", "_graphs", "_turns")
+        return {name: value for name, value in self.__dict__.items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._prepare()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -70,12 +116,13 @@ class FrozenModel(nn.Module):
             ValueError: its shape or its device does not fit.
         """
         check_images(images, self.graph.unit, self.graph.slack)
-        if _with_index(images.device) != self.device:
+        if with_index(images.device) != self.device:
             raise ValueError(f"images must be on {self.device}, where the model was frozen, got {images.device}")
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        with self._lock, self._turns.turn(self.device):
-            plan = self._plan(*images.shape[:1], *images.shape[2:])
-            if self.cuda_graph and (self.batch_sizes is None or len(images) in self.batch_sizes):
+        with self._turns.turn(self.device) as alone:
+            size = (len(images), *images.shape[2:])
+            plan = self._plan(*size) if alone else self._new_plan(self._weights, *size)
+            if alone and self.cuda_graph and (self.batch_sizes is None or len(images) in self.batch_sizes):
                 return self._captured(plan, images)(images)
             return plan.run(images)
 
@@ -86,18 +133,25 @@ class FrozenModel(nn.Module):
             TypeError: a size is not an int.
             ValueError: it is less than 1, or one that the network does not take.
         """
-        for name, value in (("batch", batch), ("height", height), ("width", width)):
-            check_count(name, value)
+        size = ("batch", batch), ("height", height), ("width", width)
+        batch, height, width = (checks.integer("plan", name, value, 1, LARGEST_SIDE) for name, value in size)
         check_images(torch.empty(batch, 3, height, width, device="meta"), self.graph.unit, self.graph.slack)
-        with self._lock, self._turns.turn(self.device):
-            return self._plan(batch, height, width)
+        with self._turns.turn(self.device) as alone:
+            return self._plan(batch, height, width) if alone else self._new_plan(self._weights, batch, height, width)
 
     def describe(self, batch: int = 1, height: int = 256, width: int = 256) -> str:
         """A table of the calls for an input size: what each fuses, shapes, GFLOP, MB, kernel."""
         return describe_plan(self.plan(batch, height, width))
 
     def save(self, path: str | Path) -> None:
-        """Write the network to a file that :meth:`load` reads: folded weights as plain tensors, no code."""
+        """Write the network to a file that :meth:`load` reads: folded weights as plain tensors, no code.
+
+        The file is there whole or as it was before.
+
+        Raises:
+            TypeError, ValueError: path is none.
+            OSError: it cannot be written.
+        """
         save_graph(self.graph, path)
 
     @classmethod
@@ -109,7 +163,10 @@ class FrozenModel(nn.Module):
             **options: dtype, device, cuda_graph, batch_sizes, tf32 as the constructor takes them.
 
         Raises:
-            ValueError: the file is no frozen network, or of a newer version.
+            TypeError: path is none, or an option is of the wrong type.
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no frozen network, damaged, or of a newer version; or an option does not fit.
+            RuntimeError: there are no kernels for the device.
         """
         return cls(load_graph(path), **options)
 
@@ -120,12 +177,21 @@ class FrozenModel(nn.Module):
     def _plan(self, batch: int, height: int, width: int) -> Plan:
         key = (batch, height, width, torch.get_num_threads() if self.device.type == "cpu" else 0)
         if key not in self._plans:
-            self._plans[key] = Plan(self._lib, self.graph, self._weights, batch, height, width)
+            if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+                # What is packed in a capture is there only after a replay, in memory that belongs to the graph.
+                return self._new_plan(self._new_weights(), batch, height, width)
+            self._plans[key] = self._new_plan(self._weights, batch, height, width)
             while len(self._plans) > MAX_PLANS:
                 old, _ = self._plans.popitem(last=False)
                 self._graphs.pop(old[:3], None)
         self._plans.move_to_end(key)
         return self._plans[key]
+
+    def _new_plan(self, weights: Weights, batch: int, height: int, width: int) -> Plan:
+        return Plan(self._lib, self.graph, weights, batch, height, width)
+
+    def _new_weights(self) -> Weights:
+        return Weights(self.graph, self.dtype, self.device, exact=not self.tf32)
 
     def _captured(self, plan: Plan, images: Tensor) -> CapturedPlan:
         key = (len(images), *images.shape[2:])
@@ -134,18 +200,12 @@ class FrozenModel(nn.Module):
         return self._graphs[key]
 
 
-def _with_index(device: torch.device) -> torch.device:
-    """A plain "cuda" is the device that is current now; there is only one CPU."""
-    if device.type != "cuda":
-        return torch.device(device.type)
-    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
-
-
 class CapturedPlan:
     """A plan as one CUDA graph: images are copied in, heat-maps copied out."""
 
     def __init__(self, plan: Plan, images: Tensor) -> None:
         """Capture; images: any of the plan's size."""
+        self.plan = plan
         self.images = torch.empty_like(images)
         stream = torch.cuda.Stream(images.device)
         stream.wait_stream(torch.cuda.current_stream(images.device))
@@ -158,6 +218,8 @@ class CapturedPlan:
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Heat-maps, in tensors of their own."""
+        self.plan.note_stream(images, _native.exec_handle(images))
+        self.images.record_stream(torch.cuda.current_stream(images.device))
         self.images.copy_(images)
         self.graph.replay()
         return [heatmaps.clone() for heatmaps in self.heatmaps]

@@ -76,6 +76,7 @@ class Plan:
         self.workspace_bytes = max((needs.workspace_bytes for needs in self.needs.values()), default=0)
         self.workspace = torch.zeros(self.workspace_bytes, dtype=torch.uint8, device=self.device)
         self.steps = [self._step(call) for call in self.graph.calls]
+        self._streams: set[int] = set()
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Heat-maps for images of this plan's size, dtype and device, dense in channels_last order."""
@@ -89,10 +90,19 @@ class Plan:
     def launch(self, tensors: dict[Value, Tensor]) -> None:
         """All calls, on the given tensors for the external values."""
         exec_handle = _native.exec_handle(tensors[IMAGE])
+        self.note_stream(tensors[IMAGE], exec_handle)
         for step in self.steps:
             for position, value, access in step.external:
                 step.arguments[position] = getattr(_native, access)(tensors[value])
             step.function(*step.arguments, exec_handle)
+
+    def note_stream(self, images: Tensor, exec_handle: int) -> None:
+        """What the plan holds is given to others, once it is dropped, only when this stream is done with it."""
+        if images.is_cuda and exec_handle not in self._streams:
+            self._streams.add(exec_handle)
+            stream = torch.cuda.current_stream(images.device)
+            for tensor in (self.arena, self.workspace, *self.weights.tensors()):
+                tensor.record_stream(stream)
 
     def _sizes(self, call: ConvCall) -> ConvSizes:
         c, h, w = self.shapes[call.x]

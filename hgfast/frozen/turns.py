@@ -1,28 +1,49 @@
-"""Whose turn it is on the device: calls of a frozen network share its workspace, whatever stream they come from."""
+"""Whose turn it is: calls of a frozen network share its plans' memory, whatever thread or stream they come from."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
+import weakref
 from collections.abc import Iterator
 
 import torch
 
 
 class Turns:
-    """Orders the device work of calls that the host issues one after the other.
+    """Lets one thread in at a time, and orders the device work of calls that the host issues one after the other.
 
-    On one stream they are in order anyway. A call on another stream waits there for the end of the one before it. In a
-    CUDA graph that the caller captures there is nothing to wait for: who replays it keeps it apart from other calls.
+    On one stream that work is in order anyway. A call on another stream waits there for the end of the one before it.
+    In a CUDA graph that the caller captures there is nothing to wait for: who replays it keeps it apart from other
+    calls.
     """
 
     def __init__(self) -> None:
         """Nobody has been here yet."""
+        self._lock = threading.RLock()
+        self._owner: int | None = None  # the thread inside
         self._stream: torch.cuda.Stream | None = None
         self._end: torch.cuda.Event | None = None
+        _all.add(self)
 
     @contextlib.contextmanager
-    def turn(self, device: torch.device) -> Iterator[None]:
-        """Within it the device is the current one, and its current stream may use the workspace."""
+    def turn(self, device: torch.device) -> Iterator[bool]:
+        """Within it the device is the current one; gives whether this call may use the shared memory.
+
+        It may not where its own thread is inside already: in a signal handler, for instance.
+        """
+        thread = threading.get_ident()
+        with self._lock:
+            before, self._owner = self._owner, thread
+            try:
+                with self._on_device(device):
+                    yield before != thread
+            finally:
+                self._owner = before
+
+    @contextlib.contextmanager
+    def _on_device(self, device: torch.device) -> Iterator[None]:
         if device.type != "cuda":
             yield
             return
@@ -38,3 +59,20 @@ class Turns:
             finally:
                 self._stream, self._end = stream, self._end or torch.cuda.Event()
                 self._end.record(stream)
+
+    def after_fork(self) -> None:
+        """In the child: a thread that was inside is not here to come out."""
+        self._lock = threading.RLock()
+        if self._owner != threading.get_ident():
+            self._owner = None
+
+
+_all: weakref.WeakSet[Turns] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for turns in list(_all):
+        turns.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -24,6 +24,10 @@ class Weights:
         self._packed: dict[tuple[int, int], Tensor] = {}
         self._vectors: dict[int, Tensor] = {}
 
+    def tensors(self) -> list[Tensor]:
+        """All that was packed or brought to the device so far."""
+        return [*self._packed.values(), *self._vectors.values()]
+
     def vector(self, tensor: Tensor | None) -> Tensor | None:
         """A bias, scale or shift of the graph, float32 (K,), on the device."""
         if tensor is None:

@@ -1,0 +1,90 @@
+"""What stands in for an object of a class that torch's reader does not take: nothing of the class or the file is run.
+
+MMPose's files carry such objects beside the weights (mmengine's log buffers, configurations). Of numpy's arrays and
+numbers the stand-ins keep the parts, so that weights that were saved as arrays can be read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_SIZES = {"f2": np.float16, "f4": np.float32, "f8": np.float64, "i8": np.int64, "i4": np.int32, "b1": np.bool_}
+
+
+class StandIn:
+    """What an object of an unknown class becomes: its class's name. It takes and forgets whatever it is given."""
+
+    name = ""
+
+    def __new__(cls, *args: object, **kwargs: object) -> StandIn:
+        """Take and forget any arguments."""
+        return super().__new__(cls)
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        """Forget the state."""
+
+    def __setitem__(self, key: object, value: object) -> None:
+        """Forget the item."""
+
+
+class NumpyPart(StandIn):
+    """A numpy array, number or dtype; keeps what it is made of."""
+
+    def __init__(self, *args: object) -> None:
+        self.args = args
+        self.state: object = None
+
+    def __setstate__(self, state: object) -> None:
+        """Keep the state."""
+        self.state = state
+
+
+_NUMPY = {f"{core}.multiarray.{name}" for core in ("numpy.core", "numpy._core") for name in ("_reconstruct", "scalar")}
+_NUMPY.add("numpy.dtype")
+
+
+def stand_in_for(name: str) -> type[StandIn]:
+    """A class of its own for the class or function of this full name."""
+    return type("StandIn", (NumpyPart if name in _NUMPY else StandIn,), {"name": name})
+
+
+def as_tensor(value: Any) -> Any:
+    """The tensor that a numpy array or number stands for; anything else as it is."""
+    if not isinstance(value, NumpyPart):
+        return value
+    try:
+        return _as_tensor(value)
+    except (TypeError, ValueError, OverflowError, AttributeError, IndexError):
+        return value  # an array of another kind, or a broken one: no weight
+
+
+def _as_tensor(part: NumpyPart) -> Tensor:
+    if part.name.endswith(".scalar"):
+        dtype, content = part.args
+        return torch.from_numpy(np.frombuffer(_bytes(content), _dtype(dtype), 1).copy()).reshape(())
+    assert isinstance(part.state, tuple)
+    _, shape, dtype, by_columns, content = part.state
+    array = np.frombuffer(_bytes(content), _dtype(dtype))
+    return torch.from_numpy(array.reshape(shape, order="F" if by_columns else "C").copy())
+
+
+def _bytes(content: object) -> bytes:
+    if not isinstance(content, bytes):
+        raise TypeError(f"expected bytes, got {type(content).__name__}")
+    return content
+
+
+def _dtype(part: Any) -> np.dtype:
+    """The dtype of a stand-in for one: its code, and the order of its bytes."""
+    code, state = part.args[0], part.state
+    order = state[1] if isinstance(state, tuple) else "="
+    if code not in _SIZES or order not in ("<", "|", "="):
+        raise ValueError(f"no dtype of weights: {code!r}")
+    return np.dtype(_SIZES[code])

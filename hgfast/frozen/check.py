@@ -1,0 +1,149 @@
+"""What must hold of a graph before anything is packed for it, as kernels trust its sizes and never ask.
+
+Sizes are proved for all images that the graph takes at once: height and width are m * unit - s with s <= slack, and
+each value has ceil(size / scale) rows and columns, for a scale that divides the unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from hgfast import _checks as checks
+from hgfast.frozen.graph import IMAGE, Call, ConvCall, Extra, Graph, PoolCall, Second, Value
+
+IN_CHANNELS = 3
+LARGEST_KERNEL = 127
+LARGEST_UNIT = 1 << 15  # a side of more pixels makes more elements than the kernels count
+LARGEST_CHANNELS = 1 << 16
+LARGEST_DENSITY = 1 << 10  # numbers of a value for each pixel of the image; more would be a trap for the memory
+LONGEST_NAME = 200
+
+
+@dataclass
+class _Known:
+    """What is known of the values that have been made, and the memory of the weights so far."""
+
+    graph: Graph
+    channels: dict[Value, int] = field(default_factory=dict)
+    scales: dict[Value, int] = field(default_factory=dict)
+    storages: set[int] = field(default_factory=set)
+
+    def add(self, where: str, value: Any, channels: int, scale: int) -> None:
+        number = checks.integer("", where, value, 1, self.graph.values - 1)
+        if number in self.channels:
+            raise ValueError(f"{where} is {number}, which is made already")
+        if self.graph.unit % scale:
+            raise ValueError(f"{where} is {scale} times smaller than the image, whose unit is {self.graph.unit}")
+        if channels > LARGEST_DENSITY * scale**2:
+            raise ValueError(f"{where} has {channels} channels at 1/{scale} of the image's size, which is too many")
+        self.channels[number], self.scales[number] = channels, scale
+
+    def use(self, where: str, value: Any, channels: int | None = None, scale: int | None = None) -> None:
+        number = checks.integer("", where, value, 0, self.graph.values - 1)
+        if number not in self.channels:
+            raise ValueError(f"{where} is {number}, which is not made before it is used")
+        if channels is not None and self.channels[number] != channels:
+            raise ValueError(f"{where} must have {channels} channels, value {number} has {self.channels[number]}")
+        if scale is not None and self.scales[number] != scale:
+            raise ValueError(
+                f"{where} must be 1/{scale} of the image's size, value {number} is 1/{self.scales[number]} of it"
+            )
+
+    def weights(self, where: str, tensor: Any, shape: tuple[int | None, ...]) -> None:
+        """A dense float32 tensor of this shape (None: from 1 to LARGEST_CHANNELS) in memory of its own."""
+        checks.tensor("", where, tensor, ndim=len(shape), dtypes=(torch.float32,))
+        if tensor.device.type == "meta":
+            raise ValueError(f"{where} must hold numbers, got a tensor on the meta device")
+        bounds = [(1, LARGEST_CHANNELS) if size is None else (size, size) for size in shape]
+        if not all(low <= size <= high for size, (low, high) in zip(tensor.shape, bounds, strict=True)):
+            expected = ", ".join(f"1 to {LARGEST_CHANNELS}" if size is None else str(size) for size in shape)
+            raise ValueError(f"{where} must have shape ({expected}), got {tuple(tensor.shape)}")
+        if torch.empty_like(tensor, device="meta").stride() != tensor.stride():
+            raise ValueError(f"{where} must be dense, got strides {tensor.stride()} for shape {tuple(tensor.shape)}")
+        storage = tensor.untyped_storage().data_ptr()
+        if storage in self.storages:
+            raise ValueError(f"{where} shares its memory with another tensor of the graph")
+        self.storages.add(storage)
+
+
+def check_graph(graph: Graph) -> None:
+    """Everything that kernels, plans and tables take for granted.
+
+    Raises:
+        TypeError, ValueError: something else; the message says where and what.
+    """
+    checks.instance("", "graph", graph, Graph)
+    checks.integer("", "unit", graph.unit, 1, LARGEST_UNIT)
+    checks.integer("", "slack", graph.slack, 0, graph.unit - 1)
+    checks.integer("", "values", graph.values, 2)
+    if checks.integer("", "in_channels", graph.in_channels) != IN_CHANNELS:
+        raise ValueError(f"in_channels must be {IN_CHANNELS}, those of an image, got {graph.in_channels}")
+    for name in ("calls", "outputs"):
+        checks.instance("", name, getattr(graph, name), list)
+    known = _Known(graph, {IMAGE: IN_CHANNELS}, {IMAGE: 1})
+    for index, call in enumerate(graph.calls):
+        _check_call(known, f"calls[{index}]", call)
+    _check_outputs(known)
+
+
+def _check_outputs(known: _Known) -> None:
+    outputs = known.graph.outputs
+    if not outputs:
+        raise ValueError("outputs must have at least one entry")
+    for index, value in enumerate(outputs):
+        known.use(f"outputs[{index}]", value)
+        if value == IMAGE or value in outputs[:index]:
+            raise ValueError(f"outputs[{index}] must be a value of its own, made by a call; got {value}")
+
+
+def _check_call(known: _Known, where: str, call: Call) -> None:
+    checks.instance("", where, call, ConvCall, PoolCall)
+    if not isinstance(call.name, str) or len(call.name) > LONGEST_NAME:
+        raise ValueError(f"{where}.name must be a str of at most {LONGEST_NAME} characters")
+    known.use(f"{where}.x", call.x)
+    scale = known.scales[call.x]
+    if isinstance(call, ConvCall):
+        channels, scale = _check_conv(known, where, call)
+    else:
+        channels, scale = known.channels[call.x], 2 * scale
+        if known.graph.slack >= scale // 2:
+            raise ValueError(f"{where} pools what may have odd sizes, as slack is {known.graph.slack}")
+    known.add(f"{where}.output", call.output, channels, scale)
+    if call.second is not None:
+        checks.instance("", f"{where}.second", call.second, Second)
+        for name in ("scale", "shift"):
+            known.weights(f"{where}.second.{name}", getattr(call.second, name), (channels,))
+        known.add(f"{where}.second.value", call.second.value, channels, scale)
+
+
+def _check_conv(known: _Known, where: str, call: ConvCall) -> tuple[int, int]:
+    """Channels and scale of the output."""
+    known.weights(f"{where}.weight", call.weight, (None, known.channels[call.x], None, None))
+    k, _, kernel, width = call.weight.shape
+    if kernel != width or kernel % 2 == 0 or kernel > LARGEST_KERNEL:
+        raise ValueError(f"{where}.weight must have a square kernel of odd size, got {kernel}x{width}")
+    known.weights(f"{where}.bias", call.bias, (k,))
+    checks.flag("", f"{where}.relu", call.relu)
+    scale = known.scales[call.x] * checks.integer("", f"{where}.stride", call.stride, 1, known.graph.unit)
+    if call.residual is not None:
+        known.use(f"{where}.residual", call.residual, k, scale)
+    if call.extra is not None:
+        _check_extra(known, f"{where}.extra", call.extra, k, scale)
+    if call.upsample_to is None:
+        return k, scale
+    if scale % 2:
+        raise ValueError(f"{where}.upsample_to: the convolution's result has the image's size, none is twice as large")
+    known.use(f"{where}.upsample_to", call.upsample_to, k, scale // 2)
+    return k, scale // 2
+
+
+def _check_extra(known: _Known, where: str, extra: Extra, k: int, scale: int) -> None:
+    checks.instance("", where, extra, Extra)
+    stride = checks.integer("", f"{where}.stride", extra.stride, 1, known.graph.unit)
+    known.use(f"{where}.value", extra.value)
+    if known.scales[extra.value] * stride != scale:
+        raise ValueError(f"{where} must give 1/{scale} of the image's size, got 1/{known.scales[extra.value] * stride}")
+    known.weights(f"{where}.weight", extra.weight, (k, known.channels[extra.value]))

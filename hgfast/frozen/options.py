@@ -1,0 +1,58 @@
+"""Checks of the options that :func:`hgfast.freeze` and :class:`hgfast.FrozenModel` share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from hgfast import _checks as checks
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def as_dtype(where: str, dtype: Any, allowed: tuple[torch.dtype, ...] = DTYPES, on: str = "") -> torch.dtype:
+    """One of these dtypes; `on`: for the message, the kind of device that allows no others.
+
+    Raises:
+        TypeError, ValueError: anything else.
+    """
+    checks.instance(where, "dtype", dtype, torch.dtype)
+    if dtype not in allowed:
+        names = ", ".join(map(str, allowed))
+        raise ValueError(f"{where}: dtype must be one of {names}{f' on {on}' if on else ''}, got {dtype}")
+    return dtype
+
+
+def as_device(where: str, device: Any) -> torch.device:
+    """A device that frozen networks run on; a plain "cuda" is the device that is current now.
+
+    Raises:
+        TypeError, ValueError: anything else.
+    """
+    checks.instance(where, "device", device, torch.device, str)
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = torch.device("meta")
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"{where}: device must be 'cpu', 'cuda' or 'cuda:N', got {str(device)[:60]!r}")
+    return with_index(found)
+
+
+def with_index(device: torch.device) -> torch.device:
+    """A plain "cuda" is the device that is current now; there is only one CPU."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return torch.device(device.type)
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+def check_cuda_graph(where: str, cuda_graph: Any, batch_sizes: Any, device: torch.device) -> tuple[int, ...] | None:
+    """The batch sizes that get a CUDA graph; None for all that occur.
+
+    Raises:
+        TypeError, ValueError: cuda_graph is no flag, or set where there is no CUDA; batch_sizes are no positive ints.
+    """
+    if checks.flag(where, "cuda_graph", cuda_graph) and device.type != "cuda":
+        raise ValueError(f"{where}: cuda_graph needs a model on CUDA, got {device}")
+    return None if batch_sizes is None else tuple(checks.integers(where, "batch_sizes", batch_sizes, minimum=1))

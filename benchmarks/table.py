@@ -41,13 +41,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: all there are")
     parser.add_argument("--budget", type=float, default=1.0, help="seconds for each case")
     options = parser.parse_args(arguments)
-    for device in [options.device] if options.device else bench_devices():
-        for case in all_cases():
-            if options.only in case.name and device in case.devices:
-                threads = f", {case.threads} thread(s)" if case.threads and device == "cpu" else ""
-                print(f"{case.name} [{device}{threads}]   peer time / hgfast time", flush=True)
-                for line in rows(case, measure(case, device, options.budget)):
-                    print(line, flush=True)
+    devices = [options.device] if options.device else bench_devices()
+    wanted = [(device, case) for device in devices for case in all_cases() if device in case.devices]
+    wanted = [(device, case) for device, case in wanted if options.only in case.name]
+    if not wanted:
+        parser.error(f"--only: no case for {' or '.join(devices)} has a name that contains {options.only!r}")
+    for device, case in wanted:
+        threads = f", {case.threads} thread(s)" if case.threads and device == "cpu" else ""
+        print(f"{case.name} [{device}{threads}]   peer time / hgfast time", flush=True)
+        for line in rows(case, measure(case, device, options.budget)):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ __all__ = [
     "unfuse",
 ]
 
-_ON_DEMAND = ("codecs", "data", "metrics", "predict", "train", "viz")  # these need OpenCV, or much time to load
+# these need OpenCV, or much time to load
+_ON_DEMAND = ("codecs", "data", "metrics", "predict", "reference", "results", "train", "viz")
 
 if not TYPE_CHECKING:  # a type checker shall see which names there are
 
@@ -34,3 +35,7 @@ if not TYPE_CHECKING:  # a type checker shall see which names there are
         if name in _ON_DEMAND:
             return importlib.import_module(f"hgfast.{name}")
         raise AttributeError(f"module 'hgfast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_DEMAND})

@@ -231,6 +231,36 @@ def array(
     return result
 
 
+def picture(where: str, name: str, value: Any, expected: str = "a uint8 array (H, W, 3)") -> None:
+    """A picture as OpenCV has it: uint8 (H, W, 3), not empty.
+
+    Raises:
+        TypeError: not such an array.
+        ValueError: another shape.
+    """
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8:
+        raise TypeError(f"{_at(where, name)} must be {expected}, got {describe(value)}")
+    if value.ndim != 3 or value.shape[2] != 3 or 0 in value.shape:
+        raise ValueError(f"{_at(where, name)} must have shape (H, W, 3), got {value.shape}")
+
+
+def device(where: str, name: str, value: Any) -> torch.device:
+    """A device that this machine has and that holds numbers (not "meta").
+
+    Raises:
+        TypeError: neither a str nor a torch.device.
+        ValueError: no such device.
+    """
+    instance(where, name, value, str, torch.device)
+    try:
+        result = torch.device(value)
+        torch.zeros(1, device=result).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{_at(where, name)}: cannot use {str(value)!r} ({reason})") from None
+    return result
+
+
 def path(where: str, name: str, value: Any) -> Path:
     """A path that the operating system can take.
 

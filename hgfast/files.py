@@ -9,10 +9,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
+import json
+import math
 import os
+import shutil
 import stat
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,9 +41,9 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     old = _status(path)
     direct = _written_directly(path, old)
     if direct is not None:
-        content = io.BytesIO()
-        yield content
-        with _naming(path):
+        with _naming(path), tempfile.TemporaryFile() as content:
+            yield content
+            content.seek(0)
             _write_directly(direct, content)
         return
     target = Path(os.path.realpath(path))
@@ -67,6 +71,23 @@ def write_text(path: str | Path, text: str) -> None:
     r"""Writes UTF-8 text by :func:`atomic_write`; what a file name has that is not becomes ``\udcxx``."""
     with atomic_write(path) as file:
         file.write(text.encode(errors="backslashreplace"))
+
+
+def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
+    """Writes JSON by :func:`atomic_write`; NaN and infinities, which JSON does not have, become null."""
+    try:
+        text = json.dumps(content, indent=indent, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_without_nan(content), indent=indent)
+    write_text(path, text + "\n")
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def check_writable(path: str | Path) -> None:
@@ -103,7 +124,7 @@ def _naming(path: Path, raw: _Raw | None = None) -> Iterator[None]:
         if not isinstance(known, OSError) or (raw is not None and known.filename is not None):
             raise
         if known.errno is None:  # numpy's "8192 requested and 0 written"
-            raise OSError(f"{path}: {known}") from None
+            raise OSError(f"{path}: {known}" if str(path) not in str(known) else str(known)) from None
         raise OSError(known.errno, os.strerror(known.errno), str(path)) from None
 
 
@@ -134,13 +155,13 @@ def _open_file(path: Path) -> int | None:
     return None
 
 
-def _write_directly(where: Path | int, content: io.BytesIO) -> None:
+def _write_directly(where: Path | int, content: BinaryIO) -> None:
     """To a descriptor's file where it stands, without cutting off what the program has printed there."""
     if isinstance(where, int):
         sys.stdout.flush()
         where = os.dup(where)
     with open(where, "wb") as file:
-        file.write(content.getbuffer())
+        shutil.copyfileobj(content, file)
 
 
 def _open_temporary(target: Path) -> tuple[Path, _Raw]:

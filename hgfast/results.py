@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hgfast import _checks
+from hgfast._extras import require
 from hgfast.data import Person, PoseDataset
-from hgfast.files import atomic_write, write_text
+from hgfast.files import atomic_write, check_writable, write_json, write_text
 from hgfast.train.evaluate import coco_entries
 
 RESULT_SUFFIXES = (".csv", ".json", ".mat")
@@ -31,7 +33,13 @@ def instances(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> l
 
     Returns:
         for each person ``keypoints``, ``keypoint_scores``, ``bbox`` (a list of one box, as there) and ``bbox_score``.
+
+    Raises:
+        TypeError, ValueError: not numbers, or arrays of other shapes.
     """
+    boxes = _checks.array("instances", "boxes", boxes, (None, 4))
+    keypoints = _checks.array("instances", "keypoints", keypoints, (len(boxes), None, 2))
+    scores = _checks.array("instances", "scores", scores, keypoints.shape[:2])
     return [
         {
             "keypoints": points.astype(float).round(3).tolist(),
@@ -49,6 +57,7 @@ def write_results(
     keypoints: np.ndarray,
     scores: np.ndarray,
     metrics: Mapping[str, float],
+    images: str | Path | None = None,
 ) -> None:
     """Predictions of a data set's persons, in its order, in the form that the file's name asks for.
 
@@ -60,70 +69,102 @@ def write_results(
       ``pred(i).annorect(j).annopoints.point(k).x``, ``.y``, ``.id``, pictures in the order of their first person. (The
       toolkit wants them in the order of its own list: sort by ``image.name``.)
 
+    A picture is called by its path from the folder of all pictures, parts joined by "/".
+
     Args:
         path: the file; replaced as a whole.
         dataset: whose persons were predicted.
         keypoints: (N, K, 2) in pixels of the pictures, the first pixel is 0.
         scores: (N, K).
         metrics: the measures, for JSON.
+        images: the folder of all pictures; default: the deepest one that holds those of all persons.
 
     Raises:
+        TypeError: a path, data set or array of another type.
         ValueError: another ending, arrays of other shapes, or ``.mat`` for other keypoints than MPII's.
         ImportError: scipy is not installed.
+        OSError: the file cannot be written.
     """
-    path, shape = Path(path), (len(dataset), dataset.table.count)
+    where = "write_results"
+    _checks.instance(where, "dataset", dataset, PoseDataset)
     check_results_path(path, dataset.table.name)
-    for name, array, wanted in (("keypoints", keypoints, (*shape, 2)), ("scores", scores, shape)):
-        if np.shape(array) != wanted:
-            raise ValueError(f"{name}: expected shape {wanted}, got {np.shape(array)}")
+    path, shape = Path(path), (len(dataset), dataset.table.count)
+    keypoints = _checks.array(where, "keypoints", keypoints, (*shape, 2))
+    scores = _checks.array(where, "scores", scores, shape)
+    _checks.instance(where, "metrics", metrics, Mapping)
+    names = _names(dataset.persons, None if images is None else _checks.path(where, "images", images))
     if path.suffix == ".csv":
-        write_text(path, _table(dataset, keypoints, scores))
+        write_text(path, _table(dataset, names, keypoints, scores))
     elif path.suffix == ".json":
-        write_text(path, json.dumps(_json(dataset, keypoints, scores, metrics)) + "\n")
+        write_json(path, _json(dataset, names, keypoints, scores, metrics))
     else:
-        _write_mat(path, dataset.persons, keypoints.astype(np.float64) + 1)
+        _write_mat(path, dataset.persons, names, keypoints.astype(np.float64) + 1)
 
 
 def check_results_path(path: str | Path, keypoint_set: str) -> None:
-    """Raises ValueError unless the name is one that :func:`write_results` takes for such keypoints."""
-    suffix = Path(path).suffix
+    """Whether :func:`write_results` can write such a file, to be asked before the work.
+
+    Raises:
+        TypeError: not a path.
+        ValueError: a name that it does not take for such keypoints.
+        ImportError: scipy is not installed, for ``.mat``.
+        OSError: nothing can be written there.
+    """
+    suffix = _checks.path("", "path", path).suffix
     if suffix not in RESULT_SUFFIXES:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(RESULT_SUFFIXES)}")
-    if suffix == ".mat" and keypoint_set != "mpii":
-        raise ValueError(f"{path}: MATLAB files are for MPII's keypoints, these are {keypoint_set!r}")
+    if suffix == ".mat":
+        if keypoint_set != "mpii":
+            raise ValueError(f"{path}: MATLAB files are for MPII's keypoints, these are {keypoint_set!r}")
+        require("scipy.io", f"{path}: writing a .mat file")
+    check_writable(path)
 
 
-def _table(dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray) -> str:
+def _names(persons: list[Person], folder: Path | None) -> list[str]:
+    """What each person's picture is called: two of the same file name in two folders are not the same picture."""
+    pictures = [os.path.abspath(person.image) for person in persons]
+    if folder is None and persons:
+        root = os.path.commonpath([os.path.dirname(picture) for picture in pictures])
+    else:
+        root = os.path.abspath(folder or "")
+    return [Path(os.path.relpath(picture, root)).as_posix() for picture in pictures]
+
+
+def _table(dataset: PoseDataset, names: list[str], keypoints: np.ndarray, scores: np.ndarray) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     columns = [f"{name}_{part}" for name in dataset.table.names for part in ("x", "y", "score")]
     writer.writerow(["image", "person", *columns])
     values = np.concatenate([keypoints, scores[..., None]], axis=2).reshape(len(dataset), -1)
-    for person, row in zip(dataset.persons, values, strict=True):
-        writer.writerow([person.image.name, person.ident[1], *(f"{value:.6g}" for value in row)])
+    for name, person, row in zip(names, dataset.persons, values, strict=True):
+        writer.writerow([name, person.ident[1], *(f"{value:.6g}" for value in row)])
     return text.getvalue()
 
 
-def _json(dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray, metrics: Mapping[str, float]) -> Any:
+def _json(
+    dataset: PoseDataset,
+    names: list[str],
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    metrics: Mapping[str, float],
+) -> Any:
     if dataset.table.name == "coco":
         return coco_entries(dataset, keypoints, scores)
-    boxes = np.array([np.r_[p.center - p.size / 2, p.center + p.size / 2] for p in dataset.persons])
-    found = zip(dataset.persons, instances(boxes, keypoints, scores), strict=True)
-    persons = [{"image": person.image.name, "person": person.ident[1]} | entry for person, entry in found]
+    boxes = [np.r_[p.center - p.size / 2, p.center + p.size / 2] for p in dataset.persons]
+    found = zip(names, dataset.persons, instances(np.reshape(boxes, (-1, 4)), keypoints, scores), strict=True)
+    persons = [{"image": name, "person": person.ident[1]} | entry for name, person, entry in found]
     return {"metrics": dict(metrics), "keypoint_names": dataset.table.names, "persons": persons}
 
 
-def _write_mat(path: Path, persons: list[Person], points: np.ndarray) -> None:
-    try:
-        from scipy.io import savemat
-    except ImportError:
-        raise ImportError(f"{path}: writing a .mat file needs scipy (pip install 'hgfast[train]')") from None
+def _write_mat(path: Path, persons: list[Person], names: list[str], points: np.ndarray) -> None:
     by_image: dict[str, list[dict[str, Any]]] = {}
-    for person, found in zip(persons, points, strict=True):
-        by_image.setdefault(person.image.name, []).append(_rect(person, found))
+    for name, person, found in zip(names, persons, points, strict=True):
+        text = name.encode(errors="backslashreplace").decode()  # see write_text
+        by_image.setdefault(text, []).append(_rect(person, found))
     entries = [{"image": {"name": name}, "annorect": _struct_array(rects)} for name, rects in by_image.items()]
+    content = {"preds": points} | ({"pred": _struct_array(entries)} if entries else {})
     with atomic_write(path) as file:
-        savemat(file, {"preds": points, "pred": _struct_array(entries)}, do_compression=True)
+        require("scipy.io", "writing a .mat file").savemat(file, content, do_compression=True)
 
 
 def _rect(person: Person, points: np.ndarray) -> dict[str, Any]:

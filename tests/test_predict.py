@@ -103,13 +103,23 @@ def test_model_is_put_into_evaluation_mode_and_table_is_respected():
 @pytest.mark.parametrize(
     ("images", "boxes", "error", "message"),
     [
-        (np.zeros((4, 4)), None, TypeError, r"images\[0\]: expected a path or a uint8 array .* got float64"),
-        ([3], None, TypeError, r"images\[0\]: expected a path or a uint8 array .* got int"),
-        (np.zeros((4, 4), np.uint8), None, ValueError, r"images\[0\]: expected shape \(H, W, 3\), got \(4, 4\)"),
-        (picture(9, 9), [1, 2, 3, 4], ValueError, r"boxes\[0\]: expected shape \(P, 4\), got \(4,\)"),
-        (picture(9, 9), [[5, 2, 3, 4]], ValueError, r"boxes\[0\]: expected finite x1 < x2"),
-        (picture(9, 9), [[0, 0, np.nan, 4]], ValueError, r"boxes\[0\]: expected finite"),
-        ([picture(9, 9)], [], ValueError, "boxes: expected one array for each of 1 pictures, got 0"),
+        (np.zeros((4, 4)), None, TypeError, r"images\[0\] must be a path or a uint8 array .* got ndarray of float64"),
+        ([3], None, TypeError, r"images\[0\] must be a path or a uint8 array .* got int"),
+        (5, None, TypeError, r"images must be a picture or a list of pictures, got int 5"),
+        ([torch.zeros(4, 4, 3)], None, TypeError, r"images\[0\] must be a path or a uint8 array .* got Tensor"),
+        (np.zeros((4, 4), np.uint8), None, ValueError, r"images\[0\] must have shape \(H, W, 3\), got \(4, 4\)"),
+        ("a\0b", None, ValueError, r"images\[0\] must be a path"),
+        (picture(9, 9), [1, 2, 3, 4], ValueError, r"boxes\[0\] must have shape \(any, 4\), got \(4,\)"),
+        (picture(9, 9), [[5, 2, 3, 4]], ValueError, r"boxes\[0\] must have x1 < x2"),
+        (picture(9, 9), [[0, 0, np.nan, 4]], ValueError, r"boxes\[0\] must be finite"),
+        (picture(9, 9), [[1, 2, 3, 4], [5]], ValueError, r"boxes\[0\] must be an array of numbers of one shape"),
+        (picture(9, 9), {"bbox": [1, 2, 3, 4]}, TypeError, r"boxes\[0\] must be an array of numbers, got dict"),
+        (picture(9, 9), [["a", 1, 2, 3]], TypeError, r"boxes\[0\] must hold real numbers"),
+        (picture(9, 9), [[0, 0, 10**400, 3]], TypeError, r"boxes\[0\] must hold real numbers"),
+        (picture(9, 9), [[-3e38, 0, 3e38, 9]], ValueError, r"boxes\[0\] must lie within 1048576 pixels"),
+        (picture(9, 9), [[-(2**63), 0, 1, 1]], ValueError, r"boxes\[0\] must lie within 1048576 pixels"),
+        ([picture(9, 9)], [], ValueError, "boxes must have an array for each of the 1 pictures, got 0"),
+        ([picture(9, 9)], 4, TypeError, "boxes must be a list of boxes for each picture, got int 4"),
         ("nowhere.jpg", None, FileNotFoundError, "nowhere.jpg: picture not found"),
     ],
 )
@@ -118,11 +128,78 @@ def test_bad_arguments(images, boxes, error, message):
         predictor()(images, boxes)
 
 
-def test_bad_options():
-    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
-        predictor(batch_size=0)
-    with pytest.raises(ValueError, match="amp: expected one of off, bf16, fp16, got 'int8'"):
-        predictor(amp="int8")
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"batch_size": 0}, ValueError),
+        ({"batch_size": 2.0}, TypeError),
+        ({"amp": "int8"}, ValueError),
+        ({"amp": None}, TypeError),
+        ({"padding": float("inf")}, ValueError),
+        ({"padding": 0}, ValueError),
+        ({"padding": "1"}, TypeError),
+        ({"mean": (1, 2)}, ValueError),
+        ({"mean": (1, 2, float("nan"))}, ValueError),
+        ({"std": (1, 0, 1)}, ValueError),
+        ({"std": None}, TypeError),
+        ({"flip_test": 1}, TypeError),
+        ({"shift_heatmap": "no"}, TypeError),
+        ({"freeze": None}, TypeError),
+        ({"device": "meta"}, ValueError),
+        ({"device": "nowhere"}, ValueError),
+        ({"device": 3}, TypeError),
+        ({"keypoints": "mpii"}, TypeError),
+        ({"codec": "udp"}, TypeError),
+        ({"model": torch.zeros(1)}, TypeError),
+    ],
+    ids=str,
+)
+def test_bad_options(options, error):
+    (name,) = options
+    with pytest.raises(error, match=f"^Predictor: {name}"):
+        Predictor(**({"model": BlobFinder(16), "codec": codec()} | options))
+
+
+def test_a_network_with_other_keypoints_is_refused():
+    with pytest.raises(ValueError, match=r"model must give heatmaps \(2, 16, h, w\) for keypoints 'mpii', got Tensor"):
+        Predictor(BlobFinder(17), codec())(picture(50, 50))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("crops", (torch.zeros(2, 128, 128, 3), torch.zeros(2, 2, 3))),
+        ("crops", (torch.zeros(2, 64, 128, 3, dtype=torch.uint8), torch.zeros(2, 2, 3))),
+        ("inverse", (torch.zeros(2, 128, 128, 3, dtype=torch.uint8), torch.zeros(2, 3))),
+        ("inverse", (torch.zeros(2, 128, 128, 3, dtype=torch.uint8), None)),
+    ],
+)
+def test_bad_crops(name, arguments):
+    with pytest.raises((TypeError, ValueError), match=f"predict_crops: {name} must"):
+        predictor().predict_crops(*arguments)
+
+
+def test_pictures_that_cannot_be_used_are_skipped_on_request(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    good, find, skipped = picture(50, 50), predictor(batch_size=3), []
+    pairs = [(good, [[0, 0, 9, 9]]), (tmp_path / "bad.png", None), (good, [[3]]), (tmp_path / "no.png", None), 7]
+    seen = list(find.stream([*pairs, (good, None)], lambda number, error: skipped.append((number, str(error)))))
+    assert [len(s.boxes) for s in seen] == [1, 1] and [number for number, _ in skipped] == [1, 2, 3, 4]
+    for (_, message), part in zip(skipped, ("bad.png", "boxes[2]", "no.png", "pictures[4]"), strict=True):
+        assert part in message
+    with pytest.raises(ValueError, match="bad.png"):
+        list(find.stream(pairs))
+
+
+def test_crops_of_many_boxes_are_made_batch_by_batch(monkeypatch):
+    import hgfast.predict.predictor as module
+
+    alive = []
+    monkeypatch.setattr(module, "crop", lambda *_: alive.append(1) or np.zeros((128, 128, 3), np.uint8))
+    find = predictor(batch_size=4)
+    network, most = find.predict_crops, []
+    monkeypatch.setattr(find, "predict_crops", lambda *a: most.append(len(alive)) or alive.clear() or network(*a))
+    assert len(find(picture(50, 50), [[0, 0, 9, 9]] * 10).scores) == 10 and most == [4, 4, 2]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

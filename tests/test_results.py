@@ -2,13 +2,15 @@
 
 import csv
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
 
 from hgfast.data import COCO, MPII, Person, PoseDataset, load_coco
 from hgfast.metrics import pckh
-from hgfast.results import instances, write_results
+from hgfast.results import check_results_path, instances, write_results
 from hgfast.train.evaluate import measure
 from tests.test_data_formats import coco_file
 from tests.test_data_formats import person as coco_person
@@ -99,6 +101,64 @@ def test_coco_results_file_is_read_by_pycocotools(tmp_path):
     assert sorted(entry["image_id"] for entry in loaded.anns.values()) == [1, 2]
 
 
+def same_names(folder, *files):
+    """A person in each of pictures, some of which have the same name in different folders."""
+    keypoints, visible = np.zeros((16, 2), np.float32), np.ones(16, np.float32)
+    size = np.float32([9, 9])
+    return PoseDataset(
+        [Person(folder / file, size, size, keypoints, visible, ident=(i, i)) for i, file in enumerate(files)],
+        MPII,
+        (64, 64),
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "root", "names"),
+    [
+        (("a/1.jpg", "b/1.jpg", "a/1.jpg"), None, ["a/1.jpg", "b/1.jpg", "a/1.jpg"]),
+        (("a/1.jpg", "a/2.jpg"), ".", ["a/1.jpg", "a/2.jpg"]),
+        (("a/1.jpg", "1.jpg", "../1.jpg"), ".", ["a/1.jpg", "1.jpg", "../1.jpg"]),
+    ],
+)
+def test_pictures_of_one_name_in_two_folders_are_two(files, root, names, tmp_path):
+    dataset = same_names(tmp_path, *files)
+    found = np.zeros((len(files), 16, 2)), np.ones((len(files), 16))
+    for suffix in ("csv", "json"):
+        write_results(tmp_path / f"r.{suffix}", dataset, *found, {}, None if root is None else tmp_path / root)
+    assert [row["image"] for row in csv.DictReader(open(tmp_path / "r.csv", newline=""))] == names
+    assert [person["image"] for person in json.loads((tmp_path / "r.json").read_text())["persons"]] == names
+
+
+def test_matlab_file_keeps_pictures_of_one_name_apart(tmp_path):
+    loadmat = pytest.importorskip("scipy.io").loadmat
+    dataset = same_names(tmp_path, "a/1.jpg", "b/1.jpg", os.fsdecode(b"b/\xfc.jpg"), "a/1.jpg")
+    write_results(tmp_path / "r.mat", dataset, np.zeros((4, 16, 2)), np.ones((4, 16)), {})
+    pred = loadmat(tmp_path / "r.mat", struct_as_record=False, squeeze_me=True)["pred"]
+    assert [entry.image.name for entry in pred] == ["a/1.jpg", "b/1.jpg", "b/\\udcfc.jpg"]
+    assert [np.size(entry.annorect) for entry in pred] == [2, 1, 1]
+
+
+def test_names_that_are_not_utf8_and_numbers_that_json_does_not_have(tmp_path):
+    dataset = same_names(tmp_path, os.fsdecode(b"\xfc.jpg"))
+    found = np.full((1, 16, 2), np.nan), np.ones((1, 16))
+    write_results(tmp_path / "r.csv", dataset, *found, {"PCKh": np.nan})
+    write_results(tmp_path / "r.json", dataset, *found, {"PCKh": np.nan, "AUC": 0.5})
+    (row,) = csv.DictReader(open(tmp_path / "r.csv", newline="", encoding="utf-8"))
+    assert row["image"] == "\\udcfc.jpg" and row["left_wrist_x"] == "nan"
+    content = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)
+    assert content["metrics"] == {"PCKh": None, "AUC": 0.5} and content["persons"][0]["image"] == "\udcfc.jpg"
+    assert content["persons"][0]["keypoints"][0] == [None, None]
+
+
+def test_a_missing_package_and_a_path_that_cannot_be_written_are_noticed_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(ImportError, match=r"a.mat: writing a .mat file needs scipy \(pip install 'hgfast\[train\]'\)"):
+        check_results_path(tmp_path / "a.mat", "mpii")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="file/a.csv"):
+        check_results_path(tmp_path / "file" / "a.csv", "mpii")
+
+
 def test_instances_have_mmposes_fields():
     (one,) = instances(np.float32([[1, 2, 3, 4]]), np.full((1, 2, 2), 7.0), np.float32([[0.5, 0.25]]))
     assert one == {
@@ -113,9 +173,9 @@ def test_bad_arguments(dataset, found, tmp_path):
     keypoints, scores = found
     with pytest.raises(ValueError, match="a.txt: expected a name that ends in one of .csv, .json, .mat"):
         write_results(tmp_path / "a.txt", dataset, keypoints, scores, {})
-    with pytest.raises(ValueError, match=r"keypoints: expected shape \(4, 16, 2\), got \(3, 16, 2\)"):
+    with pytest.raises(ValueError, match=r"keypoints must have shape \(4, 16, 2\), got \(3, 16, 2\)"):
         write_results(tmp_path / "a.csv", dataset, keypoints[:3], scores, {})
-    with pytest.raises(ValueError, match=r"scores: expected shape \(4, 16\), got \(4, 15\)"):
+    with pytest.raises(ValueError, match=r"scores must have shape \(4, 16\), got \(4, 15\)"):
         write_results(tmp_path / "a.csv", dataset, keypoints, scores[:, :15], {})
     faces = PoseDataset([], COCO, (64, 64))
     with pytest.raises(ValueError, match="MATLAB files are for MPII's keypoints, these are 'coco'"):

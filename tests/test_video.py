@@ -1,6 +1,7 @@
 """Videos, folders and box files: through the predictor and through the command line."""
 
 import json
+import os
 import re
 
 import cv2
@@ -12,6 +13,7 @@ from hgfast.data.synthetic import write_set
 from hgfast.data.video import VideoWriter, frame_rate, read_frames
 from hgfast.train import Trainer, preset
 from hgfast.train.config import apply
+from tests.test_files import files_of_at_most
 from tests.test_predict import picture, predictor
 from tests.test_train import SMALL
 
@@ -81,8 +83,84 @@ def test_what_is_no_video(tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"nothing like a video" * 100)
     with pytest.raises(ValueError, match="bad.mp4: not a video that OpenCV can read"):
         next(predictor().video(tmp_path / "bad.mp4"))
-    with pytest.raises(OSError, match="cannot write a video there"):
-        VideoWriter(tmp_path / "wrong.nothing", 10).write(np.zeros((0, 0, 3), np.uint8))
+    with pytest.raises(OSError, match="cannot write a video of 300 x 240 pixels there"):
+        VideoWriter(tmp_path / "wrong.nothing", 10).write(picture(10, 10))
+
+
+@pytest.mark.parametrize(
+    ("rate", "written"),
+    [(66.667, 66.67), (211.222, 211.22), (196.263, 196.26), (23.976, 23.976), (6553.51, 6553.5), (1e6, 65535)],
+)
+def test_rates_that_the_file_cannot_hold_become_the_nearest(rate, written, tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", rate) as writer:
+        writer.write(picture(9, 9))
+        writer.write(picture(9, 9))
+    assert frame_rate(tmp_path / "a.mp4") == pytest.approx(written) and len(list(read_frames(tmp_path / "a.mp4"))) == 2
+
+
+def test_scripts_and_addresses_are_no_videos(clip, tmp_path, monkeypatch):
+    """FFmpeg would follow them to other files and to the network."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.mp4").write_bytes(clip.read_bytes())
+    scripts = {
+        "concat.mp4": "ffconcat version 1.0\nfile other.mp4\n",
+        "list.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n",
+        "session.mp4": "v=0\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+        "empty.mp4": "",
+    }
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=f"{name}: not a video"):
+            next(read_frames(name))
+    for index in (0, 1):  # OpenCV takes such names for a series of pictures
+        cv2.imwrite(str(tmp_path / f"p{index}.png"), picture(50, 50))
+    (tmp_path / "p0.mp4").write_bytes(b"\0\0\1\xba" + b"\0" * 999)
+    with pytest.raises(ValueError, match=r"p0.mp4: (not a video|a video without a frame)"):
+        next(read_frames(tmp_path / "p0.mp4"))
+    (tmp_path / "http:" / "host").mkdir(parents=True)
+    (tmp_path / "http:" / "host" / "x.mp4").write_bytes(clip.read_bytes())
+    assert len(list(read_frames("http://host/x.mp4"))) == 7  # the file, without a look at the network
+
+
+def test_video_names_that_are_not_utf8(clip, tmp_path):
+    name = tmp_path / os.fsdecode(b"b\xfc.mp4")
+    name.write_bytes(clip.read_bytes())
+    with pytest.raises(ValueError, match="takes no videos whose path is not UTF-8"):
+        next(read_frames(name))
+    with VideoWriter(tmp_path / os.fsdecode(b"out\xfc.mp4"), 5) as writer:
+        writer.write(picture(9, 9))
+    os.rename(tmp_path / os.fsdecode(b"out\xfc.mp4"), tmp_path / "read.mp4")
+    assert len(list(read_frames(tmp_path / "read.mp4"))) == 1
+
+
+def test_a_video_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), VideoWriter(path, 5) as writer:
+        writer.write(picture(9, 9))
+        assert path.read_bytes() == b"old"
+        raise KeyboardInterrupt  # what is done is kept
+    assert len(list(read_frames(path))) == 1 and os.listdir(tmp_path) == ["a.mp4"]
+    before = path.read_bytes()
+    with files_of_at_most(4096), pytest.raises(OSError, match="a.mp4.*disk full"), VideoWriter(path, 5) as writer:
+        for _ in range(50):
+            writer.write(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8))
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.mp4"]
+
+
+def test_frames_that_do_not_fit(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", 5) as writer:
+        writer.write(picture(9, 9))
+        for frame, error in (
+            (picture(9, 9, (90, 80)), ValueError),
+            (np.zeros((4, 4, 3)), TypeError),
+            (None, TypeError),
+        ):
+            with pytest.raises(error, match="VideoWriter.write: frame must"):
+                writer.write(frame)
+    for rate in (0, -5, float("nan"), float("inf"), "25", None):
+        with pytest.raises((ValueError, TypeError), match="VideoWriter: rate must"):
+            VideoWriter(tmp_path / "b.mp4", rate)
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +211,18 @@ def test_command_takes_a_folder_and_a_box_file(checkpoint, clip, tmp_path):
     ("boxes", "message"),
     [
         ([[1, 2, 3, 4]], "--boxes .*boxes.json: expected an object like"),
-        ({"a.png": [[1, 2, 3, 4]]}, "--boxes: no boxes for clip.mp4"),
+        ({"a.png": [[1, 2, 3, 4]]}, "--boxes: no boxes for .*clip.mp4"),
         (
             {"a.png": [[[1, 2, 3, 4]]], "clip.mp4": []},
             "--boxes: a.png has boxes for several frames, but it is a picture",
         ),
         ({"a.png": [], "clip.mp4": [[BOX]] * 3}, "--boxes: clip.mp4 has boxes for fewer frames than the video has"),
-        ({"a.png": [[1, 2, 3]], "clip.mp4": []}, r"boxes\[0\]: expected shape \(P, 4\)"),
+        ({"a.png": [[1, 2, 3]], "clip.mp4": []}, r"--boxes: a.png must have shape \(any, 4\)"),
+        ({"a.png": [[1, 2, 3, 4], [5]], "clip.mp4": []}, "--boxes: a.png must be an array of numbers of one shape"),
+        ({"a.png": [{"bbox": [1, 2, 3, 4]}], "clip.mp4": []}, "--boxes: a.png must hold real numbers"),
+        ({"a.png": [["a", 2, 3, 4]], "clip.mp4": []}, "--boxes: a.png must hold real numbers"),
+        ({"a.png": [], "clip.mp4": [[BOX], [[5]]]}, "--boxes: clip.mp4, frame 1 must have shape"),
+        ({"a.png": [], "../a.png": [], "clip.mp4": []}, "--boxes: a picture has two names"),
     ],
 )
 def test_box_files_that_do_not_fit(checkpoint, clip, tmp_path, capsys, boxes, message):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from hgfast import __version__
+from hgfast.cli._shared import one_line
 from hgfast.train import TrainingError, TrainingStopped
 
 COMMANDS = {
@@ -31,8 +34,11 @@ message says which), 130 interrupted. HGFAST_DEBUG=1 shows where in the program 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns the exit code; mistakes of the user become one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold what the encoding does not have
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(_with_negative_values(sys.argv[1:] if arguments is None else arguments))
     if options.command is None:
         parser.print_help()
         return 0
@@ -47,11 +53,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingStopped as stopped:
         print(f"hgfast {options.command}: {stopped}", file=sys.stderr)
         return 130
-    except (OSError, ValueError, ImportError, TrainingError) as error:
-        if os.environ.get("HGFAST_DEBUG"):
+    except (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError, TrainingError) as error:
+        unforeseen = type(error) is RuntimeError and "DataLoader worker" not in str(error)
+        if os.environ.get("HGFAST_DEBUG") or unforeseen:
             raise
-        print(f"hgfast {options.command}: error: {error}", file=sys.stderr)
+        print(f"hgfast {options.command}: error: {one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _with_negative_values(arguments: Sequence[str]) -> list[str]:
+    """Writes ``--box -10,5,60,90`` as ``--box=-10,5,60,90``: argparse takes the second word for an option."""
+    joined: list[str] = []
+    for word in arguments:
+        if re.match(r"-(\d|\.\d|inf|nan)", word) and joined and re.fullmatch(r"--[a-z-]+", joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from hgfast.data import load_mpii
 from hgfast.data.person import read_json
 from hgfast.data.video import VIDEO_SUFFIXES
+from hgfast.predict.inputs import check_boxes
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -34,6 +36,7 @@ def find_inputs(names: list[str]) -> list[Path]:
     for path in map(Path, names):
         if path.is_dir():
             inside = [p for p in sorted(path.iterdir()) if p.suffix.lower() in PICTURE_SUFFIXES + VIDEO_SUFFIXES]
+            inside = [p for p in inside if not p.is_dir()]
             if not inside:
                 raise ValueError(f"{path}: no pictures or videos in this folder")
             paths += inside
@@ -50,56 +53,65 @@ def find_inputs(names: list[str]) -> list[Path]:
 class BoxSource:
     """Boxes of every input, from ``--box``, ``--boxes`` or ``--annotations``; the whole picture without these.
 
+    Files call a picture by its path from the folder of all pictures. Where that is, they do not say: an input has the
+    boxes of the longest name that its own path ends in.
+
     Raises:
         ValueError: more than one of the options, or boxes that do not fit the inputs; the message names the option.
+        OSError: no such file.
     """
 
     def __init__(self, options: argparse.Namespace, paths: list[Path]) -> None:
         given = [name for name in ("box", "boxes", "annotations") if getattr(options, name)]
         if len(given) > 1:
             raise ValueError(f"--{given[0]} and --{given[1]}: give one of the two")
-        self._by_name: dict[str, Any] | None = None
+        self._boxes: dict[Path, Any] | None = None
         if options.box:
             if len(paths) != 1:
                 raise ValueError(f"--box: expected a single picture or video, got {len(paths)}")
-            self._by_name = {paths[0].name: np.array([_parse_box(text) for text in options.box], np.float32)}
+            self._boxes = {paths[0]: np.concatenate([_parse_box(text) for text in options.box])}
         elif options.boxes:
-            self._by_name = _read_boxes(options.boxes)
+            self._boxes = _of_paths("--boxes", paths, _read_boxes(options.boxes))
+            for path, boxes in self._boxes.items():
+                _check(path, boxes)
         elif options.annotations:
-            self._by_name = _annotated_boxes(options.annotations)
-        missing = [path.name for path in paths if self._by_name is not None and path.name not in self._by_name]
-        if missing:
-            raise ValueError(f"--{given[0]}: no boxes for {', '.join(missing[:5])}")
+            self._boxes = _of_paths("--annotations", paths, _annotated_boxes(options.annotations))
 
     def of_picture(self, path: Path) -> Any:
         """Boxes (P, 4) of a picture, or None for the whole of it."""
-        boxes = None if self._by_name is None else self._by_name[path.name]
-        if _depth(boxes) > 2:
-            raise ValueError(f"--boxes: {path.name} has boxes for several frames, but it is a picture")
-        return boxes
+        return None if self._boxes is None else self._boxes[path]
 
     def of_frames(self, path: Path) -> Iterator[Any]:
         """Boxes of the frames of a video, one after the other: the same for all, or a list for each frame."""
-        boxes = None if self._by_name is None else self._by_name[path.name]
-        yield from boxes if boxes is not None and _depth(boxes) > 2 else repeat(boxes)
+        boxes = self.of_picture(path)
+        yield from boxes if _has_frames(boxes) else repeat(boxes)
         raise ValueError(f"--boxes: {path.name} has boxes for fewer frames than the video has")
 
 
-def _depth(boxes: Any) -> int:
-    """How deep lists are nested: 2 for (P, 4), 3 for boxes of several frames; frames without persons count, too."""
-    if not isinstance(boxes, (list, np.ndarray)):
-        return 0
-    return 1 + max((_depth(item) for item in boxes), default=1)
+def _has_frames(boxes: Any) -> bool:
+    """Whether boxes are a list of lists (P, 4), one for each frame; frames without persons count, too."""
+    lists = [item for item in boxes if isinstance(item, list)] if isinstance(boxes, list) else []
+    return any(not item or any(isinstance(box, list) for box in item) for item in lists)
 
 
-def _parse_box(text: str) -> list[float]:
+def _check(path: Path, boxes: Any) -> None:
+    if not _has_frames(boxes):
+        check_boxes(boxes, f"--boxes: {path.name}")
+    elif not is_video(path):
+        raise ValueError(f"--boxes: {path.name} has boxes for several frames, but it is a picture")
+    else:
+        for number, frame in enumerate(boxes):
+            check_boxes(frame, f"--boxes: {path.name}, frame {number}")
+
+
+def _parse_box(text: str) -> np.ndarray:
     try:
         box = [float(part) for part in text.split(",")]
     except ValueError:
         box = []
-    if len(box) != 4 or box[0] >= box[2] or box[1] >= box[3]:
+    if len(box) != 4:
         raise ValueError(f"--box {text}: expected X1,Y1,X2,Y2 with X1 < X2 and Y1 < Y2, in pixels")
-    return box
+    return check_boxes([box], f"--box {text}")
 
 
 def _read_boxes(file: str) -> dict[str, Any]:
@@ -112,5 +124,26 @@ def _read_boxes(file: str) -> dict[str, Any]:
 def _annotated_boxes(annotations: str) -> dict[str, Any]:
     by_name = defaultdict(list)
     for person in load_mpii(annotations, "."):
-        by_name[person.image.name].append(np.r_[person.center - person.size / 2, person.center + person.size / 2])
+        by_name[str(person.image)].append(np.r_[person.center - person.size / 2, person.center + person.size / 2])
     return {name: np.array(boxes, np.float32) for name, boxes in by_name.items()}
+
+
+def _of_paths(option: str, paths: list[Path], by_name: Mapping[str, Any]) -> dict[Path, Any]:
+    by_parts = {_parts(name): boxes for name, boxes in by_name.items()}
+    if len(by_parts) < len(by_name):
+        raise ValueError(f"{option}: a picture has two names")
+    ends = {path: _longest_end(_parts(os.path.abspath(path)), by_parts) for path in paths}
+    missing = [str(path) for path, end in ends.items() if not end]
+    if missing:
+        raise ValueError(f"{option}: no boxes for {', '.join(missing[:5])}")
+    return {path: by_parts[end] for path, end in ends.items()}
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Folders and file of a name, without "." and leading ".."."""
+    parts = Path(os.path.normpath(name)).parts
+    return tuple(part for part in parts if part != "..")
+
+
+def _longest_end(parts: tuple[str, ...], known: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return next((parts[start:] for start in range(len(parts)) if parts[start:] in known), ())

@@ -7,6 +7,8 @@ import importlib
 import sys
 from pathlib import Path
 
+from hgfast import _checks
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command; the benchmarks parse the rest themselves."""
@@ -17,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Runs the checkout's benchmarks and prints their table."""
+    _checks.number("", "--budget", options.budget, above=0, maximum=3600)
+    if options.device == "cuda":
+        _checks.device("", "--device", options.device)
     root = find_checkout()
     if root is None:
         raise ValueError(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 
+from hgfast._extras import require
 from hgfast.cli._shared import add_checkpoint, add_device, add_freeze, add_set, changed, load_network, measures_table
-from hgfast.files import write_text
+from hgfast.files import check_writable, write_json
 from hgfast.progress import progress_bar
 from hgfast.results import check_results_path, write_results
 from hgfast.train.build import choose_device, make_codec, make_dataset, make_predictor
+from hgfast.train.config import Config
 from hgfast.train.evaluate import measure, predict_dataset
 from hgfast.train.parallel import World
 
@@ -51,8 +52,9 @@ def run(options: argparse.Namespace) -> None:
     if options.no_flip:
         options.set.append("flip_test=false")
     config = changed(config, options)
-    for path in options.out:
-        check_results_path(path, config.keypoints)
+    _check_targets(options, config)
+    if config.format == "coco":
+        require("pycocotools.cocoeval", "the measure of COCO's keypoints")
     dataset = make_dataset(config, "val")
     device = choose_device(config.device)
     world = World.join(device.type)
@@ -65,6 +67,19 @@ def run(options: argparse.Namespace) -> None:
     print(f"{len(dataset)} persons of {config.val_annotations}")
     print(measures_table(metrics))
     if options.json:
-        write_text(Path(options.json), json.dumps(metrics, indent=2) + "\n")
+        write_json(options.json, metrics, indent=2)
     for path in options.out:
-        write_results(path, dataset, keypoints, scores, metrics)
+        write_results(path, dataset, keypoints, scores, metrics, config.val_images or None)
+
+
+def _check_targets(options: argparse.Namespace, config: Config) -> None:
+    """Before the work: all files can be written, and none of them is one that is read."""
+    for path in options.out:
+        check_results_path(path, config.keypoints)
+    if options.json:
+        check_writable(options.json)
+    read = [options.checkpoint, config.val_annotations, config.val_detections, config.val_head_boxes]
+    for target in map(Path, filter(None, [*options.out, options.json])):
+        for source in map(Path, filter(None, read)):
+            if target.exists() and source.exists() and target.samefile(source):
+                raise ValueError(f"{target}: would overwrite the input {source}")

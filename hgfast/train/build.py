@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hgfast import codecs, models
+from hgfast import _checks, codecs, models
 from hgfast.data import (
     KeypointSet,
     Person,
@@ -109,8 +109,6 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device: cannot use {name!r} ({str(error).splitlines()[0]})") from None
-    return device
+        return _checks.device("", "device", name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None

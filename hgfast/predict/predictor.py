@@ -1,59 +1,34 @@
-"""From pictures or videos and boxes to keypoints in picture pixels."""
+"""The predictor: a network, run on persons in pictures."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hgfast import ops
+from hgfast import _checks, ops
 from hgfast.codecs import UDPHeatmap
 from hgfast.codecs.affine import box_center_size
-from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD, crop, network_input, person_matrix, read_image
+from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD, crop, network_input, person_matrix
 from hgfast.data.keypoints import MPII, KeypointSet
 from hgfast.data.video import read_frames
 from hgfast.frozen import freeze as freeze_network
-
-Image = np.ndarray | str | Path
-Boxes = Any  # (P, 4) array or nested list: x1, y1, x2, y2 in pixels, before padding; None is the whole picture
+from hgfast.predict.inputs import Boxes, Image, as_boxes, as_image, pairs_of
+from hgfast.predict.results import Prediction, Seen, joined, taken
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_MOST_PADDING = 1000
+Person = tuple[np.ndarray, np.ndarray, np.ndarray]  # picture, centre and size of the box with padding
 log = logging.getLogger("hgfast")
-
-
-class Prediction(NamedTuple):
-    """Keypoints of the P persons of a picture.
-
-    Attributes:
-        keypoints: (P, K, 2) float32, x and y in pixels of the picture, the first pixel is 0.
-        scores: (P, K) float32, the maxima of the heatmaps.
-    """
-
-    keypoints: np.ndarray
-    scores: np.ndarray
-
-
-class Seen(NamedTuple):
-    """A picture and what was found in it.
-
-    Attributes:
-        image: uint8 (H, W, 3), blue-green-red.
-        boxes: (P, 4) float32, x1, y1, x2, y2.
-        prediction: keypoints and scores of these P persons.
-    """
-
-    image: np.ndarray
-    boxes: np.ndarray
-    prediction: Prediction
 
 
 class Predictor:
@@ -74,6 +49,10 @@ class Predictor:
         freeze: run :func:`hgfast.freeze`'s form of the model, with its weights as they are now (changes that are made
             to the model later have no effect). Where there is none of this model, precision or device, the model runs
             as it is, and a warning of the logger "hgfast" says why.
+
+    Raises:
+        TypeError: an argument of another type.
+        ValueError: a value that is not finite or out of range, or a device that this machine does not have.
 
     Example:
         >>> predictor = Predictor(model, codec)  # doctest: +SKIP
@@ -96,23 +75,26 @@ class Predictor:
         amp: str = "off",
         freeze: bool = True,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-        if amp not in ("off", *_DTYPES):
-            raise ValueError(f"amp: expected one of off, {', '.join(_DTYPES)}, got {amp!r}")
-        self.model = model.eval()
-        self.device = torch.device(device) if device is not None else _device_of(model)
-        self.model.to(self.device)
-        self.codec = codec
-        self.table = keypoints
-        self.flip_test = flip_test
-        self.udp = isinstance(codec, UDPHeatmap)
-        self.shift_heatmap = codec.method not in ("dark_udp", "newell") if shift_heatmap is None else shift_heatmap
-        self.batch_size = batch_size
-        self.padding = padding
-        self.mean, self.std = mean, std
+        where = "Predictor"
+        _checks.instance(where, "model", model, nn.Module)
+        if not callable(getattr(codec, "decode", None)) or not hasattr(codec, "input_size"):
+            raise TypeError(f"{where}: codec must be one of hgfast.codecs, got {_checks.describe(codec)}")
+        _checks.instance(where, "keypoints", keypoints, KeypointSet)
+        self.codec, self.table = codec, keypoints
+        self.device = _device_of(model) if device is None else _checks.device(where, "device", device)
+        self.flip_test = _checks.flag(where, "flip_test", flip_test)
+        shift = codec.method not in ("dark_udp", "newell") if shift_heatmap is None else shift_heatmap
+        self.shift_heatmap = _checks.flag(where, "shift_heatmap", shift)
+        self.batch_size = _checks.integer(where, "batch_size", batch_size, 1)
+        self.padding = _checks.number(where, "padding", padding, above=0, maximum=_MOST_PADDING)
+        self.mean = _three(where, "mean", mean)
+        self.std = _three(where, "std", std, above=0)
+        _checks.choice(where, "amp", amp, ("off", *_DTYPES))
         self.amp = amp
-        self.network = _inference_form(self.model, amp) if freeze else self.model
+        self.udp = isinstance(codec, UDPHeatmap)
+        frozen = _checks.flag(where, "freeze", freeze)
+        self.model = model.eval().to(self.device)
+        self.network = _inference_form(self.model, amp) if frozen else self.model
 
     @overload
     def __call__(self, images: Image, boxes: Any = None) -> Prediction: ...
@@ -133,22 +115,26 @@ class Predictor:
             one :class:`Prediction`, or a list of them, in the order of the pictures.
 
         Raises:
-            FileNotFoundError, ValueError: a picture is missing or broken, or the boxes do not fit.
-            TypeError: a picture is neither a path nor a uint8 array.
+            OSError, ValueError: a picture is missing or broken, or boxes do not fit: not (P, 4), not finite, empty, or
+                more than 2^20 pixels away.
+            TypeError: a picture is neither a path nor a uint8 array, or boxes are no numbers.
         """
-        if isinstance(images, (np.ndarray, str, Path)):
+        if isinstance(images, (np.ndarray, str, os.PathLike)):
             return self([images], None if boxes is None else [boxes])[0]
-        if boxes is not None and len(boxes) != len(images):
-            raise ValueError(f"boxes: expected one array for each of {len(images)} pictures, got {len(boxes)}")
-        pairs = zip(images, repeat(None) if boxes is None else boxes, strict=False)
-        return [seen.prediction for seen in self.stream(pairs)]
+        return [seen.prediction for seen in self.stream(pairs_of(images, boxes))]
 
-    def stream(self, pictures: Iterable[tuple[Image, Boxes]]) -> Iterator[Seen]:
+    def stream(
+        self,
+        pictures: Iterable[tuple[Image, Boxes]],
+        skip: Callable[[int, OSError | ValueError | TypeError], None] | None = None,
+    ) -> Iterator[Seen]:
         """Keypoints of any number of pictures, one after the other, without holding them all.
 
         Args:
             pictures: each a picture and its boxes, as for a call. Persons of several pictures share a batch, so up to
                 ``batch_size`` persons are read ahead.
+            skip: goes on after a picture that cannot be used: it is called with the picture's place and the error, and
+                nothing is yielded for it. Default: the error is raised.
 
         Yields:
             each picture with its boxes and what was found.
@@ -157,21 +143,26 @@ class Predictor:
             As a call does; ``images[i]`` and ``boxes[i]`` in a message count the pictures.
         """
         waiting: deque[tuple[np.ndarray, np.ndarray]] = deque()
-        crops: list[tuple[np.ndarray, np.ndarray]] = []
+        persons: deque[Person] = deque()
         found = self._batch([])
-        for number, (item, boxes) in enumerate(pictures):
-            image = _as_image(item, number)
-            persons = _as_boxes(boxes, image, number)
-            waiting.append((image, persons))
-            crops += self._crops(image, persons)
-            while len(crops) >= self.batch_size:
-                found, crops = _joined(found, self._batch(crops[: self.batch_size])), crops[self.batch_size :]
+        for number, pair in enumerate(pictures):
+            try:
+                image, boxes = _used(pair, number)
+            except (OSError, ValueError, TypeError) as error:
+                if skip is None:
+                    raise
+                skip(number, error)
+                continue
+            waiting.append((image, boxes))
+            persons += ((image, *box) for box in zip(*box_center_size(boxes, self.padding), strict=True))
+            while len(persons) >= self.batch_size:
+                found = joined(found, self._batch([persons.popleft() for _ in range(self.batch_size)]))
             while waiting and len(waiting[0][1]) <= len(found.scores):
-                found, seen = _taken(found, *waiting.popleft())
+                found, seen = taken(found, *waiting.popleft())
                 yield seen
-        found = _joined(found, self._batch(crops))
+        found = joined(found, self._batch(list(persons)))
         while waiting:
-            found, seen = _taken(found, *waiting.popleft())
+            found, seen = taken(found, *waiting.popleft())
             yield seen
 
     def video(self, path: str | Path, boxes: Boxes | Callable[[np.ndarray], Boxes] = None) -> Iterator[Seen]:
@@ -191,21 +182,15 @@ class Predictor:
         find = boxes if callable(boxes) else lambda _: boxes
         return self.stream((frame, find(frame)) for frame in read_frames(path))
 
-    def _crops(self, image: np.ndarray, boxes: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Crop and map back to the picture, (2, 3), for each person."""
-        made = []
-        for center, size in zip(*box_center_size(boxes, self.padding), strict=True):
-            matrix = person_matrix(center, size, self.codec.input_size, udp=self.udp)
-            made.append((crop(image, matrix, self.codec.input_size), cv2.invertAffineTransform(matrix)))
-        return made
-
-    def _batch(self, crops: list[tuple[np.ndarray, np.ndarray]]) -> Prediction:
-        if not crops:
+    def _batch(self, persons: list[Person]) -> Prediction:
+        if not persons:
             count = self.table.count
             return Prediction(np.zeros((0, count, 2), np.float32), np.zeros((0, count), np.float32))
-        images, inverses = zip(*crops, strict=True)
-        inverse = torch.from_numpy(np.stack(inverses).astype(np.float32))
-        points, scores = self.predict_crops(torch.from_numpy(np.stack(images)), inverse)
+        size = self.codec.input_size
+        matrices = [person_matrix(center, extent, size, udp=self.udp) for _, center, extent in persons]
+        crops = np.stack([crop(image, matrix, size) for (image, *_), matrix in zip(persons, matrices, strict=True)])
+        inverses = np.stack([cv2.invertAffineTransform(matrix) for matrix in matrices]).astype(np.float32)
+        points, scores = self.predict_crops(torch.from_numpy(crops), torch.from_numpy(inverses))
         return Prediction(points.cpu().numpy(), scores.cpu().numpy())
 
     @torch.inference_mode()
@@ -218,7 +203,15 @@ class Predictor:
 
         Returns:
             keypoints (N, K, 2) in picture pixels and scores (N, K), float32 on the model's device.
+
+        Raises:
+            TypeError, ValueError: tensors of another dtype or shape, or a model that gives no such heatmaps.
         """
+        width, height = self.codec.input_size
+        _checks.tensor("predict_crops", "crops", crops, ndim=4, dtypes=(torch.uint8,))
+        _checks.shape("predict_crops", "crops", crops, (len(crops), height, width, 3))
+        _checks.tensor("predict_crops", "inverse", inverse)
+        _checks.shape("predict_crops", "inverse", inverse, (len(crops), 2, 3))
         images = network_input(crops.to(self.device, non_blocking=True), self.mean, self.std)
         inverse = inverse.to(self.device, non_blocking=True)
         maps, *mirrored = self._run(images)
@@ -231,7 +224,12 @@ class Predictor:
 
     @torch.inference_mode()
     def heatmaps(self, images: Tensor) -> Tensor:
-        """Heatmaps (N, K, h, w) float32 of normalised images (N, 3, H, W), averaged with the mirrored ones."""
+        """Heatmaps (N, K, h, w) float32 of normalised images (N, 3, H, W), averaged with the mirrored ones.
+
+        Raises:
+            TypeError, ValueError: not such a tensor, or a model that gives no such heatmaps.
+        """
+        _checks.tensor("heatmaps", "images", images, ndim=4)
         maps, *mirrored = (part.float() for part in self._run(images))
         return ops.flip_merge(maps, mirrored[0], self.table.flip_indices, self.shift_heatmap) if mirrored else maps
 
@@ -239,7 +237,12 @@ class Predictor:
         """Heatmaps of the images, and of their mirror images where these are wanted, all from one batch."""
         both = torch.cat([images, images.flip(3)]) if self.flip_test else images
         with autocast(self.device, self.amp):
-            maps: Tensor = self.network(both)[-1]
+            maps = self.network(both)[-1]
+        if not isinstance(maps, Tensor) or maps.dim() != 4 or maps.shape[:2] != (len(both), self.table.count):
+            raise ValueError(
+                f"model must give heatmaps ({len(both)}, {self.table.count}, h, w) for keypoints {self.table.name!r}, "
+                f"got {_checks.describe(maps)}"
+            )
         return maps.split(max(len(images), 1))
 
 
@@ -259,40 +262,19 @@ def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, _DTYPES[amp])
 
 
+def _used(pair: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture and its boxes, read and checked."""
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise TypeError(f"pictures[{number}] must be a picture and its boxes, got {_checks.describe(pair)}")
+    image = as_image(pair[0], f"images[{number}]")
+    return image, as_boxes(pair[1], image, f"boxes[{number}]")
+
+
+def _three(where: str, name: str, value: Any, above: float | None = None) -> tuple[float, float, float]:
+    values = _checks.array(where, name, value, (3,), finite=True).tolist()
+    red, green, blue = (_checks.number(where, name, entry, above=above) for entry in values)
+    return red, green, blue
+
+
 def _device_of(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-
-
-def _joined(a: Prediction, b: Prediction) -> Prediction:
-    return Prediction(*(np.concatenate(parts) for parts in zip(a, b, strict=True)))
-
-
-def _taken(found: Prediction, image: np.ndarray, boxes: np.ndarray) -> tuple[Prediction, Seen]:
-    """What is left after the persons of a picture, and that picture."""
-    count = len(boxes)
-    first, rest = Prediction(*(part[:count] for part in found)), Prediction(*(part[count:] for part in found))
-    return rest, Seen(image, boxes, first)
-
-
-def _as_image(item: Any, number: int) -> np.ndarray:
-    if isinstance(item, (str, Path)):
-        return read_image(item)
-    if not isinstance(item, np.ndarray) or item.dtype != np.uint8:
-        got = f"{item.dtype} array" if isinstance(item, np.ndarray) else type(item).__name__
-        raise TypeError(f"images[{number}]: expected a path or a uint8 array (H, W, 3), got {got}")
-    if item.ndim != 3 or item.shape[2] != 3 or 0 in item.shape:
-        raise ValueError(f"images[{number}]: expected shape (H, W, 3), got {item.shape}")
-    return item
-
-
-def _as_boxes(boxes: Any, image: np.ndarray, number: int) -> np.ndarray:
-    if boxes is None:
-        return np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
-    array = np.asarray(boxes, np.float32)
-    if array.size == 0:
-        return np.zeros((0, 4), np.float32)
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise ValueError(f"boxes[{number}]: expected shape (P, 4), got {array.shape}")
-    if not np.isfinite(array).all() or not (array[:, 2:] > array[:, :2]).all():
-        raise ValueError(f"boxes[{number}]: expected finite x1 < x2 and y1 < y2, got {array.tolist()}")
-    return array

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hgfast import reference
-from hgfast.nn import BasicBlock, BatchNormAct, Bottleneck, ConvModule
+from hgfast.nn import BasicBlock, BatchNormAct, Bottleneck, ConvModule, UpsampleAdd
 from tests.recipe import apply_recipe
 
 CASES: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module], int]] = {
@@ -199,3 +199,22 @@ def test_batch_norm_act_names_bad_arguments() -> None:
         norm(torch.randn(2, 4, 2, 2), torch.randn(2, 4, 2, 3))
     with pytest.raises(TypeError, match="residual"):
         norm(torch.randn(2, 4, 2, 2), torch.randn(2, 4, 2, 2).double())
+
+
+@pytest.mark.parametrize("with_residual", [True, False])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("kind", ["basic", "bottleneck", "conv", "merge"])
+def test_recompute_behind_a_batch_norm_act(kind: str, relu: bool, with_residual: bool) -> None:
+    """A block that keeps no input has it built again only where the maker still has what it was made from."""
+    maker = BatchNormAct(4, relu=relu).double()
+    reader = UpsampleAdd() if kind == "merge" else make(CASES[kind][0], 4)
+    found = []
+    for recompute in (False, True):
+        reader.recompute = recompute
+        x = torch.linspace(-1, 2, 2 * 4 * 5 * 6, dtype=torch.float64).sin().reshape(2, 4, 5, 6).requires_grad_()
+        made = maker(x, x.cos()) if with_residual else maker(x)
+        out = reader(made, made[:, :, ::2, ::2].contiguous()) if kind == "merge" else reader(made)
+        wanted = [x, *maker.parameters(), *(p for p in reader.parameters() if p.requires_grad)]
+        found.append(torch.autograd.grad(out.square().sum(), wanted))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)

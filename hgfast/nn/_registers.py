@@ -42,6 +42,20 @@ def plan_of(program: Program) -> Plan:
     return Plan(frozenset(wanted & (made | set(range(program.inputs)))), last_use)
 
 
+@cache
+def sources_of_result(program: Program) -> frozenset[int]:
+    """The registers from which the result is computed again: inputs and what convolutions made."""
+    found, pending = set(), {program.result}
+    while pending:
+        register = pending.pop()
+        stage = program.stages[register - program.inputs] if register >= program.inputs else None
+        if stage is None or isinstance(stage, Conv):
+            found.add(register)
+        else:
+            pending |= reads(stage)
+    return frozenset(found)
+
+
 class Registers:
     """Values at hand, and the others computed from them when asked for."""
 
@@ -53,6 +67,7 @@ class Registers:
         """Value of a register."""
         if register in self.values:
             return self.values[register]
+        assert register >= self.program.inputs  # the plan keeps what is asked for
         stage = self.program.stages[register - self.program.inputs]
         if isinstance(stage, Merge):
             return upsample_add(self.get(stage.skip), self.get(stage.low))

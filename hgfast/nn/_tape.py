@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from hgfast.nn._norm import NormState
 from hgfast.nn._program import NONE, Conv, Merge, Norm, Program, Stage, compose
-from hgfast.nn._registers import Normaliser, Registers, plan_of, reads
+from hgfast.nn._registers import Normaliser, Registers, plan_of, reads, sources_of_result
 from hgfast.ops import _conv_train as conv_ops
 from hgfast.ops._registry import is_recorded
 from hgfast.ops.upsample_add import upsample_add, upsample_add_backward
@@ -137,17 +137,16 @@ def _save(
     ctx.save_for_backward(*(kept[register] for register in ctx.kept), *parameters, *statistics)
     ctx.set_materialize_grads(False)
     ctx.opened = ctx.built = None
-    ctx.rebuilds = _way_to_rebuild(call.program, len(made))
+    ctx.rebuilds = _way_to_rebuild(call.program, set(kept), made)
 
 
-def _way_to_rebuild(program: Program, made: int) -> str | None:
-    """How a node can build its result again; made: how many of its inputs others build again."""
+def _way_to_rebuild(program: Program, kept: set[int], made: set[int]) -> str | None:
+    """How a node can build its result again; made: the inputs that others build again."""
     last = program.stages[-1]
-    if isinstance(last, Merge):
-        return CHAINED if made == program.inputs else None  # else it would have to keep what it merges
-    if not isinstance(last, Norm):
+    if isinstance(last, Conv) or not sources_of_result(program) <= kept | made:
         return None
-    return ALONE if last.residual == NONE and last.source >= program.inputs else CHAINED
+    alone = isinstance(last, Norm) and last.residual == NONE and last.source >= program.inputs
+    return ALONE if alone else CHAINED
 
 
 def _open(ctx: Any) -> tuple[Registers, Sequence[Any]]:

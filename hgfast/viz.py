@@ -8,15 +8,23 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from hgfast import _checks
 from hgfast.data.keypoints import KeypointSet
 
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
+_FARTHEST = 2**22  # pixels: OpenCV's fixed-point coordinates overflow beyond
+_MOST_PIXELS = 2**28  # of a sheet
 _HUES = {"right": (0.02, 0.13), "left": (0.33, 0.50), "middle": (0.58, 0.78)}  # a band of the colour circle per side
 _STEPS = 12  # pieces of a limb, whose colour runs from one joint's to the other's
 
 
 def joint_colours(table: KeypointSet) -> np.ndarray:
-    """(K, 3) blue-green-red: warm on a person's right, green left, blue in the middle; a rainbow without sides."""
+    """(K, 3) blue-green-red: warm on a person's right, green left, blue in the middle; a rainbow without sides.
+
+    Raises:
+        TypeError: not a KeypointSet.
+    """
+    _checks.instance("joint_colours", "table", table, KeypointSet)
     colours = np.empty((table.count, 3))
     for side in ("left", "right", "middle"):
         joints = [k for k, s in enumerate(table.sides) if s == side]
@@ -43,16 +51,24 @@ def draw_people(
         table: names and limbs of the K joints.
         scores: (P, K); joints below ``min_score`` are left out.
         min_score: see ``scores``.
-        boxes: (P, 4) boxes x1 y1 x2 y2 to be outlined.
+        boxes: boxes (any number, 4) x1 y1 x2 y2 to be outlined; those that are not finite are left out.
+
+    Raises:
+        TypeError, ValueError: an argument of another type, dtype or shape, or a min_score that is not finite.
     """
-    keypoints = np.asarray(keypoints, np.float64)
-    if keypoints.ndim != 3 or keypoints.shape[1:] != (table.count, 2):
-        raise ValueError(f"keypoints: expected shape (P, {table.count}, 2), got {keypoints.shape}")
+    where = "draw_people"
+    _checks.picture(where, "image", image)
+    _checks.instance(where, "table", table, KeypointSet)
+    keypoints = _checks.array(where, "keypoints", keypoints, (None, table.count, 2)).astype(np.float64)
     shown = np.isfinite(keypoints).all(axis=2)
+    keypoints = np.clip(keypoints, -_FARTHEST, _FARTHEST)
+    least = _checks.number(where, "min_score", min_score)
     if scores is not None:
-        shown &= np.asarray(scores) >= min_score
+        shown &= _checks.array(where, "scores", scores, shown.shape) >= least
+    outlines = np.zeros((0, 4)) if boxes is None else _checks.array(where, "boxes", boxes, (None, 4))
+    outlines = outlines[np.isfinite(outlines).all(axis=1)]
     canvas = image.copy()
-    for x1, y1, x2, y2 in np.round(boxes).astype(int) if boxes is not None else ():
+    for x1, y1, x2, y2 in np.clip(np.round(outlines), -_FARTHEST, _FARTHEST).astype(int).tolist():
         cv2.rectangle(canvas, (x1, y1), (x2, y2), (255, 255, 255), 1, cv2.LINE_AA)
     for points, visible in zip(keypoints, shown, strict=True):
         if visible.any():
@@ -90,13 +106,19 @@ def _dot(canvas: np.ndarray, point: np.ndarray, colour: np.ndarray, radius: floa
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:
-    limit = 2**26  # OpenCV's fixed-point coordinates overflow beyond
-    x, y = np.clip(np.round(point * 2**_SHIFT), -limit, limit).astype(int)
+    x, y = np.round(point * 2**_SHIFT).astype(int)
     return int(x), int(y)
 
 
 def write_label(image: np.ndarray, text: str) -> np.ndarray:
-    """Copy of a picture with a line of text in its upper left corner."""
+    """Copy of a picture with a line of text in its upper left corner; OpenCV's letters are ASCII's.
+
+    Raises:
+        TypeError, ValueError: not a picture, or no text.
+    """
+    _checks.picture("write_label", "image", image)
+    _checks.instance("write_label", "text", text, str)
+    text = text.encode(errors="backslashreplace").decode()  # names of files that are not UTF-8 crash OpenCV
     canvas = image.copy()
     scale = max(0.35, canvas.shape[1] / 640)
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
@@ -106,10 +128,23 @@ def write_label(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def grid(images: Sequence[np.ndarray], columns: int, cell: int = 256, gap: int = 4) -> np.ndarray:
-    """Pictures side by side in cells ``cell`` pixels wide, as high as the narrowest picture needs but no more."""
+    """Pictures side by side in cells ``cell`` pixels wide, as high as the narrowest picture needs but no more.
+
+    Raises:
+        TypeError, ValueError: not a list of pictures; columns or cell below 1; a sheet of more than 2^28 pixels.
+    """
+    where = "grid"
+    _checks.instance(where, "images", images, Sequence, np.ndarray)
+    for number, image in enumerate(images):
+        _checks.picture(where, f"images[{number}]", image)
+    columns = _checks.integer(where, "columns", columns, 1, _MOST_PIXELS)
+    cell, gap = _checks.integer(where, "cell", cell, 1, _MOST_PIXELS), _checks.integer(where, "gap", gap, 0)
     rows = -(-len(images) // columns)
-    tall = min(cell, max((round(cell * image.shape[0] / image.shape[1]) for image in images), default=cell))
-    sheet = np.full((rows * (tall + gap) + gap, columns * (cell + gap) + gap, 3), 24, np.uint8)
+    tall = min(cell, max((max(1, round(cell * im.shape[0] / im.shape[1])) for im in images), default=cell))
+    height, width = rows * (tall + gap) + gap, columns * (cell + gap) + gap
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"{where}: columns, cell and gap must give at most 2^28 pixels, got {width} x {height}")
+    sheet = np.full((height, width, 3), 24, np.uint8)
     for number, image in enumerate(images):
         factor = min(cell / image.shape[1], tall / image.shape[0])
         size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))

@@ -125,8 +125,42 @@ def test_batches_equal_single_matrices(golden, device):
     np.testing.assert_allclose(fixed.cpu(), affine.fix_aspect_ratio(golden["fixed"], 0.75), rtol=1e-6)
 
 
-def test_batch_shapes_are_checked():
-    with pytest.raises(
-        ValueError, match=r"centers, sizes and rotations must have shapes .* got \(2, 2\), \(2, 2\) and \(3,\)"
-    ):
-        affine_torch.warp_matrices(torch.zeros(2, 2), torch.ones(2, 2), torch.zeros(3), (4, 4))
+IDENTITY = np.eye(2, 3)
+TWO, ONES, ZEROS = torch.zeros(2, 2), torch.ones(2, 2), torch.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("boxes", lambda: affine.box_center_size([[1, 2, 3]])),
+        ("boxes", lambda: affine.box_center_size([[1, 2, 3, 4], [5]])),
+        ("boxes", lambda: affine.box_center_size({"bbox": [1, 2, 3, 4]})),
+        ("boxes", lambda: affine.box_center_size([[1, 2, 3, np.nan]])),
+        ("boxes", lambda: affine.box_center_size([[-3e38, 0, 3e38, 1]])),
+        ("padding", lambda: affine.box_center_size([[1, 2, 3, 4]], np.inf)),
+        ("size", lambda: affine.fix_aspect_ratio([1, 2, 3], 1.0)),
+        ("aspect", lambda: affine.fix_aspect_ratio([1, 2], 0)),
+        ("center", lambda: affine.warp_matrix((1, 2, 3), (4, 5), 0, (8, 8))),
+        ("size", lambda: affine.warp_matrix((1, 2), (0, 5), 0, (8, 8))),
+        ("rotation", lambda: affine.warp_matrix((1, 2), (4, 5), np.nan, (8, 8))),
+        ("out", lambda: affine.udp_warp_matrix((1, 2), (4, 5), 0, "ab")),
+        ("keep_aspect", lambda: affine.warp_matrix((1, 2), (4, 5), 0, (8, 8), keep_aspect="no")),
+        ("scale", lambda: affine.newell_matrix((1, 2), -1, 0, (8, 8))),
+        ("points", lambda: affine.input_to_picture([1, 2, 3], (1, 2), (4, 5), (8, 8))),
+        ("width", lambda: affine.flip_matrix(np.inf)),
+        ("inner", lambda: affine.compose(IDENTITY, np.eye(3))),
+        ("outer", lambda: affine.compose(None, IDENTITY)),
+        ("matrix", lambda: affine.invert(np.zeros((2, 3)))),
+        ("points", lambda: affine.apply_affine(IDENTITY, "points")),
+        ("rotations", lambda: affine_torch.warp_matrices(TWO, ONES, torch.zeros(3), (4, 4))),
+        ("centers", lambda: affine_torch.warp_matrices([1, 2], ONES, ZEROS, (4, 4))),
+        ("sizes", lambda: affine_torch.udp_warp_matrices(TWO, torch.ones(2, 3), ZEROS, (4, 4))),
+        ("sizes", lambda: affine_torch.fix_aspect_ratios(torch.ones(3), 1.0)),
+        ("out", lambda: affine_torch.udp_warp_matrices(TWO, ONES, ZEROS, (4, 0))),
+        ("matrices", lambda: affine_torch.invert_affine(torch.ones(2, 3, 3))),
+        ("points", lambda: affine_torch.apply_affine(torch.ones(2, 2, 3), torch.ones(3, 4, 2))),
+    ],
+)
+def test_bad_arguments_are_named(name, call):
+    with pytest.raises((TypeError, ValueError), match=f": {name} must"):
+        call()

@@ -1,5 +1,6 @@
 """Codecs against MMPose's numbers: targets, weights, and keypoints in input pixels."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -122,18 +123,60 @@ def test_there_and_back(codec):
     assert (found - points).abs().max() < (1.2 if codec is UDPHeatmap else 4.1)
 
 
-def test_errors():
-    with pytest.raises(ValueError, match=r"input_size: expected \(width, height\)"):
-        MSRAHeatmap((256,), (64, 64), 2)
-    with pytest.raises(ValueError, match="heatmap_size: expected"):
-        UDPHeatmap((256, 256), (64, 1), 2)
-    with pytest.raises(ValueError, match="sigma: expected a positive number, got 0"):
-        NewellHeatmap((256, 256), (64, 64), 0)
-    with pytest.raises(ValueError, match=r"heatmaps: expected shape \(N, K, 64, 64\), got \(1, 2, 32, 32\)"):
-        MSRAHeatmap((256, 256), (64, 64), 2).decode(torch.zeros(1, 2, 32, 32))
-    with pytest.raises(ValueError, match="heatmap_type: expected 'gaussian', got 'combined'"):
-        UDPHeatmap((256, 256), (64, 64), heatmap_type="combined")
-    with pytest.raises(TypeError, match=r"heatmaps: expected a torch.Tensor, got list"):
-        MSRAHeatmap((256, 256), (64, 64), 2).decode([])
-    with pytest.raises(TypeError, match=r"keypoints must be a torch.Tensor"):
-        MSRAHeatmap((256, 256), (64, 64), 2).encode([], torch.ones(1, 2))
+SIZES = ((48, 64), (12, 16))
+MAPS = torch.rand(2, 3, 16, 12)
+
+
+@pytest.mark.parametrize("codec", [MSRAHeatmap, UDPHeatmap, NewellHeatmap])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("input_size", (256,)),
+        ("input_size", (48.5, 64)),
+        ("input_size", 48),
+        ("input_size", None),
+        ("heatmap_size", (12, 1)),
+        ("heatmap_size", (10**6, 16)),
+        ("heatmap_size", "ab"),
+        ("sigma", 0),
+        ("sigma", float("inf")),
+        ("sigma", float("nan")),
+        ("sigma", "2"),
+        ("sigma", 10**400),
+        ("blur_kernel_size", 4),
+        ("blur_kernel_size", 11.0),
+        ("heatmap_type", "combined"),
+        ("unbiased", 1),
+    ],
+)
+def test_bad_settings(codec, name, value):
+    settings = {"input_size": SIZES[0], "heatmap_size": SIZES[1], "sigma": 2.0} | {name: value}
+    if name in inspect.signature(codec).parameters:
+        with pytest.raises((TypeError, ValueError), match=f"^{codec.__name__}: {name}"):
+            codec(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("keypoints", lambda c: c.encode([], torch.ones(1, 2))),
+        ("keypoints", lambda c: c.encode(torch.ones(1, 2, 2, dtype=torch.int64), torch.ones(1, 2))),
+        ("keypoints", lambda c: c.encode(torch.ones(1, 2, 3), torch.ones(1, 2))),
+        ("keypoints", lambda c: c.encode(torch.ones(1, 2, 2).to_sparse(), torch.ones(1, 2))),
+        ("visible", lambda c: c.encode(torch.ones(1, 2, 2), torch.ones(1, 3))),
+        ("heatmaps", lambda c: c.decode([])),
+        ("heatmaps", lambda c: c.decode(MAPS[:, :, :8])),
+        ("heatmaps", lambda c: c.decode(MAPS[0])),
+        ("heatmaps", lambda c: c.decode(MAPS.to_sparse())),
+        ("heatmaps", lambda c: c.decode(torch.nested.nested_tensor([MAPS[0], MAPS[0]]))),
+        ("inverse_affine", lambda c: c.decode(MAPS, [[1, 0, 0], [0, 1, 0]])),
+        ("inverse_affine", lambda c: c.decode(MAPS, torch.zeros(5, 2, 3))),
+        ("inverse_affine", lambda c: c.decode(MAPS, torch.zeros(2, 3, dtype=torch.complex64))),
+        ("flipped", lambda c: c.decode_flip(MAPS, MAPS[:1], [0, 1, 2])),
+        ("flip_indices", lambda c: c.decode_flip(MAPS, MAPS, [0, 1, 3])),
+        ("shift", lambda c: c.decode_flip(MAPS, MAPS, [0, 1, 2], shift="no")),
+    ],
+)
+def test_bad_arguments(name, call):
+    with pytest.raises((TypeError, ValueError), match=f": {name}"):
+        call(MSRAHeatmap(*SIZES, 2.0))

@@ -1,25 +1,41 @@
 """The affine maps between a picture and a network's input, with MMPose's conventions.
 
-Matrices are (2, 3) float64 and act on column vectors (x, y, 1). Sizes are (width, height).
+Matrices are (2, 3) float64 and act on column vectors (x, y, 1). Sizes are (width, height). All functions raise
+TypeError for what holds no real numbers, and ValueError for other shapes, for sizes that are not positive, and for NaN
+and infinities where they would make a matrix useless; points may be NaN.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hgfast import _checks
 
-def box_center_size(boxes: np.ndarray, padding: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+
+def box_center_size(boxes: ArrayLike, padding: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Centres (N, 2) and sizes (N, 2), the latter times ``padding``, of boxes (N, 4) x1 y1 x2 y2; float32."""
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    return (boxes[:, :2] + boxes[:, 2:]) * np.float32(0.5), (boxes[:, 2:] - boxes[:, :2]) * np.float32(padding)
+    where = "box_center_size"
+    array = _checks.array(where, "boxes", boxes, finite=True)
+    if array.size % 4 or (array.size and array.shape[-1] != 4):
+        raise ValueError(f"{where}: boxes must have shape (N, 4), got {array.shape}")
+    factor = np.float32(_positive(where, "padding", padding))
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32).reshape(-1, 4)
+        center, size = (array[:, :2] + array[:, 2:]) * np.float32(0.5), (array[:, 2:] - array[:, :2]) * factor
+    if not (np.isfinite(center).all() and np.isfinite(size).all()):
+        raise ValueError(f"{where}: boxes must be smaller than float32 can hold, with padding {padding}")
+    return center, size
 
 
-def fix_aspect_ratio(size: np.ndarray, aspect: float) -> np.ndarray:
+def fix_aspect_ratio(size: ArrayLike, aspect: float) -> np.ndarray:
     """Smallest (..., 2) width and height that hold ``size`` and have ``width / height == aspect``."""
-    width, height = np.asarray(size)[..., 0], np.asarray(size)[..., 1]
-    wide = width > height * aspect
-    return np.stack([np.where(wide, width, height * aspect), np.where(wide, width / aspect, height)], axis=-1)
+    sizes, ratio = _points("fix_aspect_ratio", "size", size), _positive("fix_aspect_ratio", "aspect", aspect)
+    width, height = sizes[..., 0], sizes[..., 1]
+    wide = width > height * ratio
+    return np.stack([np.where(wide, width, height * ratio), np.where(wide, width / ratio, height)], axis=-1)
 
 
 def warp_matrix(
@@ -31,9 +47,11 @@ def warp_matrix(
     the width, ``out[0] / size[0]``; without, each axis has its own. MMPose gets the matrix from three points rounded
     to float32; this is the exact one.
     """
-    width, height = np.asarray(size, np.float64)
-    scale = (out[0] / width, out[0] / width if keep_aspect else out[1] / height)
-    return _similarity(center, rotation, scale, (out[0] / 2, out[1] / 2), sense=1)
+    where = "warp_matrix"
+    (width, height), target = _sides(where, "size", size), _sides(where, "out", out)
+    keep = _checks.flag(where, "keep_aspect", keep_aspect)
+    scale = np.array([target[0] / width, target[0] / width if keep else target[1] / height])
+    return _similarity(where, center, rotation, scale, target / 2, sense=1)
 
 
 def udp_warp_matrix(center: ArrayLike, size: ArrayLike, rotation: float, out: tuple[int, int]) -> np.ndarray:
@@ -41,9 +59,9 @@ def udp_warp_matrix(center: ArrayLike, size: ArrayLike, rotation: float, out: tu
 
     Its rotation has the opposite sense to :func:`warp_matrix`, as in MMPose.
     """
-    width, height = np.asarray(size, np.float64)
-    scale = ((out[0] - 1) / width, (out[1] - 1) / height)
-    return _similarity(center, rotation, scale, ((out[0] - 1) / 2, (out[1] - 1) / 2), sense=-1)
+    where = "udp_warp_matrix"
+    target = _sides(where, "out", out) - 1
+    return _similarity(where, center, rotation, target / _sides(where, "size", size), target / 2, sense=-1)
 
 
 def newell_matrix(center: ArrayLike, scale: float, rotation: float, out: tuple[int, int]) -> np.ndarray:
@@ -51,47 +69,85 @@ def newell_matrix(center: ArrayLike, scale: float, rotation: float, out: tuple[i
 
     Turned by ``rotation`` degrees about the middle of ``out``. The peer truncates mapped points to whole pixels.
     """
-    angle, size = np.deg2rad(float(rotation)), 200.0 * float(scale)
+    where = "newell_matrix"
+    target, size = _sides(where, "out", out), 200.0 * _positive(where, "scale", scale)
+    angle = np.deg2rad(_number(where, "rotation", rotation))
     cos, sin = np.cos(angle), np.sin(angle)
-    linear = np.array([[cos, sin], [-sin, cos]]) @ np.diag([out[0] / size, out[1] / size])
-    target = np.array([out[0] / 2, out[1] / 2])
-    return np.hstack([linear, (target - linear @ np.asarray(center, np.float64))[:, None]])
+    linear = np.array([[cos, sin], [-sin, cos]]) @ np.diag(target / size)
+    return np.hstack([linear, (target / 2 - linear @ _center(where, center))[:, None]])
 
 
-def input_to_picture(points: np.ndarray, center: ArrayLike, size: ArrayLike, input_size: tuple[int, int]) -> np.ndarray:
+def input_to_picture(points: ArrayLike, center: ArrayLike, size: ArrayLike, input_size: tuple[int, int]) -> np.ndarray:
     """MMPose's way back: points (..., 2) of the input to the picture's box, leaving out any rotation of the crop.
 
     Right for unrotated crops of `warp_matrix`; for others use the inverse of their own matrix.
     """
-    center, size = np.asarray(center, np.float64), np.asarray(size, np.float64)
-    return points / np.asarray(input_size) * size + center - 0.5 * size
+    where = "input_to_picture"
+    extent, sides = _sides(where, "size", size), _sides(where, "input_size", input_size)
+    return _points(where, "points", points) / sides * extent + _center(where, center) - 0.5 * extent
 
 
 def flip_matrix(width: int) -> np.ndarray:
     """Mirrors a picture that is ``width`` pixels wide: x goes to ``width - 1 - x``."""
-    return np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]])
+    return np.array([[-1.0, 0.0, _positive("flip_matrix", "width", width) - 1.0], [0.0, 1.0, 0.0]])
 
 
-def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+def compose(outer: ArrayLike, inner: ArrayLike) -> np.ndarray:
     """The map that applies ``inner`` first, then ``outer``."""
-    return outer @ np.vstack([inner, [0.0, 0.0, 1.0]])
+    return _matrix("compose", "outer", outer) @ np.vstack([_matrix("compose", "inner", inner), [0.0, 0.0, 1.0]])
 
 
-def invert(matrix: np.ndarray) -> np.ndarray:
-    """Inverse map."""
-    inverse = np.linalg.inv(matrix[:, :2])
-    return np.hstack([inverse, -inverse @ matrix[:, 2:]])
+def invert(matrix: ArrayLike) -> np.ndarray:
+    """Inverse map; a ValueError where there is none."""
+    array = _matrix("invert", "matrix", matrix)
+    try:
+        inverse = np.linalg.inv(array[:, :2])
+    except np.linalg.LinAlgError:
+        raise ValueError("invert: matrix must be invertible, it maps the plane to a line or a point") from None
+    return np.hstack([inverse, -inverse @ array[:, 2:]])
 
 
-def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+def apply_affine(matrix: ArrayLike, points: ArrayLike) -> np.ndarray:
     """Points (..., 2) mapped by a (2, 3) matrix, in the matrix's precision."""
-    return points @ matrix[:, :2].T + matrix[:, 2]
+    array = _matrix("apply_affine", "matrix", matrix)
+    return _points("apply_affine", "points", points) @ array[:, :2].T + array[:, 2]
 
 
 def _similarity(
-    center: ArrayLike, rotation: float, scale: tuple[float, float], target: tuple[float, float], sense: int
+    where: str, center: ArrayLike, rotation: float, scale: np.ndarray, target: np.ndarray, sense: int
 ) -> np.ndarray:
-    angle = np.deg2rad(float(rotation))
+    angle = np.deg2rad(_number(where, "rotation", rotation))
     cos, sin = np.cos(angle), sense * np.sin(angle)
-    linear = np.array(scale)[:, None] * np.array([[cos, sin], [-sin, cos]])
-    return np.hstack([linear, (np.array(target) - linear @ np.asarray(center, np.float64))[:, None]])
+    linear = scale[:, None] * np.array([[cos, sin], [-sin, cos]])
+    return np.hstack([linear, (target - linear @ _center(where, center))[:, None]])
+
+
+def _number(where: str, name: str, value: Any) -> float:
+    return float(_checks.array(where, name, value, (), finite=True))
+
+
+def _positive(where: str, name: str, value: Any) -> float:
+    return _checks.number(where, name, _number(where, name, value), above=0)
+
+
+def _sides(where: str, name: str, value: Any) -> np.ndarray:
+    """Width and height, (2,) float64, both positive."""
+    sides = _checks.array(where, name, value, (2,), finite=True).astype(np.float64)
+    if not (sides > 0).all():
+        raise ValueError(f"{where}: {name} must be a positive width and height, got {sides.tolist()}")
+    return sides
+
+
+def _center(where: str, value: Any) -> np.ndarray:
+    return _checks.array(where, "center", value, (2,), finite=True).astype(np.float64)
+
+
+def _points(where: str, name: str, value: Any) -> np.ndarray:
+    array = _checks.array(where, name, value)
+    if array.shape[-1:] != (2,):
+        raise ValueError(f"{where}: {name} must have shape (..., 2), got {array.shape}")
+    return array
+
+
+def _matrix(where: str, name: str, value: Any) -> np.ndarray:
+    return _checks.array(where, name, value, (2, 3), finite=True)

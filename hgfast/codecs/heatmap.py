@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hgfast.ops import decode_flip, decode_heatmaps, gaussian_heatmaps
+from hgfast import _checks
+from hgfast.ops._heatmaps import check_affine, check_heatmaps
+from hgfast.ops.decode_flip import decode_flip
+from hgfast.ops.decode_heatmaps import check_method, decode_heatmaps
+from hgfast.ops.gaussian_heatmaps import gaussian_heatmaps
+
+_LONGEST_SIDE = 1 << 15
 
 
 class HeatmapCodec:
@@ -20,6 +26,10 @@ class HeatmapCodec:
         kind: of the targets.
         method: of :func:`hgfast.ops.decode_heatmaps`.
         blur_kernel_size: of that method.
+
+    Raises:
+        TypeError, ValueError: sizes that are not two whole numbers from 2 to 32768, a sigma that is not a positive
+            number, or an even blur_kernel_size.
     """
 
     kind: str
@@ -28,14 +38,11 @@ class HeatmapCodec:
     def __init__(
         self, input_size: tuple[int, int], heatmap_size: tuple[int, int], sigma: float, blur_kernel_size: int = 11
     ) -> None:
-        for name, size in (("input_size", input_size), ("heatmap_size", heatmap_size)):
-            if len(size) != 2 or not all(isinstance(side, int) and side > 1 for side in size):
-                raise ValueError(f"{name}: expected (width, height), whole numbers above 1, got {size!r}")
-        if not sigma > 0:
-            raise ValueError(f"sigma: expected a positive number, got {sigma!r}")
-        self.input_size = (input_size[0], input_size[1])
-        self.heatmap_size = (heatmap_size[0], heatmap_size[1])
-        self.sigma = float(sigma)
+        where = type(self).__name__
+        self.input_size = _checks.size(where, "input_size", input_size, 2, _LONGEST_SIDE)
+        self.heatmap_size = _checks.size(where, "heatmap_size", heatmap_size, 2, _LONGEST_SIDE)
+        self.sigma = _checks.number(where, "sigma", sigma, above=0)
+        check_method(where, "dark", blur_kernel_size)
         self.blur_kernel_size = blur_kernel_size
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
@@ -52,8 +59,11 @@ class HeatmapCodec:
         Raises:
             TypeError, ValueError: tensors of another kind or shape.
         """
-        if isinstance(keypoints, Tensor) and keypoints.is_floating_point():
-            keypoints = keypoints.float() / self._on(keypoints.device)[0]
+        _checks.tensor("encode", "keypoints", keypoints, ndim=3)
+        _checks.shape("encode", "keypoints", keypoints, (*keypoints.shape[:2], 2))
+        if isinstance(visible, Tensor) and visible.layout == torch.strided and not visible.is_nested:
+            _checks.shape("encode", "visible", visible, keypoints.shape[:2], "N and K of keypoints")
+        keypoints = keypoints.float() / self._on(keypoints.device)[0]
         return gaussian_heatmaps(keypoints, visible, self.heatmap_size, self.sigma, self.kind)
 
     def decode(self, heatmaps: Tensor, inverse_affine: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -97,6 +107,7 @@ class HeatmapCodec:
             TypeError, ValueError: as :func:`hgfast.ops.decode_flip`.
         """
         matrix = self._matrix("decode_flip", heatmaps, inverse_affine)
+        shift = None if shift is None else _checks.flag("decode_flip", "shift", shift)
         return decode_flip(heatmaps, flipped, flip_indices, self.method, shift, matrix, self.blur_kernel_size)
 
     def to_input_matrix(self) -> Tensor:
@@ -105,23 +116,16 @@ class HeatmapCodec:
 
     def _matrix(self, name: str, heatmaps: Tensor, inverse_affine: Tensor | None) -> Tensor:
         """From heatmap pixels to input pixels, or with inverse_affine further; errors name the method."""
-        matrix = self._check(heatmaps)
+        check_heatmaps(name, "heatmaps", heatmaps)
+        _checks.shape(name, "heatmaps", heatmaps, (*heatmaps.shape[:2], *self.heatmap_size[::-1]))
+        matrix = self._on(heatmaps.device)[1]
         if inverse_affine is None:
             return matrix
-        if not isinstance(inverse_affine, Tensor) or inverse_affine.shape[-2:] != (2, 3):
-            raise ValueError(f"{name}: inverse_affine must be a tensor of shape (N, 2, 3) or (2, 3)")
-        return torch.cat((inverse_affine[..., :2] * matrix.diagonal(), inverse_affine[..., 2:]), -1)
-
-    def _check(self, heatmaps: Tensor) -> Tensor:
-        """The matrix to input pixels on the device of heatmaps, whose size is right."""
-        if not isinstance(heatmaps, Tensor):
-            raise TypeError(f"heatmaps: expected a torch.Tensor, got {type(heatmaps).__name__}")
-        if heatmaps.dim() == 4 and tuple(heatmaps.shape[2:]) != self.heatmap_size[::-1]:
-            raise ValueError(
-                f"heatmaps: expected shape (N, K, {self.heatmap_size[1]}, {self.heatmap_size[0]}), "
-                f"got {tuple(heatmaps.shape)}"
-            )
-        return self._on(heatmaps.device)[1]
+        if isinstance(inverse_affine, Tensor) and inverse_affine.dtype in (torch.float16, torch.bfloat16):
+            inverse_affine = inverse_affine.double()
+        affine = check_affine(name, inverse_affine, heatmaps)
+        assert affine is not None
+        return torch.cat((affine[..., :2] * matrix.diagonal(), affine[..., 2:]), -1)
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """encode_scale and to_input_matrix, copied to a device once."""
@@ -162,8 +166,8 @@ class MSRAHeatmap(HeatmapCodec):
         blur_kernel_size: int = 11,
     ) -> None:
         super().__init__(input_size, heatmap_size, sigma, blur_kernel_size)
-        self.unbiased = unbiased
-        self.kind, self.method = ("unbiased", "dark") if unbiased else ("msra", "quarter")
+        self.unbiased = _checks.flag("MSRAHeatmap", "unbiased", unbiased)
+        self.kind, self.method = ("unbiased", "dark") if self.unbiased else ("msra", "quarter")
 
 
 class UDPHeatmap(HeatmapCodec):
@@ -189,8 +193,7 @@ class UDPHeatmap(HeatmapCodec):
         *,
         heatmap_type: str = "gaussian",
     ) -> None:
-        if heatmap_type != "gaussian":
-            raise ValueError(f"heatmap_type: expected 'gaussian', got {heatmap_type!r}")
+        _checks.choice("UDPHeatmap", "heatmap_type", heatmap_type, ("gaussian",))
         super().__init__(input_size, heatmap_size, sigma, blur_kernel_size)
 
     def encode_scale(self) -> Tensor:
@@ -215,7 +218,9 @@ class NewellHeatmap(HeatmapCodec):
     kind, method = "newell", "newell"
 
     def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int], sigma: float | None = None) -> None:
-        super().__init__(input_size, heatmap_size, heatmap_size[0] / 64 if sigma is None else sigma)
+        if sigma is None:
+            sigma = _checks.size("NewellHeatmap", "heatmap_size", heatmap_size, 2, _LONGEST_SIDE)[0] / 64
+        super().__init__(input_size, heatmap_size, sigma)
 
 
 def _ratio(a: tuple[int, int], b: tuple[int, int]) -> Tensor:

@@ -28,7 +28,7 @@ def _load(name: str) -> tuple[ModuleType | None, str]:
 
 def _build_record() -> dict[str, Any]:
     path = Path(__file__).with_name("_build.json")
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 _cpu, _cpu_error = _load("_cpu")

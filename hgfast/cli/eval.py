@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> None:
     _check_targets(options, config)
     if config.format == "coco":
         require("pycocotools.cocoeval", "the measure of COCO's keypoints")
-    dataset = make_dataset(config, "val")
     device = choose_device(config.device)
+    dataset = make_dataset(config, "val")
     world = World.join(device.type)
     predictor = make_predictor(config, model, make_codec(config), world.device(device))
     bar = progress_bar("eval", options.quiet or not world.is_main)

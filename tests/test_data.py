@@ -281,5 +281,5 @@ def test_network_input_layout_and_errors():
     given = network_input(images, mean=(0, 0, 0), std=(255, 255, 255))
     assert given.shape == (2, 3, 8, 6) and given.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(given[:, 0], images[..., 2] / 255)
-    with pytest.raises(ValueError, match=r"images: expected uint8 \(N, H, W, 3\), got torch.float32"):
+    with pytest.raises(TypeError, match="images must have one of the dtypes uint8; got float32"):
         network_input(images.float())

@@ -75,7 +75,7 @@ class FileCache:
         except OSError:
             return read_image(path, reduce)
         key = f"{os.path.abspath(path)}|{state.st_size}|{state.st_mtime_ns}|{reduce}"
-        file = self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.bgr"
+        file = self.folder / f"{hashlib.blake2b(os.fsencode(key), digest_size=16).hexdigest()}.bgr"
         image = self._mapped(file)
         if image is None:
             image = read_image(path, reduce)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from hgfast.codecs.affine import apply_affine
 from hgfast.data.augment import Augmentation, Change, half_body
 from hgfast.data.cache import ImageCache
-from hgfast.data.images import crop, person_matrix, reduction
+from hgfast.data.images import crop, person_matrix, reduced_origin, reduction
 from hgfast.data.keypoints import KeypointSet
 from hgfast.data.person import Person
 
@@ -111,7 +111,8 @@ class PoseDataset(Dataset[dict[str, Any]]):
         if change.flip:
             order = list(self.table.flip_indices)
             keypoints, visible = keypoints[order], visible[order]
-        shown = crop(image, matrix, self.input_size, reduce)
+        origin = reduced_origin(person.image, reduce) if reduce > 1 else (0, 0)
+        shown = crop(image, matrix, self.input_size, reduce, origin)
         return {
             "image": shown if change.colour is None else change.colour.apply(shown),
             "keypoints": keypoints.astype(np.float32),

@@ -1,5 +1,5 @@
 """The targets, a file for each part of the package; importing this registers them all."""
 
-from tests.fuzz.targets import decode_ops, heatmap_ops, ops
+from tests.fuzz.targets import annotations, codecs, decode_ops, heatmap_ops, metrics, ops, pictures, viz
 
-__all__ = ["decode_ops", "heatmap_ops", "ops"]
+__all__ = ["annotations", "codecs", "decode_ops", "heatmap_ops", "metrics", "ops", "pictures", "viz"]

@@ -47,18 +47,16 @@ def damaged(content: bytes, draw: Draw) -> bytes:
 
 def any_bytes(draw: Draw) -> bytes:
     """What is no file of any form."""
-    return draw.one((b"", b"\0", b"\xff\xfe", b"PK\x03\x04", b"{", b"[]", b"null", draw.random.randbytes(draw.int(1, 300))))
+    noise = draw.random.randbytes(draw.int(1, 300))
+    return draw.one((b"", b"\0", b"\xff\xfe", b"PK\x03\x04", b"{", b"[]", b"null", b"[" * 100000, b"9" * 6000, noise))
 
 
 def odd_values() -> list[Any]:
     """What may stand where something else should, in JSON."""
-    deep: Any = []
-    for _ in range(2000):
-        deep = [deep]
     return [
         None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 10**400, 0.5, -0.5, 1e300, math.nan, math.inf, -math.inf,
         "", "abc", "12", "\ud800", "a\0b", "../../etc/passwd", "x" * 5000, [], {}, [[]], [None], ["a"], [1, 2],
-        [1.0] * 100, {"a": 1}, {"id": 1}, [[1, 2], [3]], deep,
+        [1.0] * 100, {"a": 1}, {"id": 1}, [[1, 2], [3]],
     ]  # fmt: skip
 
 
@@ -70,23 +68,24 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(item, (*path, key))
 
 
-def replaced(content: Any, draw: Draw, values: list[Any], path: tuple[Any, ...] | None = None) -> tuple[Any, tuple[Any, ...]]:
+def replaced(content: Any, draw: Draw) -> tuple[Any, tuple[Any, ...]]:
     """A copy of nested content in which one place holds another value, or is missing; and that place."""
     content = copy.deepcopy(content)
-    found = list(places(content)) if path is None else [path]
+    found = list(places(content))
     if not found:
-        return draw.one(values), ()
-    *way, last = path = draw.one(found)
+        return draw.one(odd_values()), ()
+    *way, last = place = draw.one(found)
     parent = content
     for key in way:
         parent = parent[key]
     if isinstance(parent, tuple):
-        return content, path
+        return content, place
     if draw.chance(0.15):
         del parent[last]
     else:
-        parent[last] = draw.one(values)
-    return content, path
+        old = parent[last]
+        parent[last] = draw.one(odd_tensors(old) if isinstance(old, torch.Tensor) else odd_values())
+    return content, place
 
 
 def odd_tensors(tensor: torch.Tensor) -> list[Any]:

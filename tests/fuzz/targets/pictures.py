@@ -81,7 +81,6 @@ def crop(draw: Draw) -> Case:
         "out": Arg(out, Ints(2, 1, 1 << 15)),
         "reduce": Arg(draw.one((1, 2, 4, 8)), Int(1, 8)),
     }
-    arguments["reduce"].fine = ("float",) if False else ()
     return call(draw, data.crop, arguments, lambda c: None if c.shape == (*out[::-1], 3) else f"{c.shape}")
 
 

@@ -4,6 +4,7 @@ from tests.fuzz.targets import (
     annotations,
     checkpoints,
     codecs,
+    commands,
     decode_ops,
     heatmap_ops,
     metrics,
@@ -12,6 +13,7 @@ from tests.fuzz.targets import (
     ops,
     pictures,
     prediction,
+    raw_ops,
     settings,
     viz,
 )
@@ -20,6 +22,7 @@ __all__ = [
     "annotations",
     "checkpoints",
     "codecs",
+    "commands",
     "decode_ops",
     "heatmap_ops",
     "metrics",
@@ -28,6 +31,7 @@ __all__ = [
     "ops",
     "pictures",
     "prediction",
+    "raw_ops",
     "settings",
     "viz",
 ]

@@ -100,9 +100,7 @@ def load_checkpoint(draw: Draw) -> Case:
 @target("checkpoint.save", 100)
 def save(draw: Draw) -> Case:
     family = draw.one(FAMILIES)
-    forms = [
-        name for name, form in FORMATS.items() if name == "hgfast" or (name == "princeton") == (family == "princeton")
-    ]
+    forms = ["hgfast", "princeton"] if family == "princeton" else [name for name in FORMATS if name != "princeton"]
     path = draw.folder / "out.pt"
     arguments = {
         "weights": Arg(trained(family), Instance()),

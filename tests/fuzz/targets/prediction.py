@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -100,12 +99,12 @@ def predict_many(draw: Draw) -> Case:
     """A list of pictures, one of which may be wrong."""
     images = [np.ascontiguousarray(picture(draw)) for _ in range(draw.one((1, 3)))]
     at = draw.int(0, len(images) - 1)
-    case = call(
-        draw,
-        lambda images: predictor(False)([*images_before, images, *images_after]),
-        {"images": Arg(images[at], Image())},
-    )
-    images_before, images_after = images[:at], images[at + 1 :]
+
+    def run(image: Any) -> Any:
+        return predictor(False)([*images[:at], image, *images[at + 1 :]])
+
+    case = call(draw, run, {"image": Arg(images[at], Image())})
+    case.blame = case.blame and (f"images[{at}]",)
     return case
 
 
@@ -175,6 +174,3 @@ def check_results_path(draw: Draw) -> Case:
         "keypoint_set": Arg("mpii", Choice()),
     }
     return call(draw, results.check_results_path, arguments)
-
-
-assert cv2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,15 @@ class Numbers:
         self.length, self.whole = length, whole
 
     def spoilers(self, value: Any, draw: Draw) -> list[Spoiler]:
-        table = wrong_types() | {"number": 3, "text": "abc", "member None": [None] * len(value)}
-        table |= {
-            "member text": ["a"] * len(value),
-            "member list": [[1]] * len(value),
-            "NaN": [float("nan")] * len(value),
-        }
+        count = len(value)
+        members = {"None": None, "text": "a", "list": [1], "NaN": math.nan, "10^400": 10**400}
+        table = wrong_types() | {"number": 3, "text": "abc"}
+        table |= {f"members {label}": [member] * count for label, member in members.items()}
         if self.length is not None:
-            table |= {
-                "one more": [*value, value[0]],
-                "none": [],
-                "zero": [0] * len(value) if self.whole else [-1.0] * len(value),
-            }
-        return _ways(table, fine=() if self.whole else ("zero",))
+            table |= {"one more": [*value, value[0]], "none": []}
+            if self.whole:
+                table["members 0"] = [0] * count
+        return _ways(table)
 
 
 def _kind(name: str, value: Any) -> Kind:
@@ -76,8 +73,6 @@ def _changes(draw: Draw) -> dict[str, Arg]:
 @target("train.apply", 300)
 def applied(draw: Draw) -> Case:
     arguments = _changes(draw)
-    for argument in arguments.values():
-        argument.fine = ("1",) if False else ()
     return call(draw, lambda **changes: apply(Config(), changes), arguments, _unchanged)
 
 
@@ -102,11 +97,8 @@ def augment(draw: Draw) -> Case:
 
 def _write_toml(content: Any, path: Path) -> None:
     """What TOML can hold; texts for the rest."""
-    lines = (
-        [f"{name} = {_toml(value)}" for name, value in content.items()]
-        if isinstance(content, dict)
-        else [repr(content)]
-    )
+    settings = content if isinstance(content, dict) else {"odd": content}
+    lines = [f"{name} = {_toml(value)}" for name, value in settings.items()]
     path.write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
 
 
@@ -151,25 +143,16 @@ def presets(draw: Draw) -> Case:
 
 @target("train.parse_assignments", 100)
 def assignments(draw: Draw) -> Case:
-    good = draw.one(
-        ("lr=1e-3", "augment.rotation=30", "output=runs/a", "milestones=[1, 2]", "model_options.channels=8")
-    )
-    bad = draw.one(
-        ("lr", "=3", "", "lr.a.b=1", ".=1", "a..b=2", "lr=" + "[" * 3000, "x=\ud800", "lr=1\nsigma=2", "a\0=1")
-    )
+    good = ("lr=1e-3", "augment.rotation=30", "output=runs/a", "milestones=[1, 2]", "model_options.channels=8")
+    odd = ("lr", "=3", "", "lr.a.b=1", ".=1", "a..b=2", "lr=" + "[" * 3000, "x=\ud800", "lr=1\nsigma=2", "a\0=1")
     spoiled = draw.chance(0.5)
-    text = bad if spoiled else good
+    text = draw.one(odd if spoiled else good)
+    label = f"text: {text[:20]!r}" if spoiled else ""
 
     def run() -> Any:
         return apply(Config(), parse_assignments([text]))
 
-    return Case(
-        run,
-        blame=() if spoiled else None,
-        spoiled=f"text: {text[:20]!r}" if spoiled else "",
-        either=True,
-        inputs=[text],
-    )
+    return Case(run, blame=() if spoiled else None, spoiled=label, either=True, inputs=[text])
 
 
 @target("train.learning_rate", 100)

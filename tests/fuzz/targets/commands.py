@@ -1,0 +1,267 @@
+"""The commands, by `hgfast.cli.main` in the process: good lines, and lines with one word spoiled.
+
+A wrong line ends with exit code 2 and one line on standard error that names the option, setting or file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from hgfast.checkpoint import save_checkpoint
+from hgfast.cli import main
+from hgfast.data.synthetic import write_set
+from hgfast.train.build import make_model
+from hgfast.train.state import checkpoint_meta
+from tests.fuzz.cases import Case, target
+from tests.fuzz.damage import any_bytes, damaged
+from tests.fuzz.draw import Draw
+from tests.fuzz.targets.checkpoints import small_run
+
+
+class Refused(ValueError):
+    """Exit code 2, with what standard error said."""
+
+
+def line(arguments: Sequence[str]) -> str:
+    """What a command prints; Refused for exit code 2, AssertionError for another one, or for a wordy message."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(arguments)
+        except SystemExit as end:  # argparse
+            code = int(end.code or 0)
+    message = err.getvalue()
+    if code == 2:
+        said = [text for text in message.splitlines() if "error:" in text]
+        if "Traceback" in message or len(said) != 1:
+            raise AssertionError(f"not one line of error: {message[-500:]}")
+        raise Refused(message)
+    if code:
+        raise AssertionError(f"exit code {code}: {message[-300:]}")
+    return out.getvalue()
+
+
+@cache
+def small_files() -> dict[str, Path]:
+    """A checkpoint, pictures with annotations and boxes, made once in a process; not to be changed."""
+    folder = Path(tempfile.mkdtemp())
+    config = small_run(folder)
+    annotations, images = write_set(folder, 2, 0, "train")
+    checkpoint = folder / "net.pt"
+    save_checkpoint(make_model(config), checkpoint, meta=checkpoint_meta(config, {"PCKh": 1.0}))
+    picture = sorted(images.iterdir())[0]
+    boxes = folder / "boxes.json"
+    boxes.write_text(json.dumps({picture.name: [[1, 2, 60, 70]]}), encoding="utf-8")
+    settings = folder / "settings.toml"
+    settings.write_text("lr = 0.001\n[augment]\nscale = 0.1\n", encoding="utf-8")
+    return {
+        "checkpoint": checkpoint, "annotations": annotations, "images": images, "picture": picture, "boxes": boxes,
+        "settings": settings,
+    }  # fmt: skip
+
+
+def numbers(option: str) -> list[str]:
+    """Wrong values of an option that takes a number."""
+    return [f"{option}={value}" for value in ("", "abc", "nan", "inf", "1e400", "--", "[1]", "9" * 5000, "\x00")]
+
+
+SETTINGS = (
+    "nothing=1", "lr=abc", "lr=nan", "lr=-1", "epochs=0", "epochs=1.5", "input_size=[0, 0]", "input_size=3", "codec=x",
+    "model=nothing", "model_options.channels=-1", "model_options.nothing=1", "augment.scale=7", "std=[0, 0, 0]",
+    "keypoints=coco", "batch_size=99999999999999999999", "device=abc", "padding=inf", "sigma=0", "seed=-1",
+)  # fmt: skip
+
+
+def spoiled_setting(draw: Draw) -> tuple[list[str], tuple[str, ...]]:
+    text = draw.one(SETTINGS)
+    return ["--set", text], (text.partition("=")[0].rpartition(".")[2],)
+
+
+def broken(draw: Draw, path: Path) -> Path:
+    """A damaged copy of a file, another file, a folder, or nothing there."""
+    copy = draw.folder / f"broken-{path.name}"
+    way = draw.one(("damaged", "damaged", "other", "missing", "folder"))
+    if way == "folder":
+        copy.mkdir()
+    elif way != "missing":
+        content = damaged(path.read_bytes(), draw) if way == "damaged" else any_bytes(draw)
+        copy.write_bytes(content)
+    return copy
+
+
+def command(
+    draw: Draw, good: Sequence[str], bad: Sequence[Callable[[], tuple[list[str], Sequence[str]]]], share: float = 0.75
+) -> Case:
+    """A good line, or one of the bad ones: each gives the whole line and the words that its refusal must have."""
+    if not draw.chance(share):
+        return Case(lambda: line(good), spoiled="", inputs=list(good), outputs=256 << 20)
+    words, blame = draw.one(bad)()
+    spoiled = " ".join(words)[-120:]
+    return Case(
+        lambda: line(words), blame=blame, spoiled=spoiled, either=True, errors=(Refused,), inputs=list(words),
+        outputs=256 << 20,
+    )  # fmt: skip
+
+
+@target("hgfast info", 60, "command")
+def info(draw: Draw) -> Case:
+    odd = draw.one(["--nothing", "more", "--json=3"])
+    return command(draw, draw.one((["info"], ["info", "--json"])), [lambda: (["info", odd], ())], 0.5)
+
+
+@target("hgfast predict", 120, "command")
+def predict(draw: Draw) -> Case:
+    files = small_files()
+    start = ["predict", str(files["checkpoint"]), str(files["picture"]), "--output", str(draw.folder), "--quiet"]
+    extra = draw.one(([], ["--no-flip"], ["--no-draw"], ["--no-freeze"], ["--box", "1,2,60,70"], ["--min-score=-1"]))
+    box = draw.one(("1,2,3", "a,b,c,d", "5,5,1,1", "1,2,nan,4", "1,2,inf,4", "", "1,2,3,4,5", "1e400,0,1,1"))
+
+    def with_file(place: int | str) -> tuple[list[str], tuple[str, ...]]:
+        words = list(start)
+        if isinstance(place, int):
+            path = broken(draw, Path(words[place]))
+            words[place] = str(path)
+            return words, (path.name,)
+        path = broken(draw, files[place])
+        return [*words, f"--{place}", str(path)], (path.name,)
+
+    def with_setting() -> tuple[list[str], tuple[str, ...]]:
+        words, blame = spoiled_setting(draw)
+        return [*start, *words], blame
+
+    bad = [
+        lambda: with_file(1),
+        lambda: with_file(2),
+        lambda: with_file("boxes"),
+        lambda: with_file("annotations"),
+        with_setting,
+        lambda: ([*start, "--box", box], ("--box",)),
+        lambda: ([*start, draw.one(numbers("--min-score"))], ("--min-score",)),
+        lambda: ([*start, "--device", draw.one(("abc", "", "cuda:99", "meta"))], ("device",)),
+        lambda: ([*start, "--preset", draw.one(("", "abc"))], ("preset",)),
+        lambda: ([*start[:4], str(files["boxes"]), *start[5:]], (files["boxes"].name,)),
+    ]
+    return command(draw, [*start, *extra], bad)
+
+
+@target("hgfast eval", 50, "command")
+def evaluate(draw: Draw) -> Case:
+    files = small_files()
+    start = ["eval", str(files["checkpoint"]), "--quiet"]
+    out = draw.folder / draw.one(("out.csv", "out.json", "out.mat"))
+    extra = draw.one(([], ["--no-flip"], ["--out", str(out)], ["--json", str(draw.folder / "m.json")]))
+
+    def with_file(option: str) -> tuple[list[str], tuple[str, ...]]:
+        if option == "checkpoint":
+            path = broken(draw, files["checkpoint"])
+            return ["eval", str(path), "--quiet"], (path.name,)
+        path = broken(draw, files[option]) if option != "images" else draw.folder / "none"
+        return [*start, f"--{option}", str(path)], (path.name,)
+
+    def with_setting() -> tuple[list[str], tuple[str, ...]]:
+        words, blame = spoiled_setting(draw)
+        return [*start, *words], blame
+
+    bad = [
+        lambda: with_file("checkpoint"),
+        lambda: with_file("annotations"),
+        lambda: with_file("images"),
+        with_setting,
+        lambda: ([*start, "--out", str(draw.folder / draw.one(("a.txt", "a", ".csv.x")))], ()),
+        lambda: ([*start, "--device", draw.one(("abc", "cuda:99", "meta"))], ("device",)),
+    ]
+    return command(draw, [*start, *extra], bad)
+
+
+@target("hgfast train", 60, "command")
+def train(draw: Draw) -> Case:
+    files = small_files()
+    settings = {
+        "model": "hg1", "model_options.channels": 8, "model_options.stem_channels": [4, 4], "input_size": [64, 64],
+        "codec": "newell", "epochs": 1, "batch_size": 2, "workers": 0, "train_annotations": files["annotations"],
+        "train_images": files["images"], "val_annotations": files["annotations"], "val_images": files["images"],
+        "freeze": "false", "flip_test": "false",
+    }  # fmt: skip
+    start = ["train", "--quiet", "--output", str(draw.folder / "run"), "--device", "cpu"]
+    for name, value in settings.items():
+        start += ["--set", f"{name}={value}"]
+    show = [*start, "--show"]
+    good = draw.one((start, ["train", "--list"], show, [*show, "--config", str(files["settings"])]))
+
+    def with_setting() -> tuple[list[str], tuple[str, ...]]:
+        words, blame = spoiled_setting(draw)
+        return [*start, *words], blame
+
+    def with_config() -> tuple[list[str], tuple[str, ...]]:
+        path = broken(draw, files["settings"])
+        return [*start, "--show", "--config", str(path)], ()
+
+    def with_annotations() -> tuple[list[str], tuple[str, ...]]:
+        path = broken(draw, files["annotations"])
+        return [*start, "--set", f"{draw.one(('train', 'val'))}_annotations={path}"], (path.name,)
+
+    bad = [
+        with_setting,
+        with_config,
+        with_annotations,
+        lambda: ([*start, "--preset", draw.one(("", "abc", "\ud800"))], ("preset",)),
+        lambda: ([*start, "--nothing"], ("--nothing",)),
+    ]
+    return command(draw, good, bad, 0.8)
+
+
+@target("hgfast convert", 80, "command")
+def convert(draw: Draw) -> Case:
+    files = small_files()
+    out = draw.folder / "out.pt"
+    start = ["convert", str(files["checkpoint"]), str(out)]
+
+    def with_file() -> tuple[list[str], tuple[str, ...]]:
+        path = broken(draw, files["checkpoint"])
+        return ["convert", str(path), str(out)], (path.name,)
+
+    def with_setting() -> tuple[list[str], tuple[str, ...]]:
+        words, blame = spoiled_setting(draw)
+        return [*start, *words], blame
+
+    bad = [
+        with_file,
+        with_setting,
+        lambda: ([*start, "--form", "mmpose"], ("form",)),
+        lambda: ([*start, "--form", draw.one(("", "abc"))], ("--form",)),
+        lambda: (["convert", str(files["checkpoint"]), str(files["boxes"])], (files["boxes"].name,)),
+        lambda: ([*start, "--preset", "abc"], ("preset",)),
+    ]
+    return command(draw, [*start, "--form", draw.one(("hgfast", "princeton"))], bad)
+
+
+@target("hgfast bench", 40, "command")
+def bench(draw: Draw) -> Case:
+    """Its wrong lines: the right ones take minutes."""
+    bad = [
+        lambda: (["bench", draw.one(numbers("--budget"))], ("--budget",)),
+        lambda: (["bench", "--only", "nothing such"], ("--only",)),
+        lambda: (["bench", "--device", draw.one(("abc", ""))], ("--device",)),
+    ]
+    return command(draw, [], bad, 1.0)
+
+
+@target("hgfast demo", 40, "command")
+def demo(draw: Draw) -> Case:
+    """Its wrong lines: the right ones take minutes."""
+    (draw.folder / "summary.json").write_text("{}", encoding="utf-8")
+    output = ["--output", str(draw.folder)]
+    bad = [
+        lambda: (["demo", *output, draw.one(numbers("--epochs"))], ("--epochs",)),
+        lambda: (["demo", *output, draw.one(numbers("--seed"))], ("--seed",)),
+        lambda: (["demo", *output], (draw.folder.name,)),
+        lambda: (["demo", "--output", str(draw.folder / "summary.json" / "x")], ()),
+        lambda: (["demo", "--epochs", draw.one(("0", "-1")), "--output", str(draw.folder / "new")], ("--epochs",)),
+    ]
+    return command(draw, [], bad, 1.0)

@@ -57,7 +57,7 @@ class Tensor:
         ways += self._layouts(t) + self._shapes(t, draw)
         return ways + [
             Spoiler("subclass", lambda: t.as_subclass(PlainSubclass), True),
-            Spoiler("parameter", lambda: torch.nn.Parameter(t), True),
+            Spoiler("parameter", lambda: torch.nn.Parameter(t, t.is_floating_point()), True),
             Spoiler("NaN", lambda: _filled(t, math.nan), True),
             Spoiler("inf", lambda: _filled(t, math.inf), True),
             Spoiler("huge", lambda: _filled(t, 3e38), True),

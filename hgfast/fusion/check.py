@@ -1,52 +1,177 @@
-"""Proof that a fused module computes what the module does that it is to replace."""
+"""Proof that a fused module computes what the module does that it is to replace.
+
+Both run as copies, in float64 on the CPU, with random parameters and statistics, so that nothing hides behind a zero or
+a fresh BatchNorm: training and evaluation mode, results, gradients, running statistics. What numbers cannot show is
+asked for by itself: `source` reads the code, `record` counts the functions of torch that run.
+"""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-HALF = (torch.float16, torch.bfloat16)
+from hgfast.fusion import source
+from hgfast.fusion.copies import clean_copy, generator, random_state, undisturbed
+from hgfast.fusion.record import Recorder
+from hgfast.fusion.twins import WITHOUT_PARTS, plain_twin
+
+EVEN, ODD = (2, 4, 2), (3, 3, 2)  # N, H, W; small, for the channels are those of the module
+CASES = ((True, EVEN, True), (True, ODD, False), (False, EVEN, True), (False, ODD, False))  # training, size, gradients
+DIFFERENT = "it does not compute what its structure suggests"
+Build = Callable[[nn.Module], nn.Module | None]
 
 
-def same_result(module: nn.Module, fused: nn.Module) -> bool:
-    """Whether both give the same for random input in evaluation mode; True where there are no data (meta device).
+def objection(module: nn.Module, build: Build, channels: int, parts: dict[str, nn.Module] | None = None) -> str | None:
+    """Why `build(module)` may not replace module; None if both are the same in all that was tried.
 
-    An error in either counts as a difference.
+    Args:
+        module: left as it is, as are random generators.
+        build: gives the fused module.
+        channels: of the input.
+        parts: what stands for children of module in the proof; their own code and numbers do not matter then.
     """
-    first = next(module.parameters(), None)
-    if first is None or first.device.type == "meta":
-        return True
-    channels = _input_channels(module)
-    side = 4 << _depth(module)
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, channels, side, side, generator=generator).to(first.device, first.dtype)
-    modes = {m: m.training for m in (*module.modules(), *fused.modules())}
+    for part in [module] if parts else module.modules():
+        reason = source.objection(type(part))  # type: ignore[arg-type]  # mypy takes the class for a module
+        if reason:
+            return reason
+    with undisturbed():
+        try:
+            plain = clean_copy(module, parts)
+        except Exception as error:  # of whatever hangs on a user's module
+            return f"it cannot be copied: {_words(error)}"
+        fused = build(copy.deepcopy(plain))
+        assert fused is not None
+        if _keys(plain) != _keys(fused):
+            return "it has parameters or buffers of its own"
+        return _difference(plain, fused, channels)
+
+
+def _difference(plain: nn.Module, fused: nn.Module, channels: int) -> str | None:
+    expected = _narrow(_unfused(copy.deepcopy(fused)))
+    refused, ran = "", False
+    for training, (batch, height, width), gradients in CASES:
+        shape = batch, channels, height, width
+        x = torch.randn(shape, dtype=torch.float64, device="cpu", generator=generator())
+        before, state = _attributes(plain), random_state()
+        recorder, counter = Recorder(), Recorder()
+        try:
+            wanted = _run(plain.train(training), x, gradients, recorder)
+        except Exception as error:  # a user's code may raise anything
+            refused = refused or f"it does not run alone: {_words(error)}"
+            if _runs(fused.train(training), x, gradients):
+                return refused
+            continue
+        ran = True
+        if not _equal(random_state(), state):
+            return "it draws random numbers"
+        if not _equal(before, _attributes(plain)):
+            return "it changes its attributes"
+        if isinstance(wanted, str):
+            return wanted
+        if recorder.decides:
+            return "it decides by the size of its input"
+        _run(expected.train(training), x[:, :1], gradients, counter)
+        if counter.calls != recorder.calls or not _agree(fused.train(training), x, gradients, wanted):
+            return DIFFERENT
+    return None if ran else refused
+
+
+def _run(module: nn.Module, x: Tensor, gradients: bool, recorder: Any = None) -> dict[str, Tensor] | str:
+    """What module makes of x, with all gradients or without any; or what it does that no fused module does.
+
+    recorder: what is active while module runs.
+    """
+    watching = recorder or nullcontext()
+    module.zero_grad()
+    leaf = x.clone().requires_grad_(gradients)
+    with torch.set_grad_enabled(gradients):
+        given = leaf * 1
+        with watching:
+            y = module(given)
+        if not isinstance(y, Tensor):
+            return "it gives no tensor"
+        if not torch.equal(given, x):
+            return "it changes its input"
+        if gradients:
+            seed = torch.randn(y.shape, dtype=y.dtype, device="cpu", generator=generator())
+            with watching:
+                y.backward(seed)
+    found = {"result": y.detach(), "gradient": leaf.grad, **{name: b.clone() for name, b in module.named_buffers()}}
+    found |= {f"gradient {name}": p.grad for name, p in module.named_parameters()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _runs(module: nn.Module, x: Tensor, gradients: bool) -> bool:
     try:
-        with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
-            expected = module.eval()(x.clone()).float()
-            result = fused.eval()(x).float()
-    except (RuntimeError, ValueError, TypeError, AttributeError):
+        _run(module, x, gradients)
+    except (RuntimeError, ValueError, TypeError):
         return False
-    finally:
-        for m, training in modes.items():
-            m.training = training
-    allowed = 3e-2 if first.dtype in HALF else 1e-3
-    return result.shape == expected.shape and bool((result - expected).norm() <= allowed * expected.norm())
+    return True
 
 
-def _input_channels(module: nn.Module) -> int:
-    """Channels of the first thing that runs: a pre-activation block starts with its BatchNorm."""
+def _agree(fused: nn.Module, x: Tensor, gradients: bool, wanted: dict[str, Tensor]) -> bool:
+    try:
+        got = _run(fused, x, gradients)
+    except (RuntimeError, ValueError, TypeError):
+        return False
+    return not isinstance(got, str) and got.keys() == wanted.keys() and all(_close(got[k], wanted[k]) for k in wanted)
+
+
+def _close(got: Tensor, wanted: Tensor) -> bool:
+    if got.shape != wanted.shape or got.dtype != wanted.dtype:
+        return False
+    difference = (got - wanted).abs().double()
+    return not difference.numel() or bool(difference.max() <= 1e-7 * wanted.abs().max().double() + 1e-8)
+
+
+def _unfused(fused: nn.Module) -> nn.Module:
+    for name, child in fused._modules.items():
+        if type(child) in WITHOUT_PARTS:
+            fused._modules[name] = plain_twin(child)  # type: ignore[arg-type]
+    return plain_twin(fused)
+
+
+def _narrow(module: nn.Module) -> nn.Module:
+    """The module with its first channel alone, to see which functions run."""
     for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            return part.in_channels
-        if hasattr(part, "num_features"):
-            return int(part.num_features)  # type: ignore[arg-type]
-    return 3
+        for tensors in (part._parameters, part._buffers):
+            for name, value in tensors.items():
+                if value is not None and value.dim():
+                    narrow = value.detach()[:1] if value.dim() == 1 else value.detach()[:1, :1]
+                    tensors[name] = nn.Parameter(narrow) if isinstance(value, nn.Parameter) else narrow  # type: ignore
+    return module
 
 
-def _depth(module: Any) -> int:
-    """How often the module halves its input and doubles it again."""
-    inner = getattr(module, "low2", None)
-    return 0 if inner is None else 1 + _depth(inner)
+def _keys(module: nn.Module) -> list[list[str]]:
+    return [[name for name, _ in members] for members in (module.named_parameters(), module.named_buffers())]
+
+
+def _attributes(module: nn.Module) -> list[Any]:
+    """All that hangs on the modules, containers with what they hold, mode and gradients left out."""
+    found: list[Any] = []
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if name != "training":
+                items = list(value.items()) if isinstance(value, dict) else value
+                found.append((name, tuple(items) if isinstance(items, (list, set, tuple)) else items))
+    return found
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Equal without asking tensors and other objects: they must be the same, or hold the same bits."""
+    if isinstance(a, (list, tuple)) and type(a) is type(b):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    if isinstance(a, np.ndarray) or (isinstance(a, Tensor) and a.dtype == torch.uint8):
+        return type(a) is type(b) and np.array_equal(a, b)
+    return a is b or (isinstance(a, (int, float, str)) and type(a) is type(b) and a == b)
+
+
+def _words(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:100]}" if text else type(error).__name__

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
-from hgfast import reference
-from hgfast.fusion.adopt import adopt, original
-from hgfast.fusion.check import same_result
-from hgfast.fusion.match import BLOCKS, HOURGLASSES, SEQUENCES, LeftAlone, Matcher
-from hgfast.nn import BasicBlock, Bottleneck, ConvModule, UpsampleAdd
-from hgfast.nn.pool import MaxPool
+from hgfast import _checks
+from hgfast.fusion.adopt import original
+from hgfast.fusion.check import objection
+from hgfast.fusion.match import BLOCKS, EXACT, HOURGLASSES, LeftAlone, Matcher, input_channels, stand_ins
+from hgfast.fusion.structure import structure
+from hgfast.fusion.twins import REFERENCES, WITHOUT_PARTS, plain_twin
+from hgfast.nn import Bottleneck
 from hgfast.nn.sequential import FusedSequential
 
 log = logging.getLogger("hgfast")
-REFERENCES: dict[type, type] = {
-    BasicBlock: reference.BasicBlock,
-    Bottleneck: reference.Bottleneck,
-    ConvModule: reference.ConvModule,
-}
-WITHOUT_PARTS: dict[type, type] = {UpsampleAdd: reference.UpsampleAdd, MaxPool: reference.MaxPool}
+OWN = tuple(REFERENCES.values())  # nothing to prove
 BLOCK_TYPES = (*REFERENCES, *WITHOUT_PARTS)
 FUSED = (*BLOCK_TYPES, FusedSequential)
-FLAGS = ("relu", "need_skip", "bn", "downsample")  # what constructors set; the latter two where they are None
 
 
 @dataclass
@@ -69,10 +65,11 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
         The model, or its replacement if it is itself a block. Its attribute `fusion` is a :class:`FusionReport`.
 
     Raises:
-        TypeError: model is no module.
+        TypeError: model is no module, or recompute no bool.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fuse: model must be a torch.nn.Module, got {type(model).__name__}")
+    _checks.flag("fuse", "recompute", recompute)
     report = FusionReport(frozen=list(getattr(model, "fusion", FusionReport()).frozen))
     model = _Fuser(report).visit(model, "")
     for module in model.modules():
@@ -90,6 +87,7 @@ class _Fuser:
     def __init__(self, report: FusionReport) -> None:
         self.report = report
         self.done: dict[nn.Module, nn.Module] = {}
+        self.proved: dict[tuple[str, Any], str | None] = {}
 
     def visit(self, module: nn.Module, name: str) -> nn.Module:
         """The module, or what replaces it."""
@@ -106,21 +104,36 @@ class _Fuser:
                 module._modules[key] = self.visit(child, f"{name}.{key}".removeprefix("."))
         if type(module) is nn.Conv2d:
             self.report.left[name] = "a convolution without BatchNorm"
-        return self._match(HOURGLASSES, module, name) or self._match(SEQUENCES, module, name) or module
+        return self._match(HOURGLASSES, module, name) or self._match(EXACT, module, name) or module
 
     def _match(self, matchers: dict[str, Matcher], module: nn.Module, name: str) -> nn.Module | None:
+        reasons = []
         for kind, matcher in matchers.items():
             try:
                 fused = matcher(module)
-                if fused is not None and matchers is not SEQUENCES and not same_result(module, fused):
-                    raise LeftAlone("it does not compute what its structure suggests")
+                if fused is not None and matchers is not EXACT:
+                    self._prove(kind, matcher, module, fused)
             except LeftAlone as reason:
-                self.report.left[name] = f"{kind}: {reason}"
-                return None
+                reasons.append(f"{kind}: {reason}")
+                continue
             if fused is not None:
                 self.report.replaced[name] = kind
                 return fused
+        if reasons:
+            self.report.left[name] = reasons[0]
         return None
+
+    def _prove(self, kind: str, matcher: Matcher, module: nn.Module, fused: nn.Module) -> None:
+        """Raise LeftAlone unless fused is the same as module; modules of one structure are tried once."""
+        if type(module) in OWN:
+            return
+        parts = stand_ins(module) if kind in HOURGLASSES else None
+        key = structure(module, parts)
+        if key is None or (kind, key) not in self.proved:
+            self.proved[kind, key] = objection(module, matcher, 4 if parts else input_channels(fused), parts)
+        reason = self.proved[kind, key]
+        if reason:
+            raise LeftAlone(reason)
 
 
 def freeze_unused(model: nn.Module, report: FusionReport) -> None:
@@ -169,16 +182,5 @@ def _plain(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         for key, child in module._modules.items():
             if child is not None:
                 module._modules[key] = _plain(child, done)
-        done[module] = original(module) or _reference(module)
+        done[module] = original(module) or plain_twin(module)
     return done[module]
-
-
-def _reference(module: nn.Module) -> nn.Module:
-    """The plain twin of a module that was fused from the start."""
-    kind = type(module)
-    if kind in WITHOUT_PARTS:
-        return WITHOUT_PARTS[kind]()
-    if kind in REFERENCES:
-        flags = {name: getattr(module, name) for name in FLAGS if name in module.__dict__}
-        return adopt(REFERENCES[kind], module, module._modules, **flags)
-    return module

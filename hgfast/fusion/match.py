@@ -6,17 +6,22 @@ A matcher gives the fused module that stands for a module, None if the module is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from hgfast import reference
 from hgfast.fusion.adopt import replacement
+from hgfast.fusion.branches import leaves_input, stand_in
 from hgfast.nn import BasicBlock, Bottleneck, ConvModule, HourglassModule, NewellHourglass, UpsampleAdd
-from hgfast.nn._structure import are_plain, conv_and_norm, has_hooks
+from hgfast.nn._structure import STATE_HOOKS, are_plain, conv_and_norm, has_hooks
 from hgfast.nn.pool import MaxPool
 from hgfast.nn.sequential import FusedSequential, has_groups
+
+BRANCHES = ("up1", "low1", "low2", "low3")
+UPSAMPLINGS = (nn.Upsample, nn.UpsamplingNearest2d)
 
 
 class LeftAlone(Exception):
@@ -35,12 +40,19 @@ def only(module: nn.Module, *names: str) -> None:
         raise LeftAlone(f"it has further parts: {', '.join(extra)}")
 
 
-def plain(convs: list[Any], norms: list[Any], *others: nn.Module) -> None:
-    """Raise LeftAlone unless these are torch's modules as the kernels know them, without hooks."""
-    if any(map(has_hooks, (*convs, *norms, *others))):
-        raise LeftAlone("hooks are registered on it or its parts")
+def plain(convs: list[Any], norms: list[Any], module: nn.Module) -> None:
+    """Raise LeftAlone unless these are torch's modules as the kernels know them, and no hooks are in module."""
+    unhooked(module)
     if not are_plain(convs, norms):
         raise LeftAlone("a part is no plain Conv2d with same padding, or no BatchNorm2d")
+
+
+def unhooked(module: nn.Module, parts: Iterable[nn.Module] | None = None) -> None:
+    """Raise LeftAlone if anything else is called with the module or its parts (all of them, if none are given)."""
+    if any(getattr(module, name) for name in STATE_HOOKS):
+        raise LeftAlone("hooks for its state dict are registered on it")
+    if has_hooks(module, *(module.modules() if parts is None else parts)):
+        raise LeftAlone("hooks are registered on it or its parts, or a forward is set on an instance")
 
 
 def rectifier(module: Any) -> bool | None:
@@ -81,10 +93,16 @@ def bottleneck(module: nn.Module) -> nn.Module | None:
     if rectifier(getattr(module, "relu", True)) is not True:
         raise LeftAlone("its activation is no ReLU")
     wrapped: list[Any] = [parts[name] for name in ("conv1", "conv2", "conv3", "skip_layer")]
-    if any(not hasattr(c, "conv") or getattr(c, "bn", None) is not None or rectifier(c.relu) for c in wrapped):
+    if not all(map(bare, wrapped)):
         raise LeftAlone("one of its convolutions has a BatchNorm or activation of its own")
-    plain([c.conv for c in wrapped], [parts["bn1"], parts["bn2"], parts["bn3"]], module, *wrapped)
+    plain([c.conv for c in wrapped], [parts["bn1"], parts["bn2"], parts["bn3"]], module)
     return replacement(Bottleneck, module, names, need_skip=bool(module.need_skip))
+
+
+def bare(wrapped: Any) -> bool:
+    """Whether a module is nothing but its convolution."""
+    extra = getattr(wrapped, "bn", None) is not None or rectifier(getattr(wrapped, "relu", None))
+    return hasattr(wrapped, "conv") and not extra
 
 
 def conv_module(module: nn.Module) -> nn.Module | None:
@@ -108,25 +126,35 @@ def conv_module(module: nn.Module) -> nn.Module | None:
     return replacement(ConvModule, module, ("conv", "bn"), relu=relu, **_absent(module, "bn"))
 
 
-def hourglass(module: nn.Module) -> nn.Module | None:
-    """up1, low1, low2, low3 with a 2x up-sampling: MMPose's HourglassModule, princeton-vl's Hourglass."""
+def hourglass(module: nn.Module, exact: bool) -> nn.Module | None:
+    """up1, low1, low2, low3 with a 2x up-sampling: MMPose's HourglassModule, princeton-vl's Hourglass.
+
+    exact: the up-sampling doubles the size, whatever that of up1 is.
+    """
     parts = children(module)
-    names = ("up1", "low1", "low2", "low3")
-    if not set(names) <= set(parts) or "merge" in parts:
+    if any(parts.get(name) is None for name in BRANCHES) or "merge" in parts:
         return None
-    only(module, *names, "pool1", "up2")
+    only(module, *BRANCHES, "pool1", "up2")
     up = parts.get("up2")
-    if up is not None and (type(up) is not nn.Upsample or up.mode != "nearest" or up.scale_factor not in (2, 2.0)):
+    if up is not None and (type(up) not in UPSAMPLINGS or up.mode != "nearest" or up.scale_factor not in (2, (2, 2))):
         raise LeftAlone("it does not up-sample by repeating each pixel 2x2")
-    if has_hooks(module, *(part for part in (parts.get("pool1"), up) if part is not None)):
-        raise LeftAlone("hooks are registered on it or its parts")
-    merge = UpsampleAdd(inplace=True)
+    unhooked(module, [part for part in (parts.get("pool1"), up) if part is not None])
+    changing = [name for name in ("up1", "low1") if not leaves_input(parts[name])]
+    if changing:
+        raise LeftAlone(f"its part {changing[0]} may change its input")
+    merge = UpsampleAdd(exact=exact)
     if "pool1" not in parts:
-        return replacement(HourglassModule, module, names, merge=merge)
+        return replacement(HourglassModule, module, BRANCHES, merge=merge)
     pool = parts["pool1"]
-    if not isinstance(pool, nn.MaxPool2d) or _pairs(pool) != ((2, 2), (2, 2), (0, 0), (1, 1)) or pool.ceil_mode:
+    if type(pool) is not nn.MaxPool2d or _pairs(pool) != ((2, 2), (2, 2), (0, 0), (1, 1)) or pool.ceil_mode:
         raise LeftAlone("its pooling is not 2x2 with stride 2")
-    return replacement(NewellHourglass, module, names, merge=merge, pool=MaxPool())
+    return replacement(NewellHourglass, module, BRANCHES, merge=merge, pool=MaxPool())
+
+
+def stand_ins(module: nn.Module) -> dict[str, nn.Module]:
+    """Small modules in place of an hourglass's branches, of classes derived from theirs, to see what it does itself."""
+    strides = {name: 2 if name == "low1" and "pool1" not in children(module) else 1 for name in BRANCHES}
+    return {name: stand_in(module._modules[name], stride) for name, stride in strides.items()}
 
 
 def _pairs(pool: nn.MaxPool2d) -> tuple[Any, ...]:
@@ -136,12 +164,12 @@ def _pairs(pool: nn.MaxPool2d) -> tuple[Any, ...]:
 
 def merge(module: nn.Module) -> nn.Module | None:
     """The merge of hgfast's reference networks."""
-    return UpsampleAdd(inplace=True) if type(module) is reference.UpsampleAdd else None
+    return UpsampleAdd() if type(module) is reference.UpsampleAdd and not has_hooks(module) else None
 
 
 def pool(module: nn.Module) -> nn.Module | None:
     """The pooling of hgfast's reference networks."""
-    return MaxPool() if type(module) is reference.MaxPool else None
+    return MaxPool() if type(module) is reference.MaxPool and not has_hooks(module) else None
 
 
 def sequential(module: nn.Module) -> nn.Module | None:
@@ -149,8 +177,17 @@ def sequential(module: nn.Module) -> nn.Module | None:
     if type(module) is not nn.Sequential or not has_groups(module):
         return None
     if has_hooks(module):
-        raise LeftAlone("hooks are registered on it")
+        raise LeftAlone("hooks are registered on it, or a forward is set on it")
     return replacement(FusedSequential, module, module._modules)
+
+
+def input_channels(block: nn.Module) -> int:
+    """Channels of a fused block's input; those without parameters take any."""
+    if isinstance(block, Bottleneck):
+        return block.bn1.num_features
+    if isinstance(block, BasicBlock):
+        return block.conv1.in_channels
+    return block.conv.in_channels if isinstance(block, ConvModule) else 4
 
 
 def _absent(module: nn.Module, name: str) -> dict[str, None]:
@@ -163,8 +200,13 @@ BLOCKS: dict[str, Matcher] = {  # modules that are replaced with all that is in 
     "basic block": basic_block,
     "pre-activation bottleneck": bottleneck,
     "convolution, BatchNorm, ReLU": conv_module,
+}
+HOURGLASSES: dict[str, Matcher] = {  # what is in them is replaced first
+    "hourglass": partial(hourglass, exact=True),
+    "hourglass of any size": partial(hourglass, exact=False),
+}
+EXACT: dict[str, Matcher] = {  # known by their very classes; what is in them is replaced first
+    "sequence": sequential,
     "merge": merge,
     "pooling": pool,
 }
-HOURGLASSES: dict[str, Matcher] = {"hourglass": hourglass}  # what is in them is replaced first
-SEQUENCES: dict[str, Matcher] = {"sequence": sequential}  # the same, and torch says what they compute

@@ -1,4 +1,4 @@
-"""Which modules the fused operations can stand for: exactly torch's own, without hooks or parametrizations."""
+"""Which modules the fused operations can stand for: exactly torch's own, without hooks or another forward."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+CALL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+STATE_HOOKS = (
+    *("_state_dict_hooks", "_state_dict_pre_hooks"),
+    *("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"),
+)
 
 
 def has_hooks(*modules: nn.Module) -> bool:
-    """Whether anything is called when one of the modules is."""
-    return any(getattr(module, name) for module in modules for name in _HOOKS)
+    """Whether anything else is called when one of the modules is: hooks, or a forward set on the instance."""
+    return any("forward" in vars(module) or any(getattr(module, name) for name in CALL_HOOKS) for module in modules)
 
 
 def is_plain_conv(module: Any) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -84,7 +82,7 @@ FUSED = BlockSet(
     ConvModule,
     BasicBlock,
     Bottleneck,
-    partial(UpsampleAdd, inplace=True),
+    UpsampleAdd,
     MaxPool,
     memory_format=torch.channels_last,
 )

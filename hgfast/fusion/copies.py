@@ -1,0 +1,78 @@
+"""Copies of modules to try things on, and a place to do it in that leaves no trace."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hgfast.nn._structure import CALL_HOOKS, STATE_HOOKS
+
+
+def clean_copy(module: nn.Module, parts: dict[str, nn.Module] | None = None) -> nn.Module:
+    """A copy in float64 on the CPU with random numbers, without hooks, that asks for every gradient.
+
+    parts: what stands in the copy for children of module.
+    """
+    memo: dict[int, Any] = {id(module._modules[name]): copy.deepcopy(part) for name, part in (parts or {}).items()}
+    hooks = (getattr(part, name) for part in module.modules() for name in CALL_HOOKS + STATE_HOOKS)
+    memo |= {id(registered): type(registered)() for registered in hooks}  # empty in the copy, whatever they hold
+    twin = copy.deepcopy(module, memo)
+    twin = (twin.to_empty(device="cpu") if _is_meta(twin) else twin.cpu()).double().requires_grad_()
+    numbers = generator()
+    for part in twin.modules():
+        if type(part) is nn.SyncBatchNorm:
+            part.__class__ = nn.BatchNorm2d  # type: ignore  # the same but for other processes, which are not asked here
+        part.__dict__.pop("synchronised", None)
+        for name, value in (*part._parameters.items(), *part._buffers.items()):
+            if value is not None and value.is_floating_point():
+                _fill(name, value.data, numbers)
+            elif value is not None:
+                value.zero_()
+    return twin
+
+
+def _fill(name: str, value: Tensor, generator: torch.Generator) -> None:
+    if value.dim() > 1:
+        value.normal_(0, max(value[0].numel(), 1) ** -0.5, generator=generator)
+    elif name == "running_var":
+        value.uniform_(0.5, 1.5, generator=generator)
+    else:
+        value.normal_(0.3, 0.7, generator=generator)
+
+
+def _is_meta(module: nn.Module) -> bool:
+    return any(value.device.type == "meta" for value in (*module.parameters(), *module.buffers()))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Gradients on, autocast off; the random generators are as before afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast("cpu", enabled=False),
+        ):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def generator() -> torch.Generator:
+    """A generator that gives the same numbers each time."""
+    return torch.Generator().manual_seed(0)
+
+
+def random_state() -> list[Any]:
+    """Where the generators of torch, Python and numpy are."""
+    return [torch.get_rng_state(), random.getstate(), *np.random.get_state(legacy=True)]  # noqa: NPY002 (whose else)

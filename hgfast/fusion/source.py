@@ -1,0 +1,121 @@
+"""What the code of a module's forward pass names: globals it reads, attributes it sets, methods of tensors it calls.
+
+A comparison of numbers cannot see what has no effect yet: a global that is 1 now, a list that features are put into.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from collections.abc import Iterator
+from functools import cache
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+from torch import nn
+
+FIXED = (ModuleType, FunctionType, BuiltinFunctionType, type)  # what a name may stand for without being a setting
+KNOWN = ("torch", "hgfast")  # packages whose code is not read
+EXPECTED = {"__init__", "forward", "extra_repr", "__repr__", "__init_subclass__", "__annotate__", "__annotate_func__"}
+ARGUMENTS = {"activate", "norm"}  # of mmcv's ConvModule, beside the input
+
+
+@cache
+def objection(kind: type[nn.Module]) -> str | None:
+    """Why a module of a class cannot be replaced whatever it computes now; None if nothing speaks against it."""
+    if _known(kind):
+        return None
+    changed = sorted(name for name in _own_names(kind) if callable(getattr(nn.Module, name, None)))
+    if changed:
+        return f"its class has a {changed[0]} of its own"
+    parameters = list(inspect.signature(kind.forward).parameters.values())[1:]
+    variable = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+    if variable or {p.name for p in parameters[1:]} - ARGUMENTS:
+        return "its forward takes further arguments"
+    for function in _functions(kind):
+        found = _setting(function)
+        if found:
+            return f"its forward {found}"
+    return None
+
+
+@cache
+def names(kind: type[nn.Module]) -> frozenset[str]:
+    """Attributes and globals that the code of a class's forward pass names; none for torch's and hgfast's classes."""
+    if _known(kind):
+        return frozenset()
+    return frozenset(name for function in _functions(kind) for code in _codes(function) for name in code.co_names)
+
+
+def _known(thing: Any) -> bool:
+    return (getattr(thing, "__module__", None) or "").partition(".")[0] in KNOWN
+
+
+def _own_names(kind: type) -> set[str]:
+    return {name for base in kind.__mro__ if not _known(base) and base is not object for name in vars(base)} - EXPECTED
+
+
+def _functions(kind: type) -> Iterator[FunctionType]:
+    """Forward, and the Python functions and methods that it names in turn, torch's and hgfast's left out."""
+    pending: list[Any] = [kind.forward]  # type: ignore[attr-defined]
+    seen: set[Any] = set()
+    while pending:
+        function = pending.pop()
+        if not isinstance(function, FunctionType) or function in seen or _known(function):
+            continue
+        seen.add(function)
+        yield function
+        pending += [getattr(function, "__wrapped__", None)]
+        pending += [cell.cell_contents for cell in function.__closure__ or () if _filled(cell)]
+        for name in {name for code in _codes(function) for name in code.co_names}:
+            member = inspect.getattr_static(kind, name, None)
+            pending += [getattr(member, "fget", None) or getattr(member, "__func__", member)]
+            pending += [function.__globals__.get(name)]
+
+
+def _codes(function: FunctionType) -> Iterator[CodeType]:
+    pending = [function.__code__]
+    while pending:
+        code = pending.pop()
+        yield code
+        pending += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+def _setting(function: FunctionType) -> str | None:
+    """The first value from outside that a function reads, or the first one that it sets."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        if _filled(cell) and not isinstance(cell.cell_contents, FIXED):
+            return f"reads the variable {name}"
+    for code in _codes(function):
+        chain: list[str] = []
+        for step in dis.get_instructions(code):
+            if step.opname in ("STORE_ATTR", "STORE_GLOBAL", "DELETE_ATTR"):
+                return f"sets {step.argval}"
+            if step.opname == "LOAD_GLOBAL":
+                chain = [step.argval]
+            elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain:
+                chain.append(step.argval)
+            else:
+                chain = []
+            if chain and not _is_fixed(function, chain):
+                return f"reads the global {'.'.join(chain)}"
+    return None
+
+
+def _is_fixed(function: FunctionType, chain: list[str]) -> bool:
+    """Whether a dotted name stands for a function, class or package, or is one of torch's."""
+    builtins = function.__builtins__  # type: ignore[attr-defined]
+    missing = object()
+    value = function.__globals__.get(chain[0], builtins.get(chain[0], missing))
+    for name in chain[1:]:
+        if _known(value) or getattr(value, "__name__", "").partition(".")[0] in KNOWN:
+            return True
+        value = getattr(value, name, missing)
+    return value is missing or isinstance(value, FIXED)
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False

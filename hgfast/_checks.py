@@ -285,3 +285,13 @@ def instance(where: str, name: str, value: Any, *kinds: type) -> None:
     if not isinstance(value, kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{_at(where, name)} must be a {names}, got {describe(value)}")
+
+
+def function(where: str, name: str, value: Any) -> None:
+    """Something that can be called.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if not callable(value):
+        raise TypeError(f"{_at(where, name)} must be a function, got {describe(value)}")

@@ -1,16 +1,19 @@
 """Options of training: accumulation, clipping, averaged weights, half precision, events, the printed settings."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from hgfast.checkpoint import read_checkpoint
 from hgfast.cli import main
 from hgfast.data import EpochSampler, make_loader
-from hgfast.train import TrainingStopped
+from hgfast.train import Trainer, TrainingStopped
 from hgfast.train.build import make_dataset
 from hgfast.train.config import apply, to_toml
 from hgfast.train.ema import AveragedModel
-from hgfast.train.log import TensorBoard, read_log
+from hgfast.train.log import read_log
 from hgfast.train.parallel import World
 from hgfast.train.step import TrainingStep, trainable
 from tests.test_train import StopAfter, config, figures, same_state, trainer_for, without_speed  # noqa: F401 - fixtures
@@ -157,10 +160,29 @@ def test_events_for_tensorboard(config):  # noqa: F811
     assert [point.step for point in shown.Scalars("loss of the step")] == [10]
 
 
-def test_missing_tensorboard_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImportError, match=r"tensorboard=true needs the package \(pip install 'hgfast\[train\]'\)"):
-        TensorBoard(tmp_path)
+@pytest.mark.parametrize(
+    ("package", "change", "message"),
+    [
+        ("tensorboard", {"tensorboard": True}, r"tensorboard=true needs tensorboard \(pip install 'hgfast\[train\]'\)"),
+        (
+            "pycocotools.cocoeval",
+            {"format": "coco", "keypoints": "coco", "monitor": "AP"},
+            "COCO's AP needs pycocotools",
+        ),
+    ],
+)
+def test_missing_packages_are_noticed_before_the_work(config, monkeypatch, package, change, message):  # noqa: F811
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=message):
+        trainer_for(apply(config, change | {"train_annotations": "none.json"}))
+    assert not Path(config.output).exists()
+
+
+def test_missing_matplotlib_is_told_at_the_beginning(config, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    said = []
+    Trainer(config, quiet=True, say=said.append)
+    assert said == ["curves.png needs matplotlib (pip install 'hgfast[train]')"]
 
 
 def test_settings_are_printed_with_the_run(config, tmp_path, capsys):  # noqa: F811

@@ -67,22 +67,42 @@ def test_assignments():
         ("lerning_rate=1", "lerning_rate: no such setting"),
         ("milestone=[1]", "milestone: no such setting; did you mean milestones"),
         ("augment.rotaton=1", r"augment.rotaton: no such setting; did you mean augment.rotation"),
-        ("epochs=1.5", "epochs: expected int, got 1.5"),
-        ("flip_test=1", "flip_test: expected bool, got 1"),
-        ("lr=fast", "lr: expected float, got 'fast'"),
-        ("input_size=[1]", "input_size: expected 2 values, got 1"),
-        ("amp=int8", "amp: expected one of off, bf16, fp16, got 'int8'"),
-        ("epochs=0", "epochs: expected at least 1"),
-        ("lr=-1", "lr and sigma: expected positive"),
-        ("lr", "--set lr: expected key=value"),
-        ("workers=-1", "workers: expected 0 or more, got -1"),
-        ("keypoints=hand", "keypoints: format 'mpii' has mpii, got 'hand'"),
-        ("padding=0.0", "padding, std and input_size: expected positive numbers, got 0.0"),
-        ("accumulate=0", "accumulate: expected at least 1, got 0"),
-        ("grad_clip=-1.0", "grad_clip: expected 0 .* or a positive norm, got -1.0"),
-        ("ema=1.0", "ema: expected 0 .* or a share below 1, got 1.0"),
-        ("augment.distribution=flat", "augment.distribution: expected one of normal, uniform, got 'flat'"),
-        ("augment.colour_prob=2.0", "augment.colour_prob: expected 0 to 1, got 2.0"),
+        ("epochs=1.5", "^epochs must be an int, got float 1.5"),
+        ("epochs=" + "1" * 5000, "^epochs must be an int, got str '111"),
+        ("epochs=0", "^epochs must be at least 1, got 0"),
+        ("epochs=100000000000000000000", "^epochs must be at most 9007199254740992, got 1"),
+        ("flip_test=1", "^flip_test must be True or False, got int 1"),
+        ("lr=fast", "^lr must be a number, got str 'fast'"),
+        ("lr=nan", "^lr must be finite, got nan"),
+        ("lr=1" + 400 * "0", "^lr must be finite, got 1000"),
+        ("lr=-1", "^lr must be at least 1e-30, got -1"),
+        ("sigma=1e-320", "^sigma must be at least 1e-06, got 1e-320"),
+        ("padding=nan", "^padding must be finite, got nan"),
+        ("padding=0.0", "^padding must be at least 0.001, got 0.0"),
+        ("std=[1, 0, 1]", r"^std\[1\] must be at least 1e-06, got 0"),
+        ("mean=[1, inf, 1]", r"^mean\[1\] must be finite, got inf"),
+        ("mean=3", "^mean must be three numbers, got 3"),
+        ("input_size=[1]", "^input_size must have 2 entries, got 1"),
+        ("input_size=[64, 40000]", r"^input_size\[1\] must be at most 32766, got 40000"),
+        ("milestones=[1, 2.5]", r"^milestones\[1\] must be an int, got float 2.5"),
+        (f"milestones={[1] * 101}", "^milestones must have at most 100 entries, got 101"),
+        ("amp=int8", "^amp must be one of 'off', 'bf16', 'fp16'; got 'int8'"),
+        ("lr", "^--set lr: expected key=value"),
+        ("workers=-1", "^workers must be at least 0, got -1"),
+        ("seed=-1", "^seed must be at least 0, got -1"),
+        ("keypoints=hand", r"^keypoints \(of format 'mpii'\) must be one of 'mpii'; got 'hand'"),
+        ("accumulate=0", "^accumulate must be at least 1, got 0"),
+        ("grad_clip=-1.0", "^grad_clip must be at least 0.0, got -1.0"),
+        ("grad_clip=inf", "^grad_clip must be finite, got inf"),
+        ("ema=1.0", "^ema must be below 1, got 1.0"),
+        ("augment=3", "^augment must be a table .*, got int 3"),
+        ("augment.distribution=flat", "^augment.distribution must be one of 'normal', 'uniform'; got 'flat'"),
+        ("augment.colour_prob=2.0", "^augment.colour_prob must be at most 1, got 2.0"),
+        ("augment.rotation=inf", "^augment.rotation must be finite, got inf"),
+        ("model_options=3", "^model_options must be a table .*, got int 3"),
+        ("model_options.a=2024-01-01", "^model_options.a must be a number, text, list or table, got date"),
+        ('output="a\\u0000"', "^output must be text without zero bytes, got"),
+        ("output=\udcff", "^output must be Unicode text"),
     ],
 )
 def test_wrong_settings_are_named(text, message):
@@ -90,14 +110,29 @@ def test_wrong_settings_are_named(text, message):
         apply(Config(), parse_assignments([text]))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output": 'a "b"\n\t\\ \x7f \x01 \u00e9 \U0001f600', "val_images": "'"},
+        {"model_options": {"a b": [1, [2.5, True]], "d": {"e": "f", 'g"': []}, "": -3}},
+        {"lr": 1e-30, "milestones": [], "seed": 2**63 - 1, "gamma": 1e-300},
+    ],
+)
+def test_all_that_a_setting_can_be_survives_toml(tmp_path, changes):
+    config = apply(Config(), changes)
+    write_text(tmp_path / "a.toml", to_toml(config))
+    assert apply(Config(), read_toml(tmp_path / "a.toml")) == config
+
+
 def test_wrong_files_and_presets_are_named(tmp_path):
     with pytest.raises(ConfigError, match="preset: expected one of hourglass52-mpii-256"):
         preset("resnet")
     with pytest.raises(FileNotFoundError, match="no.toml: configuration file not found"):
         read_toml(tmp_path / "no.toml")
-    (tmp_path / "bad.toml").write_text("lr = = 3")
-    with pytest.raises(ConfigError, match="bad.toml: not a TOML file"):
-        read_toml(tmp_path / "bad.toml")
+    for content in (b"lr = = 3", b"a = " + b"[" * 100_000, b"a = " + b"1" * 5000, b'a = "\xff"'):
+        (tmp_path / "bad.toml").write_bytes(content)
+        with pytest.raises(ConfigError, match="bad.toml: not a TOML file"):
+            read_toml(tmp_path / "bad.toml")
 
 
 def test_log_gets_columns_and_forgets_what_is_done_again(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hgfast import _checks
 from hgfast.data.colour import Colour
 from hgfast.data.keypoints import KeypointSet
 
@@ -42,7 +43,8 @@ class Augmentation:
             :class:`hgfast.data.colour.Colour`. (There it comes with the mirror image, and only with it.)
 
     Raises:
-        ValueError: another distribution, a probability outside 0..1, or a scale outside 0..1.
+        TypeError: a setting that is no number.
+        ValueError: another distribution, a probability or a scale outside 0..1, or a number that is not finite.
     """
 
     flip_prob: float = 0.5
@@ -56,11 +58,11 @@ class Augmentation:
     colour_prob: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.distribution not in _DRAW:
-            raise ValueError(f"distribution: expected one of {', '.join(_DRAW)}, got {self.distribution!r}")
+        _checks.choice("", "distribution", self.distribution, tuple(_DRAW))
         for name in ("flip_prob", "rotate_prob", "shift_prob", "half_body_prob", "colour_prob", "scale"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, _checks.number("", name, getattr(self, name), 0, 1))
+        for name in ("rotation", "shift"):
+            object.__setattr__(self, name, _checks.number("", name, getattr(self, name), -1e6, 1e6))
 
     def draw(self, rng: np.random.Generator) -> Change:
         """One random change."""

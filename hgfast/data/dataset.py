@@ -1,4 +1,4 @@
-"""Persons as samples of a data set, and the loaders that batch them reproducibly."""
+"""Persons as samples of a data set, and batches of them in a reproducible order."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from hgfast.codecs.affine import apply_affine
 from hgfast.data.augment import Augmentation, Change, half_body
@@ -149,7 +148,7 @@ class EpochSampler(Sampler[list[Key]]):
         self.start = 0
 
     def __len__(self) -> int:
-        return -(-self.share // self.batch_size) - self.start
+        return max(0, -(-self.share // self.batch_size) - self.start)
 
     def __iter__(self) -> Iterator[list[Key]]:
         order = np.arange(self.count)
@@ -158,19 +157,3 @@ class EpochSampler(Sampler[list[Key]]):
         mine = np.resize(order, self.share * self.world)[self.rank :: self.world]
         for first in range(self.start * self.batch_size, self.share, self.batch_size):
             yield [(self.epoch, int(number)) for number in mine[first : first + self.batch_size]]
-
-
-def make_loader(dataset: PoseDataset, sampler: EpochSampler, workers: int = 0) -> DataLoader[dict[str, torch.Tensor]]:
-    """Loader of batches: the fields of a sample stacked as tensors."""
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_one_thread_each,
-    )
-
-
-def _one_thread_each(_worker: int) -> None:
-    cv2.setNumThreads(0)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hgfast import _checks, codecs, models
+from hgfast._extras import require
 from hgfast.data import (
     KeypointSet,
     Person,
@@ -20,6 +21,7 @@ from hgfast.data import (
 )
 from hgfast.predict import Predictor
 from hgfast.train.config import Config, ConfigError
+from hgfast.train.evaluate import MEASURES
 
 
 def make_model(config: Config) -> nn.Module:
@@ -102,6 +104,30 @@ def make_predictor(config: Config, model: nn.Module, codec: Any, device: torch.d
         amp=config.amp,
         freeze=config.freeze,
     )
+
+
+def check_beforehand(config: Config) -> str:
+    """Notices before the work what would end it: an unknown measure, missing packages.
+
+    Returns:
+        what there will not be without a package that can be done without; "" where nothing is missing.
+
+    Raises:
+        ConfigError: the keypoints have no such measure.
+        ImportError: nothing could be measured without the package, or it was asked for.
+    """
+    if config.monitor not in MEASURES[config.keypoints]:
+        known = ", ".join(MEASURES[config.keypoints])
+        raise ConfigError(f"monitor: expected one of {known} for {config.keypoints}, got {config.monitor!r}")
+    if config.keypoints == "coco":
+        require("pycocotools.cocoeval", "COCO's AP")
+    if config.tensorboard:
+        require("tensorboard", "tensorboard=true")
+    try:
+        require("matplotlib", "curves.png")
+    except ImportError as error:
+        return str(error)
+    return ""
 
 
 def choose_device(name: str) -> torch.device:

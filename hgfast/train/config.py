@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hgfast import _checks
 from hgfast.data.augment import Augmentation
 from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD
-from hgfast.data.keypoints import keypoint_set
+from hgfast.train.settings import checked
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-_KEYPOINTS = {"mpii": ("mpii",), "princeton": ("mpii",), "coco": ("coco", "face", "hand")}  # of each format
-_CHOICES = {
-    "implementation": ("fused", "reference"),
-    "format": ("mpii", "coco", "princeton"),
-    "codec": ("msra", "unbiased", "udp", "newell"),
-    "init": ("peer", "kaiming"),
-    "amp": ("off", "bf16", "fp16"),
-    "milestone_unit": ("epoch", "step"),
-}
+_BARE = re.compile(r"[A-Za-z0-9_-]+")  # a name that TOML takes without quotes
 
 
 class ConfigError(ValueError):
@@ -95,30 +90,12 @@ class Config:
     output: str = "runs/hourglass52"
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "val_batch_size", "val_interval", "checkpoint_interval", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("workers", "cache_mb", "warmup_steps", "checkpoint_steps"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}: expected 0 or more, got {getattr(self, name)}")
-        keypoint_set(self.keypoints)
-        if self.keypoints not in _KEYPOINTS[self.format]:
-            known = ", ".join(_KEYPOINTS[self.format])
-            raise ConfigError(f"keypoints: format {self.format!r} has {known}, got {self.keypoints!r}")
-        if self.padding <= 0 or min(self.std) <= 0 or min(self.input_size) < 1:
-            raise ConfigError(
-                "padding, std and input_size: expected positive numbers, "
-                f"got {self.padding}, {self.std} and {self.input_size}"
-            )
-        if self.grad_clip < 0:
-            raise ConfigError(f"grad_clip: expected 0 (no limit) or a positive norm, got {self.grad_clip}")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema: expected 0 (none) or a share below 1, got {self.ema}")
-        if self.lr <= 0 or self.sigma <= 0:
-            raise ConfigError(f"lr and sigma: expected positive numbers, got {self.lr} and {self.sigma}")
+        try:
+            values = checked(vars(self))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error)) from None
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     @property
     def lower_is_better(self) -> bool:
@@ -130,8 +107,11 @@ def apply(config: Config, changes: Mapping[str, Any]) -> Config:
     """Copy of a configuration with some settings changed; tables (``augment``, ``model_options``) are merged.
 
     Raises:
-        ConfigError: unknown setting, or a value of the wrong type.
+        TypeError: not a configuration, or changes that are no mapping.
+        ConfigError: unknown setting, or a value that it cannot have.
     """
+    _checks.instance("apply", "config", config, Config)
+    _checks.instance("apply", "changes", changes, Mapping)
     return _replace(config, changes, "")
 
 
@@ -140,48 +120,38 @@ def _replace(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
     values = {}
     for name, value in changes.items():
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(str(name)[:80], known, n=1)
             hint = f"; did you mean {prefix}{close[0]}?" if close else ""
-            raise ConfigError(f"{prefix}{name}: no such setting{hint}")
-        values[name] = _convert(known[name], value, prefix + name)
+            raise ConfigError(f"{prefix}{str(name)[:80]}: no such setting{hint}")
+        values[name] = _merged(known[name], value, prefix + name)
     try:
         return dataclasses.replace(target, **values)
-    except ConfigError:
-        raise
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"{prefix}{error}") from None
 
 
-def _convert(old: Any, new: Any, name: str) -> Any:
-    """``new`` in the type of ``old``: integers may become floats, lists tuples, tables are merged."""
+def _merged(old: Any, new: Any, name: str) -> Any:
+    """``new``; where both are tables, what it has and the rest of ``old``."""
     if dataclasses.is_dataclass(old) and isinstance(new, Mapping):
         return _replace(old, new, name + ".")
-    if isinstance(old, dict) and isinstance(new, Mapping):
-        return {**old, **new}
-    if isinstance(old, tuple) and isinstance(new, (list, tuple)):
-        if name != "milestones" and len(new) != len(old):
-            raise ConfigError(f"{name}: expected {len(old)} values, got {len(new)}")
-        return tuple(_convert(old[0] if old else 0, item, name) for item in new)
-    if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
-        return float(new)
-    if type(new) is not type(old):
-        raise ConfigError(f"{name}: expected {type(old).__name__}, got {new!r}")
-    return new
+    return {**old, **new} if isinstance(old, dict) and isinstance(new, Mapping) else new
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
     """Content of a TOML file.
 
     Raises:
+        TypeError: not a path.
         FileNotFoundError: no such file.
         ConfigError: not TOML.
     """
-    if not Path(path).is_file():
+    path = _checks.path("read_toml", "path", path)
+    if not path.is_file():
         raise FileNotFoundError(f"{path}: configuration file not found")
     try:
-        return tomllib.loads(Path(path).read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file ({error})") from None
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
+        raise ConfigError(f"{path}: not a TOML file ({str(error).splitlines()[0]:.200})") from None
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -193,18 +163,23 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set {text}: expected key=value")
+            raise ConfigError(f"--set {text:.80}: expected key=value")
         *tables, name = key.strip().split(".")
         place = changes
         for table in tables:
             place = place.setdefault(table, {})
             if not isinstance(place, dict):
-                raise ConfigError(f"--set {text}: {table} is not a table")
-        try:
-            place[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            place[name] = value.strip()
+                raise ConfigError(f"--set {text:.80}: {table} is not a table")
+        place[name] = _value(value)
     return changes
+
+
+def _value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text.strip()
+    return parsed["value"] if len(parsed) == 1 else text.strip()  # a text of several lines
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -219,15 +194,20 @@ def to_toml(config: Config) -> str:
     tables = {name: value for name, value in plain.items() if isinstance(value, dict)}
     lines = [f"{name} = {_toml_value(value)}" for name, value in plain.items() if name not in tables]
     for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {_toml_value(value)}" for key, value in table.items())]
+        lines += ["", f"[{name}]", *_toml_items(table)]
     return "\n".join(lines) + "\n"
 
 
+def _toml_items(table: dict[str, Any]) -> list[str]:
+    names = {name: name if _BARE.fullmatch(name) else _toml_value(name) for name in table}
+    return [f"{names[name]} = {_toml_value(value)}" for name, value in table.items()]
+
+
 def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(_toml_items(value)) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, (str, bool)):  # as JSON has them, but for one control character
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

@@ -62,16 +62,11 @@ class TensorBoard:
     Args:
         folder: gets files of events.
         step: where the run goes on; what an earlier attempt has written of later steps is not shown.
-
-    Raises:
-        ImportError: the package is not installed.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ImportError("tensorboard=true needs the package (pip install 'hgfast[train]')") from None
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
     def add(self, values: dict[str, float], step: int) -> None:
@@ -110,3 +105,15 @@ def draw_curves(rows: list[dict[str, str]], path: Path, measures: tuple[str, ...
 def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:
     pairs = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
+
+
+def shown_in_curves(metrics: dict[str, float]) -> tuple[str, ...]:
+    """Names of the measures that people look at."""
+    return tuple(name for name in metrics if name.startswith(("PCK", "AP", "AUC", "NME")))
+
+
+def line_of(row: dict[str, float], epochs: int) -> str:
+    """A row of the log as a line of text."""
+    parts = [f"epoch {row['epoch'] + 1:.0f}/{epochs}", f"loss {row['loss']:.4g}", f"lr {row['lr']:.3g}"]
+    parts += [f"{name} {row[name]:.2f}" for name in shown_in_curves(row)]
+    return "  ".join([*parts, f"{row['images_per_second']:.0f} images/s"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hgfast import __version__
+from hgfast import __version__, _checks
 from hgfast.checkpoint import CheckpointError, read_checkpoint
 from hgfast.files import atomic_write
 from hgfast.train.config import Config, ConfigError, apply, to_dict
 from hgfast.train.parallel import World
+from hgfast.train.state_checks import PARTS, as_checkpoint_error, check_like, check_optimizer, check_parts, check_scaler
 from hgfast.train.step import TrainingStep
-
-_PARTS = {"meta", "state_dict", "optimizer", "scaler", "position", "ranks", "rng", "cuda_rng", "averaged"}
 
 
 @dataclass
@@ -42,7 +42,10 @@ def stored_config(content: Any, path: str | Path) -> Config:
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or not isinstance(meta.get("config"), dict):
         raise ConfigError(f"{path}: holds no configuration of hgfast; give a preset (--preset) for its network")
-    return apply(Config(), meta["config"])
+    try:
+        return apply(Config(), meta["config"])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def save_state(path: Path, meta: dict[str, Any], step: TrainingStep, position: Position, ranks: Tensor) -> None:
@@ -63,10 +66,17 @@ def save_state(path: Path, meta: dict[str, Any], step: TrainingStep, position: P
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Content of a file of :func:`save_state`; raises CheckpointError for other files."""
+    """Content of a file of :func:`save_state`.
+
+    Raises:
+        CheckpointError: another file, or a damaged one: the message has file and field.
+    """
     content = read_checkpoint(path)
-    if not isinstance(content, dict) or not content.keys() >= _PARTS:
-        raise CheckpointError(f"{path}: holds no state of a training run to go on from")
+    missing = sorted(PARTS - content.keys()) if isinstance(content, dict) else ["all"]
+    if missing:
+        raise CheckpointError(f"{path}: holds no state of a training run to go on from: {', '.join(missing)} missing")
+    with as_checkpoint_error():
+        check_parts(str(path), content, Position)
     return content
 
 
@@ -87,26 +97,79 @@ def _statistics(models: Sequence[nn.Module]) -> list[Tensor]:
     return [buffer for model in models for buffer in model.buffers() if buffer.is_floating_point()]
 
 
-def restore(content: dict[str, Any], step: TrainingStep, world: World) -> Position:
-    """Puts back what :func:`save_state` wrote; raises ConfigError when the network is another one.
+def restore(content: dict[str, Any], path: Path, step: TrainingStep, world: World) -> Position:
+    """Puts back what :func:`save_state` wrote and :func:`read_state` has read from ``path``.
 
     With another number of processes than before all go on with the values of the first. A run that begins to average
     its weights only now averages from here on.
+
+    Raises:
+        ConfigError: the network is another one.
+        CheckpointError: the file is damaged.
     """
-    averaged = content["averaged"]
+    where, averaged, position = str(path), content["averaged"], Position(**content["position"])
+    own_ranks = len(content["ranks"]) == world.size and (averaged is None) == (step.averaged is None)
+    with as_checkpoint_error():
+        _check_weights(where, "state_dict", content, step)
+        if averaged is not None:
+            _check_weights(where, "averaged", content, step)
+        optimizer = check_optimizer(where, content["optimizer"], step.optimizer)
+        if content["scaler"] and step.scaler.is_enabled():
+            check_scaler(where, content["scaler"], step.scaler.state_dict())
+            step.scaler.load_state_dict(content["scaler"])
+        if own_ranks:
+            _checks.shape(where, "ranks", content["ranks"], (world.size, len(own_values(step.models, position))))
+    step.bare.load_state_dict(content["state_dict"])
+    step.optimizer.load_state_dict(optimizer)
+    if step.averaged:
+        step.averaged.model.load_state_dict(averaged or content["state_dict"])
     try:
-        step.bare.load_state_dict(content["state_dict"])
-        step.optimizer.load_state_dict(content["optimizer"])
-        if step.averaged:
-            step.averaged.model.load_state_dict(averaged or content["state_dict"])
-    except (RuntimeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ConfigError(f"the run to be resumed has another network than these settings ({first})") from None
-    step.scaler.load_state_dict(content["scaler"])
-    torch.set_rng_state(content["rng"])
-    if torch.cuda.is_available() and len(content["cuda_rng"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(content["cuda_rng"])
-    position = Position(**content["position"])
-    if len(content["ranks"]) == world.size and (averaged is None) == (step.averaged is None):
+        torch.set_rng_state(content["rng"])
+        if torch.cuda.is_available() and len(content["cuda_rng"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(content["cuda_rng"])
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: rng holds no state of random numbers ({error})") from None
+    if own_ranks:
         _put_own_values(content["ranks"][world.rank], step.models, position)
     return position
+
+
+def _check_weights(where: str, name: str, content: dict[str, Any], step: TrainingStep) -> None:
+    own, stored = step.bare.state_dict(), content[name]
+    different = [f"{key} is missing there" for key in own if key not in stored]
+    different += [f"{key!r} is unknown here" for key in stored if key not in own]
+    for key in own.keys() & stored.keys():
+        _checks.tensor(where, f"{name}[{key!r}]", stored[key], dtypes=(own[key].dtype,))
+    different += [
+        f"{key} is {tuple(stored[key].shape)} there and {tuple(own[key].shape)} here"
+        for key in own
+        if key in stored and stored[key].shape != own[key].shape
+    ]
+    if different:
+        changed = differences(content["meta"]["config"], step.config, ("model", "keypoints"))
+        settings = f" ({', '.join(changed)})" if changed else ""
+        more = f", and {len(different) - 1} more" if len(different) > 1 else ""
+        raise ConfigError(
+            f"{where}: {name}: the run to be resumed has another network than these settings{settings}: "
+            f"{different[0]}{more}"
+        )
+    for key, like in own.items():
+        check_like(where, f"{name}[{key!r}]", stored[key], like)
+
+
+def differences(old: dict[str, Any], config: Config, names: tuple[str, ...] = ("",)) -> list[str]:
+    """Settings that are others than in a stored configuration, as "lr 0.0005 -> 0.001"; only those that begin so."""
+    before, now = _flat(old), _flat(to_dict(config))
+    names_now = [name for name in now if name.startswith("model_options.")]  # others are new in this version
+    return [
+        f"{name} {reprlib.repr(before.get(name))} -> {reprlib.repr(now.get(name))}"
+        for name in dict.fromkeys([*before, *names_now])
+        if name != "output" and before.get(name) != now.get(name) and name.startswith(names)
+    ]
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    tables = {name: value for name, value in settings.items() if isinstance(value, dict)}
+    return {name: value for name, value in settings.items() if name not in tables} | {
+        f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()
+    }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 
+from hgfast import _checks
 from hgfast.checkpoint import save_checkpoint
 from hgfast.data import EpochSampler, make_loader
 from hgfast.files import write_text
@@ -18,12 +20,13 @@ from hgfast.predict import Predictor
 from hgfast.progress import progress_bar
 from hgfast.train import build
 from hgfast.train.config import Config, ConfigError, to_toml
-from hgfast.train.evaluate import MEASURES, all_finite, evaluate
-from hgfast.train.log import RunLog, TensorBoard, draw_curves
+from hgfast.train.evaluate import all_finite, evaluate
+from hgfast.train.lock import hold
+from hgfast.train.log import RunLog, TensorBoard, draw_curves, line_of, shown_in_curves
 from hgfast.train.parallel import World
 from hgfast.train.schedule import learning_rate
 from hgfast.train.signals import StopRequest
-from hgfast.train.state import Position, checkpoint_meta, own_values, read_state, restore, save_state
+from hgfast.train.state import Position, checkpoint_meta, differences, own_values, read_state, restore, save_state
 from hgfast.train.step import Batch, TrainingStep
 
 _SECONDS_A_LINE = 5.0
@@ -57,24 +60,28 @@ class Trainer:
         say: receives lines of text for the user.
 
     Raises:
-        ConfigError: the output folder holds a run and ``resume`` is off, or the settings do not fit together.
-        ImportError: ``config.tensorboard`` without the package.
+        TypeError: another kind of argument.
+        ConfigError: the output folder holds a run and ``resume`` is off, another training is writing there, or the
+            settings do not fit together.
+        CheckpointError: ``last.pt`` is damaged.
+        ImportError: a package that the settings need is missing.
     """
 
     def __init__(
         self, config: Config, resume: bool = False, quiet: bool = False, say: Callable[[str], Any] = print
     ) -> None:
+        _checks.instance("Trainer", "config", config, Config)
+        _checks.flag("Trainer", "resume", resume), _checks.flag("Trainer", "quiet", quiet)
+        _checks.function("Trainer", "say", say)
         self.config, self.folder = config, Path(config.output)
-        last = self.folder / "last.pt"
-        if last.exists() and not resume:
-            raise ConfigError(f"{self.folder} already holds a training run: resume it or choose another output folder")
-        if config.monitor not in MEASURES[config.keypoints]:
-            known = ", ".join(MEASURES[config.keypoints])
-            raise ConfigError(f"monitor: expected one of {known} for {config.keypoints}, got {config.monitor!r}")
+        self._refuse_what_is_there(resume)
+        missing = build.check_beforehand(config)
         device = build.choose_device(config.device)
         self.world = World.join(device.type)
         self.device = self.world.device(device)
-        self.quiet, self.say = quiet or not self.world.is_main, say
+        self.quiet, self.say = quiet or not self.world.is_main, say if self.world.is_main else lambda _: None
+        if missing:
+            self.say(missing)
         self.train_set, self.val_set = build.make_dataset(config, "train"), build.make_dataset(config, "val")
         self.sampler = EpochSampler(
             len(self.train_set), config.batch_size, True, config.seed, self.world.rank, self.world.size
@@ -82,35 +89,57 @@ class Trainer:
         self.loader = make_loader(self.train_set, self.sampler, config.workers)
         self.model = build.make_model(config).to(self.device)
         self.step = TrainingStep(config, self.model, self.device, self.world)
+        self._lock = hold(self.folder) if self.world.is_main else None  # until the training is done
+        self._refuse_what_is_there(resume)
         self.position = Position()
         self.metrics: dict[str, float] = {}
-        if last.exists():
-            content = read_state(last)
-            self.position = restore(content, self.step, self.world)
-            self.metrics = content["meta"]["metrics"]
+        if self.last.exists():
+            self._go_on()
+        self._saved = self.position.step
         self.stop = StopRequest()
         self._pending: Tensor | None = None
         self._last_line, self._last_drawing = 0.0, time.perf_counter()
         if self.world.is_main:
-            self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / "config.toml", to_toml(config))
             self.log = RunLog(self.folder / "log.csv", first_epoch=self.position.epoch)
             self.board = TensorBoard(self.folder, self.position.step) if config.tensorboard else None
 
+    @property
+    def last(self) -> Path:
+        """The file with the state to go on from."""
+        return self.folder / "last.pt"
+
+    def _refuse_what_is_there(self, resume: bool) -> None:
+        if self.last.exists() and not resume:
+            raise ConfigError(f"{self.folder} already holds a training run: resume it or choose another output folder")
+
+    def _go_on(self) -> None:
+        content = read_state(self.last)
+        self.position = restore(content, self.last, self.step, self.world)
+        self.metrics = content["meta"]["metrics"]
+        changed = differences(content["meta"]["config"], self.config)
+        if changed:
+            self.say(f"going on with other settings than before: {', '.join(changed)}")
+
     def fit(self) -> dict[str, float]:
-        """Trains to the end and returns the last validation's measures.
+        """Trains to the end and returns the last validation's measures, none where there was no epoch to be done.
+
+        Where an error ends it between two steps (a picture is missing, a loader process was killed, a validation
+        fails), what was trained is saved first.
 
         Raises:
             TrainingError: the loss or a weight is not finite any more.
             TrainingStopped: SIGINT or SIGTERM; the state is saved.
+            ConfigError: another training has begun to write into the folder.
+            OSError, ValueError: a picture cannot be read, a file not written.
         """
-        with self.stop:
+        with self.stop, hold(self.folder) if self.world.is_main else nullcontext():
             while self.position.epoch < self.config.epochs:
                 started = time.perf_counter()
                 first_batch = self.position.batch
                 self._train_epoch()
                 images = len(self.train_set) - first_batch * self.config.batch_size * self.world.size
-                self._finish_epoch(images / (time.perf_counter() - started))
+                self._finish_epoch(max(0, images) / (time.perf_counter() - started))
         return self.metrics
 
     def _train_epoch(self) -> None:
@@ -119,7 +148,7 @@ class Trainer:
         self.sampler.epoch, self.sampler.start = position.epoch, position.batch
         title = f"epoch {position.epoch + 1}/{self.config.epochs}"
         bar = progress_bar(title, self.quiet)(self.loader)
-        for batches in _groups(bar, self.config.accumulate):
+        for batches in self._loaded(bar):
             self._settle()
             rate = learning_rate(self.config, position.step, position.epoch)
             self._pending = self.step(batches, rate, position.step)
@@ -130,12 +159,28 @@ class Trainer:
             stop = self._should_stop()
             due = self.config.checkpoint_steps and position.step % self.config.checkpoint_steps == 0
             if due or stop:
-                self._settle()
                 self._save_last()
             if stop:
-                self._draw()
-                raise TrainingStopped(f"stopped at step {position.step}; {self.folder} has the state to go on from")
+                self._end_here()
         self._settle()
+
+    def _loaded(self, batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+        """What each step is to see; the last one of an epoch may have fewer batches."""
+        iterator = iter(batches)
+        try:
+            while group := list(islice(iterator, self.config.accumulate)):
+                yield group
+        except (OSError, ValueError):
+            if self.world.size == 1 and self.position.step > self._saved:  # several processes would have to agree
+                self._save_last()
+                if self.stop.asked:
+                    self._end_here()
+                self.say(f"saved after step {self.position.step}: {self.folder} has the state to go on from")
+            raise
+
+    def _end_here(self) -> NoReturn:
+        self._draw()
+        raise TrainingStopped(f"stopped at step {self.position.step}; {self.folder} has the state to go on from")
 
     def _steps_done(self) -> int:
         """Steps of this epoch so far."""
@@ -160,8 +205,7 @@ class Trainer:
     def _give_up(self, reason: str) -> None:
         position = self.position
         rate = learning_rate(self.config, position.step, position.epoch)
-        last = self.folder / "last.pt"
-        kept = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
+        kept = f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
         raise TrainingError(
             f"{reason} at step {position.step}, epoch {position.epoch + 1} (learning rate {rate:.3g}); {kept}. "
             "A lower lr, a longer warm-up or amp=bf16 instead of fp16 may help."
@@ -169,6 +213,10 @@ class Trainer:
 
     def _finish_epoch(self, images_per_second: float) -> None:
         position, config = self.position, self.config
+        done, at_end = position.epoch + 1, position.epoch + 1 == config.epochs
+        validate = at_end or done % config.val_interval == 0
+        if validate and position.step > self._saved:
+            self._save_last()  # whatever goes wrong in the validation: who goes on from here begins with it
         for model in self.step.models:
             self.world.average_buffers(model)
         row = {
@@ -178,8 +226,7 @@ class Trainer:
             "loss": self.world.mean(position.loss_sum / self._steps_done(), self.device),
             "images_per_second": images_per_second,
         }
-        done, at_end = position.epoch + 1, position.epoch + 1 == config.epochs
-        if at_end or done % config.val_interval == 0:
+        if validate:
             self.metrics = self.validate()
             row |= self.metrics
             self._keep_best()
@@ -194,7 +241,7 @@ class Trainer:
     def _draw(self) -> None:
         self._last_drawing = time.perf_counter()
         if self.world.is_main:
-            draw_curves(self.log.rows, self.folder / "curves.png", _shown(self.metrics))
+            draw_curves(self.log.rows, self.folder / "curves.png", shown_in_curves(self.metrics))
 
     def _record(self, row: dict[str, float]) -> None:
         """Into the files; and a line of text for every validation, and at least every few seconds."""
@@ -203,7 +250,7 @@ class Trainer:
             self.board.add(row, self.position.step)
         if self.config.monitor in row or time.perf_counter() - self._last_line > _SECONDS_A_LINE:
             self._last_line = time.perf_counter()
-            self.say(_summary(row, self.config))
+            self.say(line_of(row, self.config.epochs))
 
     def make_predictor(self) -> Predictor:
         """Predictor with the weights as they are now, the averaged ones where there are such."""
@@ -218,44 +265,38 @@ class Trainer:
             pixel_origin=config.pixel_origin,
             annotations=config.val_annotations,
             workers=config.workers,
-            progress=bar,
+            progress=lambda batches: self._until_stopped(bar(batches)),
             world=self.world,
         )
 
+    def _until_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if self.stop.asked and self.world.size == 1:
+                self._end_here()
+            yield batch
+
     def _keep_best(self) -> None:
+        """Keeps weights better than all before; and the newest ones as long as nothing could be measured."""
         position, value = self.position, self.metrics[self.config.monitor]
         sign = -1 if self.config.lower_is_better else 1
-        if math.isfinite(value) and (position.best is None or sign * value > sign * position.best):
+        finite = math.isfinite(value)
+        if position.best is None or (finite and sign * value > sign * position.best):
             self._check_weights()
-            position.best, position.best_epoch = value, position.epoch
+            if finite:
+                position.best, position.best_epoch = value, position.epoch
             if self.world.is_main:
                 meta = checkpoint_meta(self.config, self.metrics)
                 save_checkpoint(self.step.evaluated, self.folder / "best.pt", meta=meta)
 
     def _save_last(self) -> None:
+        self._settle()
         self._check_weights()
         ranks = self.world.gather(own_values(self.step.models, self.position))
         if self.world.is_main:
             meta = checkpoint_meta(self.config, self.metrics)
-            save_state(self.folder / "last.pt", meta, self.step, self.position, ranks)
+            save_state(self.last, meta, self.step, self.position, ranks)
+        self._saved = self.position.step
 
     def _check_weights(self) -> None:
         if not all_finite(self.model):
             self._give_up("a weight is not finite")
-
-
-def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Lists of ``size`` batches; the last one of an epoch may have fewer."""
-    iterator = iter(batches)
-    while group := list(islice(iterator, size)):
-        yield group
-
-
-def _shown(metrics: dict[str, float]) -> tuple[str, ...]:
-    return tuple(name for name in metrics if name.startswith(("PCK", "AP", "AUC", "NME")))
-
-
-def _summary(row: dict[str, float], config: Config) -> str:
-    parts = [f"epoch {row['epoch'] + 1:.0f}/{config.epochs}", f"loss {row['loss']:.4g}", f"lr {row['lr']:.3g}"]
-    parts += [f"{name} {row[name]:.2f}" for name in _shown(row)]
-    return "  ".join([*parts, f"{row['images_per_second']:.0f} images/s"])

@@ -1,0 +1,147 @@
+"""What the parts of a training run's state must be before any of it is taken: a damaged file is named by its field."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hgfast import _checks
+from hgfast.checkpoint import CheckpointError
+from hgfast.train.settings import plain
+
+_LARGEST = 2**53  # of counters
+
+
+@contextmanager
+def as_checkpoint_error() -> Iterator[None]:
+    """Makes what a check raises a CheckpointError."""
+    try:
+        yield
+    except TypeError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def check_parts(where: str, content: dict[str, Any], position: type) -> None:
+    """All that can be said without the network; ``position`` is the class of the run's place."""
+    for name, check in _PARTS.items():
+        check(where, name, content[name])
+    place = content["position"]
+    known = {field.name for field in fields(position)}
+    _same_names(where, "position", place, known)
+    for name in ("epoch", "batch", "step"):
+        _checks.integer(where, f"position.{name}", place[name], 0, _LARGEST)
+    _checks.integer(where, "position.best_epoch", place["best_epoch"], -1, _LARGEST)
+    _checks.number(where, "position.loss_sum", place["loss_sum"])
+    if place["best"] is not None:
+        _checks.number(where, "position.best", place["best"])
+
+
+def check_like(where: str, name: str, value: Any, like: Tensor) -> None:
+    """A tensor with finite values, of the same shape and dtype."""
+    _checks.tensor(where, name, value, dtypes=(like.dtype,))
+    _checks.shape(where, name, value, like.shape)
+    if value.device.type == "meta":
+        raise TypeError(f"{where}: {name} must have data, got a meta tensor")
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{where}: {name} must be finite, got NaN or an infinity")
+
+
+def check_optimizer(where: str, stored: Any, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Adam's averages of all parameters or of none (before the first step), and the rate; the rest it has itself.
+
+    Returns:
+        what ``optimizer.load_state_dict`` takes.
+    """
+    own = optimizer.state_dict()["param_groups"][0]
+    _same_names(where, "optimizer", stored, {"state", "param_groups"})
+    groups, states = stored["param_groups"], stored["state"]
+    if not isinstance(groups, list) or len(groups) != 1 or not isinstance(groups[0], dict):
+        raise TypeError(f"{where}: optimizer.param_groups must be a list of one dict, got {reprlib.repr(groups)}")
+    if groups[0].get("params") != own["params"]:
+        count, got = len(own["params"]), reprlib.repr(groups[0].get("params"))
+        raise ValueError(f"{where}: optimizer.param_groups[0].params must be the numbers of {count} weights, got {got}")
+    rate = _checks.number(where, "optimizer.param_groups[0].lr", groups[0].get("lr"), 0)
+    if states != {}:
+        _same_names(where, "optimizer.state", states, set(own["params"]))
+    parameters = optimizer.param_groups[0]["params"]
+    for number, entry in states.items():
+        name, like = f"optimizer.state[{number}]", parameters[number]
+        _same_names(where, name, entry, {"step", "exp_avg", "exp_avg_sq"})
+        check_like(where, f"{name}.step", entry["step"], torch.zeros((), dtype=torch.float32))
+        for average in ("exp_avg", "exp_avg_sq"):
+            check_like(where, f"{name}.{average}", entry[average], like)
+    return {"state": states, "param_groups": [own | {"lr": rate}]}
+
+
+def check_scaler(where: str, stored: dict[str, Any], own: dict[str, Any]) -> None:
+    """The numbers of a torch.amp.GradScaler."""
+    _same_names(where, "scaler", stored, set(own))
+    for name, value in own.items():
+        check = _checks.integer if isinstance(value, int) else _checks.number
+        check(where, f"scaler.{name}", stored[name], 0)
+
+
+def _same_names(where: str, name: str, value: Any, known: set[Any]) -> None:
+    if not isinstance(value, dict):
+        raise TypeError(f"{where}: {name} must be a dict, got {_checks.describe(value)}")
+    for words, names in (("lacks", known - value.keys()), ("must not have", value.keys() - known)):
+        if names:
+            raise ValueError(f"{where}: {name} {words} {reprlib.repr(sorted(names, key=str))}")
+
+
+def _dict(where: str, name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{where}: {name} must be a dict, got {_checks.describe(value)}")
+
+
+def _meta(where: str, name: str, value: Any) -> None:
+    _dict(where, name, value)
+    for part in ("config", "metrics"):
+        _dict(where, f"{name}.{part}", value.get(part))
+    plain(f"{where}: {name}.config", value["config"])
+    for key, measure in value["metrics"].items():
+        if not isinstance(key, str) or not isinstance(measure, float):
+            raise TypeError(f"{where}: {name}.metrics[{key!r}] must be a float, got {_checks.describe(measure)}")
+
+
+def _ranks(where: str, name: str, value: Any) -> None:
+    _checks.tensor(where, name, value, ndim=2, dtypes=(torch.float64,))
+    check_like(where, name, value, value)
+    if not len(value):
+        raise ValueError(f"{where}: {name} must have a row for each process, got none")
+
+
+def _rng(where: str, name: str, value: Any) -> None:
+    check_like(where, name, value, torch.get_rng_state())
+
+
+def _cuda_rng(where: str, name: str, value: Any) -> None:
+    if not isinstance(value, list):
+        raise TypeError(f"{where}: {name} must be a list, got {_checks.describe(value)}")
+    for i, state in enumerate(value):
+        _checks.tensor(where, f"{name}[{i}]", state, ndim=1, dtypes=(torch.uint8,))
+
+
+def _dict_or_none(where: str, name: str, value: Any) -> None:
+    if value is not None:
+        _dict(where, name, value)
+
+
+_PARTS: dict[str, Callable[[str, str, Any], None]] = {
+    "meta": _meta,
+    "state_dict": _dict,
+    "averaged": _dict_or_none,
+    "optimizer": _dict,
+    "scaler": _dict,
+    "position": _dict,
+    "ranks": _ranks,
+    "rng": _rng,
+    "cuda_rng": _cuda_rng,
+}
+PARTS = frozenset(_PARTS)

@@ -123,6 +123,8 @@ def cuda_archs(command: str) -> list[str]:
     unknown = [arch for arch in archs if known and arch.rstrip("af") not in known]
     if unknown and wish:
         raise SystemExit(f"HGFAST_CUDA_ARCHS: this nvcc cannot compile for {';'.join(unknown)}, only for {known}")
+    if "90" in archs and "90a" not in archs:
+        print("hgfast: HGFAST_CUDA_ARCHS has 90 and not 90a, so Hopper's own kernels (wgmma) are left out", flush=True)
     return [arch for arch in archs if arch not in unknown]
 
 

@@ -7,12 +7,17 @@ hand kernels guarded copies.)
 
 from __future__ import annotations
 
+import atexit
 import json
+import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+
+from hgfast import _switches
 
 DTYPE_CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}  # csrc/common/dtype.h: DType
 NHWC, NCHW = 0, 1  # csrc/common/dtype.h: Layout
@@ -38,20 +43,52 @@ if _cpu is None:
         f"(`python setup.py build_ext --inplace`). Python says: {_cpu_error}"
     )
 _cuda, _cuda_error = _load("_cuda")
+if _cuda is not None:
+    _switches.tell(_cuda)
+    atexit.register(lambda: _tell_wait_fault(_libraries["cuda"]))
 _libraries: dict[str, ModuleType | None] = {"cpu": _cpu, "cuda": _cuda}
 
 
+def _tell_wait_fault(cuda: ModuleType | None) -> None:
+    """PyTorch says of a kernel that gave up waiting only that its launch failed; this is what the kernel says."""
+    if cuda is not None and (note := cuda.wait_fault()):
+        print(f"hgfast: a CUDA kernel gave up: {note}. Please report it with `hgfast info`.", file=sys.stderr)
+
+
 def library(device_type: str) -> ModuleType | None:
-    """The module with the kernels for "cpu" or "cuda" tensors; None where there is none."""
+    """The module with the kernels for "cpu" tensors, or "cuda" tensors on the current device; None if there is none."""
+    if device_type == "cuda" and cuda_missing_reason():
+        return None
     return _libraries.get(device_type)
 
 
 def cuda_missing_reason() -> str:
-    """Why there are no CUDA kernels, in one line; empty if there are."""
-    if _cuda is not None:
+    """Why there are no CUDA kernels for the current device, in one line; empty if there are."""
+    if _cuda is None:
+        return _build_record().get("cuda_reason") or _cuda_error
+    return _device_refusal(torch.cuda.current_device()) if torch.cuda.is_available() else ""
+
+
+@cache
+def _device_refusal(index: int) -> str:
+    """Why this driver or this card cannot run what was compiled; empty if it can."""
+    assert _cuda is not None
+    info = _cuda.backend_info()
+    if info["driver"] != "ok":
+        return f"the driver does not fit CUDA {info['nvcc']}, by which the kernels were compiled: {info['driver']}"
+    major, minor = torch.cuda.get_device_capability(index)
+    if runs_on(info["archs"], major, minor):
         return ""
-    record = _build_record()
-    return record.get("cuda_reason") or _cuda_error
+    name = torch.cuda.get_device_name(index)
+    return f"{name} has compute capability {major}.{minor}; the kernels were compiled for {info['archs']} and newer"
+
+
+def runs_on(archs: str, major: int, minor: int) -> bool:
+    """Whether code for e.g. "80;90a", with PTX of the oldest number without a letter, runs on a compute capability."""
+    capability = 10 * major + minor
+    oldest = min((int(arch) for arch in archs.split(";") if arch.isdigit()), default=None)
+    exact = (int(arch.rstrip("af")) for arch in archs.split(";"))
+    return capability in exact or (oldest is not None and oldest <= capability)
 
 
 def ptr(tensor: torch.Tensor | None) -> int:

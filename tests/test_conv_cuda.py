@@ -184,6 +184,34 @@ def test_choice_fits_hourglass(batch: int, machine: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("family", "sizes", "with_it"),
+    [
+        ("wgmma", ConvSizes(8, 64, 64, 256, 256, 3, 1, dtype=torch.float16), "wgmma"),
+        ("small", ConvSizes(2, 64, 64, 3, 64, 3, 2, dtype=torch.float16), "few channels"),
+    ],
+)
+def test_families_that_are_turned_off_are_not_chosen(family: str, sizes: ConvSizes, with_it: str, machine: str) -> None:
+    lib = _native.library(machine)
+    assert with_it in query(lib, sizes, 1).kernel
+    lib.switch_family(family, False)
+    try:
+        needs = query(lib, sizes, 1)
+        assert with_it not in needs.kernel and needs.kernel.startswith("mma")
+    finally:
+        lib.switch_family(family, True)
+
+
+def test_k_is_not_split_where_that_is_turned_off(machine: str) -> None:
+    lib, sizes = _native.library(machine), ConvSizes(1, 4, 4, 512, 64, 3, 1, dtype=torch.float16)
+    assert query(lib, sizes, 1).workspace_bytes > 0
+    lib.switch_family("split", False)
+    try:
+        assert query(lib, sizes, 1).workspace_bytes == 0
+    finally:
+        lib.switch_family("split", True)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"c": 12, "k": 8, "kernel": 7}, "take a kernel up to 5"),

@@ -127,6 +127,7 @@ struct BottleneckChoice {
 inline BottleneckChoice choose_bottleneck(const BottleneckShape& s, const Device& device) {
   if (s.algorithm != 0) return {static_cast<BottleneckKernel>(s.algorithm), 0};
   BottleneckChoice best;
+  if (!switches().bottleneck) return best;
   for (const BottleneckRate& rate : kBottleneckRates)
     with_bottleneck_tile(rate.kernel, [&](auto tile) {
       using Tile = decltype(tile);

@@ -16,6 +16,8 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include "cuda/launch.cuh"
+
 // HG_SHARED(float, tile, 256): a static shared array. HG_DYN_SMEM(smem, 1024): the dynamic shared memory, aligned.
 #define HG_SHARED(T, name, N) __shared__ T name[N]
 #define HG_DYN_SMEM(name, align)     \
@@ -35,23 +37,6 @@
 #endif
 
 namespace hgfast::cuda {
-
-#ifndef HGFAST_EMULATOR
-inline void check_cuda(cudaError_t error, const char* what) {
-  if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(error));
-}
-
-// The one way a kernel is launched: on the given stream, without synchronising.
-template <class... Params, class... Args>
-void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t dynamic_smem, Exec stream, Args&&... args) {
-  if (dynamic_smem > 48 * 1024)
-    check_cuda(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(dynamic_smem)),
-        "shared memory size");
-  kernel<<<grid, block, dynamic_smem, reinterpret_cast<cudaStream_t>(stream)>>>(static_cast<Args&&>(args)...);
-  check_cuda(cudaGetLastError(), "launch");
-}
-#endif
 
 template <bool kWithDouble = false, class F>
 void dispatch(DType dtype, const char* op, const F& f) {

@@ -66,7 +66,7 @@ template <class T>
 constexpr int kSmallK = kSmallBlocks<T> * kBlockK<T>;
 
 inline bool is_small_input(const ConvShape& s) {
-  return s.c % 8 != 0 && s.extra_c == 0 && s.kernel * s.kernel * s.c <= kSmallTerms;
+  return switches().small && s.c % 8 != 0 && s.extra_c == 0 && s.kernel * s.kernel * s.c <= kSmallTerms;
 }
 
 // float32 by three products of tf32 numbers, see cuda/mma.cuh.
@@ -109,7 +109,7 @@ constexpr int kMaxMmaKernel = 5;  // 25 taps in a mask of 32 bits
 // Whether this build has sm_90a code and the device runs it.
 inline bool has_wgmma(const Device& device) {
 #if defined(HGFAST_SM90A) || defined(HGFAST_EMULATOR)
-  return device.major == 9;
+  return device.major == 9 && switches().wgmma;
 #else
   return false;
 #endif
@@ -186,13 +186,13 @@ class ConvCost {
 inline ConvChoice choose_conv(const ConvShape& s, const Device& device) {
   if (s.algorithm != 0) return ConvChoice::decode(s.algorithm);
   if (is_small_input(s)) return {ConvKernel::kSmallInput, 1};
-  constexpr int kMaxSplits = 32;
+  const int max_splits = switches().split ? 32 : 1;
   const ConvCost cost(s, device);
   ConvChoice best;
   double best_cycles = 0;
   for (const ConvTile& tile : kConvTiles) {
     if (!takes_tile(s, tile, device)) continue;
-    for (int splits = 1; splits <= kMaxSplits; ++splits) {
+    for (int splits = 1; splits <= max_splits; ++splits) {
       if (!cost.can_split(tile, splits)) continue;
       const double cycles = cost.cycles(tile, splits);
       if (best.kernel == ConvKernel::kNone || cycles < best_cycles) best = {tile.kernel, splits}, best_cycles = cycles;

@@ -70,7 +70,7 @@ HG_DEV void produce(const WgmmaArgs<T>& a, uint32_t smem, Ring<Tile::kStagesA> r
   const uint32_t smem_b = smem + Tile::kStagesA * Tile::kBytesA;
   const int pad = a.kernel / 2, main_copies = a.main_copies();
   auto load_weights = [&](int step, int k0) {
-    ptx::mbarrier_wait(ring_b.empty_barrier(), ring_b.parity ^ 1);
+    ptx::mbarrier_wait(ring_b.empty_barrier(), ring_b.parity ^ 1, a.fault);
     ptx::mbarrier_arrive_expect_tx(ring_b.full_barrier(), Tile::kBytesB);
     ptx::tma_load(smem_b + ring_b.stage * Tile::kBytesB, &a.weight, ring_b.full_barrier(), step * kBlockK<T>, k0);
     ring_b.advance();
@@ -84,7 +84,7 @@ HG_DEV void produce(const WgmmaArgs<T>& a, uint32_t smem, Ring<Tile::kStagesA> r
       const int dx = a.box.reuse ? group : group % a.kernel, dy = a.box.reuse ? 0 : group / a.kernel;
       const int rows = is_extra ? kWgmmaTileM : a.box.copied_rows();
       const uint32_t destination = smem + ring_a.stage * Tile::kBytesA, barrier = ring_a.full_barrier();
-      ptx::mbarrier_wait(ring_a.empty_barrier(), ring_a.parity ^ 1);
+      ptx::mbarrier_wait(ring_a.empty_barrier(), ring_a.parity ^ 1, a.fault);
       ptx::mbarrier_arrive_expect_tx(barrier, rows * kRowBytes);
       if (is_extra)
         ptx::tma_load(destination, &a.extra, barrier, block * kBlockK<T>, item.x0 * a.extra_stride,
@@ -99,7 +99,7 @@ HG_DEV void produce(const WgmmaArgs<T>& a, uint32_t smem, Ring<Tile::kStagesA> r
                      item.k0);
     }
     for (int part = 0; part < a.residual_copies; ++part) {
-      ptx::mbarrier_wait(ring_a.empty_barrier(), ring_a.parity ^ 1);
+      ptx::mbarrier_wait(ring_a.empty_barrier(), ring_a.parity ^ 1, a.fault);
       ptx::mbarrier_arrive_expect_tx(ring_a.full_barrier(), kWgmmaTileM * kRowBytes);
       ptx::tma_load(smem + ring_a.stage * Tile::kBytesA, &a.residual, ring_a.full_barrier(),
                     item.k0 + part * kBlockK<T>, item.x0, item.y0, item.n0);
@@ -135,9 +135,9 @@ HG_DEV void accumulate_item(const WgmmaArgs<T>& a, const WgmmaItem& item, uint32
     const bool is_extra = copy >= main_copies;
     const int taps = is_extra ? 1 : a.taps_per_copy(), half_rows = is_extra ? 64 : a.box.half_rows();
     const uint32_t tile_a = smem + ring_a.stage * Tile::kBytesA + group * half_rows * kRowBytes;
-    ptx::mbarrier_wait(ring_a.full_barrier(), ring_a.parity);
+    ptx::mbarrier_wait(ring_a.full_barrier(), ring_a.parity, a.fault);
     for (int t = 0; t < taps; ++t) {
-      ptx::mbarrier_wait(ring_b.full_barrier(), ring_b.parity);
+      ptx::mbarrier_wait(ring_b.full_barrier(), ring_b.parity, a.fault);
       multiply_step<T, Tile::kN>(d, tile_a + t * (kRowBytes << a.box.x_log2), smem_b + ring_b.stage * Tile::kBytesB,
                                  copy > item.first || t > 0);
       ptx::wgmma_wait<1>(d);
@@ -172,7 +172,7 @@ HG_DEV void finish_item(const WgmmaArgs<T>& a, const WgmmaItem& item, const unsi
     for (int i = 0; i < Tile::kN / Tile::kColumns; ++i)
       if (i == part) stage_rows<Tile::kColumns>(slab, d + i * (Tile::kColumns / 2), lane);
     __syncwarp();
-    if (residual) ptx::mbarrier_wait(ring_a.full_barrier(), ring_a.parity);
+    if (residual) ptx::mbarrier_wait(ring_a.full_barrier(), ring_a.parity, a.fault);
     const unsigned char* copy = smem + ring_a.stage * Tile::kBytesA;
     finish_rows<Tile::kColumns, Tile::kBatch>(
         a.epilogue, slab, item.k0 + part * Tile::kColumns, lane, pixel_of,

@@ -15,6 +15,7 @@ struct WgmmaArgs {
   PixelBox box;
   int k, kernel, stride, extra_stride, tiles_k;
   int residual_copies;  // per item, of 64 channels each; 0: the epilogue reads the residual itself, if there is one
+  WaitFault* fault;
 
   // Input copies that make up K: with reuse one for the three taps of a filter column.
   __host__ __device__ int taps_per_copy() const { return box.reuse ? 3 : 1; }
@@ -70,7 +71,9 @@ WgmmaArgs<T> make_wgmma_args(const Conv& a, const ConvChoice& choice, int tile_n
       static_cast<int>(s.kernel),
       stride,
       extra_stride,
-      static_cast<int>(ceil_div(s.k, tile_n))};
+      static_cast<int>(ceil_div(s.k, tile_n)),
+      0,
+      wait_fault()};
   if (s.extra_c > 0)
     args.extra = make_tensor_map(
         activation_map<T>(a.extra_x, s.dtype, nhwc(s.extra_h, s.extra_w, s.extra_c), box, box.lines(), extra_stride));

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "cuda/compat.cuh"
+#include "cuda/switches.h"
 
 namespace hgfast::cuda {
 

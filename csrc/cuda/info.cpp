@@ -2,6 +2,8 @@
 #include <cuda_runtime_api.h>
 
 #include "bindings/bindings.h"
+#include "cuda/switches.h"
+#include "cuda/wait_fault.cuh"
 
 namespace hgfast::cuda {
 
@@ -19,6 +21,14 @@ void bind_backend_info(py::module_& m) {
     info["driver"] = error == cudaSuccess ? "ok" : cudaGetErrorString(error);
     return info;
   });
+  m.def("switch_family", [](const std::string& family, bool on) {
+    Switches& all = switches();
+    const std::pair<const char*, bool*> families[] = {
+        {"wgmma", &all.wgmma}, {"bottleneck", &all.bottleneck}, {"small", &all.small}, {"split", &all.split}};
+    for (const auto& [name, is_on] : families)
+      if (family == name) *is_on = on;
+  });
+  m.def("wait_fault", [] { return wait_fault_text(); });
 }
 
 }  // namespace hgfast::cuda

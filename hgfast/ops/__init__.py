@@ -1,7 +1,8 @@
 """hgfast's operators: plain functions on tensors, each one kernel on CPU and CUDA."""
 
+from hgfast import _switches
 from hgfast.ops._conv_choice import set_winograd, winograd_enabled
-from hgfast.ops._registry import explain
+from hgfast.ops._registry import OPS, explain
 from hgfast.ops.batch_norm_act import batch_norm_act
 from hgfast.ops.bottleneck import bottleneck
 from hgfast.ops.conv2d import conv2d
@@ -34,3 +35,5 @@ __all__ = [
     "upsample_add",
     "winograd_enabled",
 ]
+
+_switches.warn_of_unknown(OPS)

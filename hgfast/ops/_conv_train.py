@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from hgfast import _native
+from hgfast._switches import is_disabled
 from hgfast.ops import _buffers
 from hgfast.ops import _conv_choice as choose
 from hgfast.ops._conv_choice import Choice
@@ -88,6 +89,8 @@ def weight_grad_choice(grad: Tensor, x: Tensor, sizes: ConvSizes) -> Choice:
 
 
 def _refusal(*tensors: Tensor) -> str:
+    if is_disabled("conv2d"):
+        return "HGFAST_DISABLE names conv2d"
     if _native.on_cuda(tensors[0]) or tensors[0].device.type != "cpu":
         return "the convolutions of training have kernels on the CPU only"
     if any(tensor.dtype != torch.float32 for tensor in tensors):

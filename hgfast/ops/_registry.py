@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from hgfast import _native
+from hgfast._switches import is_disabled
 
 log = logging.getLogger("hgfast")
 LIBRARY = torch.library.Library("hgfast", "DEF")
@@ -34,6 +35,8 @@ class Op:
 
     def fallback_reason(self, device_type: str, args: Sequence[Any]) -> str | None:
         """Why a call with these arguments does not reach the kernel; None if it does."""
+        if is_disabled(self.name):
+            return f"HGFAST_DISABLE names {self.name}"
         library = _native.library(device_type)
         if library is None:
             return f"no {device_type} kernels: {_native.cuda_missing_reason() or 'unsupported device'}"

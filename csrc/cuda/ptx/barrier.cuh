@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/compat.cuh"
+#include "cuda/wait_fault.cuh"
 
 namespace hgfast::cuda::ptx {
 
@@ -27,16 +28,44 @@ HG_DEV void mbarrier_arrive(uint32_t barrier) {
 HG_DEV void mbarrier_arrive_expect_tx(uint32_t barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
-// Waits for the end of the phase of this parity (the first phase has parity 0).
-HG_DEV void mbarrier_wait(uint32_t barrier, uint32_t parity) {
+// Whether the phase of this parity has ended (the first phase has parity 0); the hardware may wait a while for it.
+HG_DEV bool mbarrier_try_wait(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
   asm volatile(
       "{\n"
       ".reg .pred done;\n"
-      "WAIT_%=: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra WAIT_%=;\n"
-      "}" ::"r"(barrier),
-      "r"(parity)
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, done;\n"
+      "}"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
       : "memory");
+  return done;
+}
+HG_DEV uint64_t nanoseconds() {
+  uint64_t now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+  return now;
+}
+
+constexpr uint64_t kWaitLimit = 20'000'000'000;  // nanoseconds; debuggers and sanitizers slow a kernel a hundredfold
+constexpr uint32_t kTriesPerClock = 4096;
+
+// Waits for the end of the phase of this parity. A thread that waits longer than kWaitLimit says so in `fault` (which
+// may be null) and traps, where it would hang for good: a byte count is wrong, or an arrival missing.
+HG_DEV void mbarrier_wait(uint32_t barrier, uint32_t parity, WaitFault* fault = nullptr) {
+  uint64_t start = 0;
+  for (uint32_t tries = 1; !mbarrier_try_wait(barrier, parity); ++tries) {
+    if (tries % kTriesPerClock != 0) continue;
+    const uint64_t now = nanoseconds();
+    if (start == 0) start = now;
+    if (now - start <= kWaitLimit) continue;
+    if (fault != nullptr) {
+      *fault = {1, blockIdx.x, threadIdx.x, barrier, parity};
+      __threadfence_system();
+    }
+    __trap();
+  }
 }
 
 // Orders this thread's ordinary writes to shared memory before later reads by TMA stores and wgmma.

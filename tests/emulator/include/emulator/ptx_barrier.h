@@ -1,6 +1,7 @@
 // Twins of csrc/cuda/ptx/barrier.cuh: named barriers, mbarriers, proxy fences.
 #pragma once
 
+#include "cuda/wait_fault.cuh"
 #include "emulator/runtime.h"
 
 namespace hgfast::emu {
@@ -29,7 +30,7 @@ inline void mbarrier_arrive_expect_tx(uint32_t barrier, int bytes) {
   emu::mbarrier_expect_bytes(barrier, bytes);
   emu::mbarrier_arrive(barrier);
 }
-inline void mbarrier_wait(uint32_t barrier, uint32_t parity, emu::Site site = emu::Site::here()) {
+inline void mbarrier_wait(uint32_t barrier, uint32_t parity, WaitFault* = nullptr, emu::Site site = emu::Site::here()) {
   emu::mbarrier_wait(barrier, parity, site);
 }
 inline void fence_proxy_async() { emu::fence_proxy_async(); }

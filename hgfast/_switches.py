@@ -1,0 +1,41 @@
+"""HGFAST_DISABLE: kernels that are not to be used, e.g. "wgmma,split" or "decode_heatmaps".
+
+Names are families of CUDA kernels (wgmma: those of Hopper; bottleneck: a whole block in one; small: few input channels;
+split: K split between blocks), "graph" for CUDA graphs of frozen networks, and operators, with all that belong to them
+(batch_norm also means batch_norm_stats). What is disabled runs by other kernels or by PyTorch; `hgfast info` lists it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from types import ModuleType
+
+FAMILIES = ("wgmma", "bottleneck", "small", "split")
+GRAPH = "graph"
+
+disabled = frozenset(name.strip() for name in os.environ.get("HGFAST_DISABLE", "").split(",") if name.strip())
+
+
+def is_disabled(op: str) -> bool:
+    """Whether an operator is named, whole or by the beginning of its name."""
+    return any(op == name or op.startswith(f"{name}_") for name in disabled)
+
+
+def tell(library: ModuleType) -> None:
+    """Hand the families to the CUDA library."""
+    for family in disabled.intersection(FAMILIES):
+        library.switch_family(family, False)
+
+
+def warn_of_unknown(ops: Iterable[str]) -> None:
+    """Name what stands for nothing; the operators are known once they are all defined."""
+    ops = sorted(ops)
+    known = {*FAMILIES, GRAPH, *(op for op in ops)}
+    for name in sorted(disabled - known):
+        if not any(op.startswith(f"{name}_") for op in ops):
+            warnings.warn(
+                f"HGFAST_DISABLE: there is no kernel {name!r}; there are {', '.join((*FAMILIES, GRAPH, *ops))}",
+                stacklevel=2,
+            )

@@ -1,0 +1,134 @@
+"""Ways out: kernels that are turned off, and cards and drivers that cannot run what was compiled."""
+
+from __future__ import annotations
+
+import types
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from hgfast import _native, _switches, ops
+from hgfast.ops._registry import OPS
+
+
+@pytest.fixture
+def disable(monkeypatch: pytest.MonkeyPatch):
+    """Disables names as HGFAST_DISABLE does at the import."""
+    return lambda *names: monkeypatch.setattr(_switches, "disabled", frozenset(names))
+
+
+def test_a_disabled_op_runs_by_torch(disable) -> None:
+    skip, low = torch.rand(1, 4, 8, 8), torch.rand(1, 4, 4, 4)
+    args = skip, low
+    assert ops.explain("upsample_add", *args) == "kernel: cpu"
+    by_kernel = ops.upsample_add(*args)
+    disable("upsample_add")
+    assert ops.explain("upsample_add", *args) == "reference: HGFAST_DISABLE names upsample_add"
+    assert torch.equal(ops.upsample_add(*args), by_kernel)
+    assert ops.explain("max_pool", skip) == "kernel: cpu"
+
+
+def test_a_name_stands_for_all_operators_that_begin_with_it(disable) -> None:
+    disable("batch_norm")
+    named = {name for name in OPS if _switches.is_disabled(name)}
+    assert named == {name for name in OPS if name.startswith("batch_norm_")} and len(named) > 3
+
+
+def test_a_disabled_convolution_leaves_no_way_to_its_kernels(disable, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.randn(1, 8, 8, 8, requires_grad=True), torch.randn(8, 8, 3, 3, requires_grad=True)
+    expected = torch.autograd.grad(torch.conv2d(x, weight, None, 1, 1).square().sum(), (x, weight))
+    disable("conv2d")
+    monkeypatch.setattr(_native, "library", lambda device_type: pytest.fail("a kernel was asked for"))
+    found = torch.autograd.grad(ops.conv2d(x, weight).square().sum(), (x, weight))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_names_that_stand_for_nothing_are_told(disable) -> None:
+    disable("wgmma", "graph", "batch_norm", "upsample_add")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _switches.warn_of_unknown(OPS)
+    disable("wgma")
+    with pytest.warns(UserWarning, match="HGFAST_DISABLE: there is no kernel 'wgma'; there are wgmma, bottleneck"):
+        _switches.warn_of_unknown(OPS)
+
+
+def test_families_are_told_to_the_library(disable) -> None:
+    told: list[tuple[str, bool]] = []
+    disable("split", "wgmma", "max_pool")
+    _switches.tell(types.SimpleNamespace(switch_family=lambda *call: told.append(call)))  # type: ignore[arg-type]
+    assert sorted(told) == [("split", False), ("wgmma", False)]
+
+
+@pytest.mark.parametrize(
+    ("archs", "runs", "not_there"),
+    [
+        ("80;90a", [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)], [(7, 0), (7, 5)]),
+        ("90a", [(9, 0)], [(8, 0), (10, 0), (12, 0)]),
+        ("86", [(8, 6), (8, 9), (9, 0)], [(8, 0)]),
+        ("75;100f", [(7, 5), (8, 0), (10, 0)], [(7, 0)]),
+    ],
+)
+def test_which_cards_run_what_was_compiled(archs: str, runs, not_there) -> None:
+    assert all(_native.runs_on(archs, *capability) for capability in runs)
+    assert not any(_native.runs_on(archs, *capability) for capability in not_there)
+
+
+class Card:
+    """What `torch.cuda` and hgfast._cuda say of the card in a machine."""
+
+    def __init__(self, capability: tuple[int, int] = (9, 0), driver: str = "ok") -> None:
+        self.capability = capability
+        self.info = {"archs": "80;90a", "nvcc": "13.0.88", "driver": driver, "devices": 1}
+
+    def put_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_native, "_cuda", types.SimpleNamespace(backend_info=lambda: self.info))
+        monkeypatch.setitem(_native._libraries, "cuda", _native._cuda)
+        for name, answer in (
+            ("is_available", True),
+            ("current_device", 0),
+            ("get_device_capability", self.capability),
+            ("get_device_name", "NVIDIA T4"),
+        ):
+            monkeypatch.setattr(torch.cuda, name, lambda *index, answer=answer: answer)
+
+
+@pytest.fixture(autouse=True)
+def no_memory_of_other_cards() -> Iterator[None]:
+    _native._device_refusal.cache_clear()
+    yield
+    _native._device_refusal.cache_clear()
+
+
+REFUSALS = [
+    (Card((7, 5)), "NVIDIA T4 has compute capability 7.5; the kernels were compiled for 80;90a and newer"),
+    (
+        Card(driver="CUDA driver version is insufficient for CUDA runtime version"),
+        "the driver does not fit CUDA 13.0.88, by which the kernels were compiled: CUDA driver version is insufficient",
+    ),
+]
+
+
+@pytest.mark.parametrize(("card", "reason"), REFUSALS)
+def test_cards_and_drivers_that_do_not_fit_leave_the_ops_to_torch(card: Card, reason: str, monkeypatch) -> None:
+    card.put_in(monkeypatch)
+    assert _native.library("cuda") is None and _native.library("cpu") is not None
+    assert _native.cuda_missing_reason().startswith(reason)
+    found = OPS["upsample_add"].fallback_reason("cuda", (torch.rand(1, 1, 2, 2), torch.rand(1, 1, 1, 1)))
+    assert found is not None and reason in found
+
+
+def test_a_card_that_fits_has_kernels(monkeypatch) -> None:
+    Card((8, 6)).put_in(monkeypatch)
+    assert _native.library("cuda") is _native._cuda and _native.cuda_missing_reason() == ""
+
+
+def test_what_a_kernel_noted_before_it_gave_up_is_told_at_the_end(capsys) -> None:
+    note = "block 3, thread 256 waited too long for the mbarrier at shared address 64, parity 1"
+    _native._tell_wait_fault(types.SimpleNamespace(wait_fault=lambda: note))  # type: ignore[arg-type]
+    assert note in capsys.readouterr().err
+    _native._tell_wait_fault(types.SimpleNamespace(wait_fault=lambda: ""))  # type: ignore[arg-type]
+    assert capsys.readouterr().err == ""

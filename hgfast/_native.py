@@ -66,7 +66,9 @@ def cuda_missing_reason() -> str:
     """Why there are no CUDA kernels for the current device, in one line; empty if there are."""
     if _cuda is None:
         return _build_record().get("cuda_reason") or _cuda_error
-    return _device_refusal(torch.cuda.current_device()) if torch.cuda.is_available() else ""
+    if not torch.cuda.is_available():
+        return "there is no CUDA device that torch can use"
+    return _device_refusal(torch.cuda.current_device())
 
 
 @cache

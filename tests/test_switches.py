@@ -9,8 +9,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+import hgfast
 from hgfast import _native, _switches, ops
+from hgfast.frozen import plan
+from hgfast.ops._conv_native import ConvNeeds, ConvSizes, NoKernel, query
 from hgfast.ops._registry import OPS
+from tests.small_models import FAMILIES, small_model
+from tests.tolerances import relative_error
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def test_a_disabled_convolution_leaves_no_way_to_its_kernels(disable, monkeypatc
     monkeypatch.setattr(_native, "library", lambda device_type: pytest.fail("a kernel was asked for"))
     found = torch.autograd.grad(ops.conv2d(x, weight).square().sum(), (x, weight))
     for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
+        assert relative_error(ours, theirs) < 1e-5
 
 
 def test_names_that_stand_for_nothing_are_told(disable) -> None:
@@ -132,3 +137,36 @@ def test_what_a_kernel_noted_before_it_gave_up_is_told_at_the_end(capsys) -> Non
     assert note in capsys.readouterr().err
     _native._tell_wait_fault(types.SimpleNamespace(wait_fault=lambda: ""))  # type: ignore[arg-type]
     assert capsys.readouterr().err == ""
+
+
+def test_frozen_networks_run_by_torch_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    for family in FAMILIES:
+        model = small_model(family, "reference")
+        images = torch.randn(2, 3, 64, 64)
+        by_kernels = hgfast.freeze(model)(images)
+        with monkeypatch.context() as patch:
+            patch.setattr(_native, "library", lambda device_type: None)
+            patch.setattr(_native, "cuda_missing_reason", lambda: "no card fits")
+            frozen = hgfast.freeze(model)
+            found = frozen(images)
+        assert frozen.describe(2, 64, 64).endswith("by PyTorch for batch 2: no card fits")
+        assert "run by PyTorch on cpu: no card fits" in caplog.text
+        for ours, theirs in zip(found, by_kernels, strict=True):
+            assert relative_error(ours, theirs) < 1e-4
+            assert ours.is_contiguous(memory_format=torch.channels_last) and not ours.requires_grad
+
+
+def test_a_layer_that_no_kernel_takes_leaves_the_network_to_torch(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    model, images = small_model("princeton"), torch.randn(1, 3, 64, 64)
+    by_kernels = hgfast.freeze(model)(images)
+
+    def no_stem(lib: object, sizes: ConvSizes, threads: int) -> ConvNeeds:
+        if sizes.kernel == 7:
+            raise NoKernel("conv: no kernel of size 7")
+        return query(lib, sizes, threads)
+
+    monkeypatch.setattr(plan, "query", no_stem)
+    found = hgfast.freeze(model)(images)
+    assert "a frozen network runs by PyTorch: conv: no kernel of size 7" in caplog.text
+    for ours, theirs in zip(found, by_kernels, strict=True):
+        assert relative_error(ours, theirs) < 1e-4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,18 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from hgfast import _checks as checks
-from hgfast import _native
+from hgfast import _native, _switches
+from hgfast._switches import GRAPH
 from hgfast.frozen.check import check_graph
 from hgfast.frozen.describe import describe_plan
 from hgfast.frozen.file import load_graph, save_graph
 from hgfast.frozen.graph import Graph
 from hgfast.frozen.options import as_device, as_dtype, check_cuda_graph, with_index
 from hgfast.frozen.plan import Plan
+from hgfast.frozen.torch_plan import TorchPlan
 from hgfast.frozen.turns import Turns
 from hgfast.frozen.weights import Weights
 from hgfast.models.common import check_images
-from hgfast.ops._conv_native import ConvSizes, query
+from hgfast.ops._conv_native import ConvSizes, NoKernel, query
 
+log = logging.getLogger("hgfast")
 LARGEST_SIDE = 1 << 20
 MAX_PLANS = 8  # a plan holds its workspace: 18 MB for one 256x256 image of hourglass52
 
@@ -34,7 +39,8 @@ class FrozenModel(nn.Module):
     several threads, or on several CUDA streams, run one after the other; one from a signal handler inside another call,
     and the first one of a size inside a CUDA graph that the caller captures, has a plan of its own. Forked processes
     may go on with it (on the CPU). The module has no parameters and an empty state dict; it can be copied and pickled,
-    and stays on the device it was made for.
+    and stays on the device it was made for. Where there are no kernels for the device, or for a layer, the whole
+    network runs by PyTorch: a warning of the log "hgfast" and :meth:`describe` say why.
 
     On the CPU the number of threads decides which algorithm each convolution takes, as it decides which is the fastest:
     with another number (`torch.set_num_threads`) results differ by rounding, some 1e-6 of their size; with the same
@@ -64,7 +70,6 @@ class FrozenModel(nn.Module):
         Raises:
             TypeError, ValueError: an argument that is no graph, dtype, device and so on, or options that do not fit
                 the device.
-            RuntimeError: there are no kernels for the device.
         """
         super().__init__()
         where = "FrozenModel"
@@ -80,20 +85,25 @@ class FrozenModel(nn.Module):
 
     def _prepare(self) -> None:
         """What is made of the rest, and is neither copied nor pickled."""
-        self._lib = _native.library(self.device.type)
-        if self._lib is None:
-            raise RuntimeError(f"freeze: there are no kernels for {self.device}: {_native.cuda_missing_reason()}")
-        try:
-            query(self._lib, ConvSizes(1, 1, 1, 1, 1, 1, 1, dtype=self.dtype), threads=1)
-        except ValueError as error:
-            raise ValueError(f"FrozenModel: dtype must be one that {self.device} has kernels for ({error})") from None
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext():
+            self._lib = _native.library(self.device.type)
+            self._no_kernels = "" if self._lib is not None else _native.cuda_missing_reason()
+            try:
+                if self._lib is not None:
+                    query(self._lib, ConvSizes(1, 1, 1, 1, 1, 1, 1, dtype=self.dtype), threads=1)
+            except ValueError as error:
+                raise ValueError(
+                    f"FrozenModel: dtype must be one that {self.device} has kernels for ({error})"
+                ) from None
+        if self._no_kernels:
+            log.warning("frozen networks run by PyTorch on %s: %s", self.device, self._no_kernels)
         self._weights = self._new_weights()
-        self._plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
+        self._plans: OrderedDict[tuple[int, ...], Plan | TorchPlan] = OrderedDict()
         self._graphs: dict[tuple[int, ...], CapturedPlan] = {}
         self._turns = Turns()
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_lib", "_weights", "_plans", "_graphs", "_turns")
+        made = ("_lib", "_no_kernels", "_weights", "_plans", "_graphs", "_turns")
         return {name: value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -122,11 +132,12 @@ class FrozenModel(nn.Module):
         with self._turns.turn(self.device) as alone:
             size = (len(images), *images.shape[2:])
             plan = self._plan(*size) if alone else self._new_plan(self._weights, *size)
-            if alone and self.cuda_graph and (self.batch_sizes is None or len(images) in self.batch_sizes):
+            wished = self.cuda_graph and GRAPH not in _switches.disabled
+            if alone and wished and (self.batch_sizes is None or len(images) in self.batch_sizes):
                 return self._captured(plan, images)(images)
             return plan.run(images)
 
-    def plan(self, batch: int, height: int, width: int) -> Plan:
+    def plan(self, batch: int, height: int, width: int) -> Plan | TorchPlan:
         """The plan for an input size, made if there is none.
 
         Raises:
@@ -141,7 +152,8 @@ class FrozenModel(nn.Module):
 
     def describe(self, batch: int = 1, height: int = 256, width: int = 256) -> str:
         """A table of the calls for an input size: what each fuses, shapes, GFLOP, MB, kernel."""
-        return describe_plan(self.plan(batch, height, width))
+        plan = self.plan(batch, height, width)
+        return plan.describe() if isinstance(plan, TorchPlan) else describe_plan(plan)
 
     def save(self, path: str | Path) -> None:
         """Write the network to a file that :meth:`load` reads: folded weights as plain tensors, no code.
@@ -166,7 +178,6 @@ class FrozenModel(nn.Module):
             TypeError: path is none, or an option is of the wrong type.
             FileNotFoundError: there is no such file.
             ValueError: the file is no frozen network, damaged, or of a newer version; or an option does not fit.
-            RuntimeError: there are no kernels for the device.
         """
         return cls(load_graph(path), **options)
 
@@ -174,7 +185,7 @@ class FrozenModel(nn.Module):
         """What is in it."""
         return f"{len(self.graph.calls)} calls, {self.dtype}, {self.device}, cuda_graph={self.cuda_graph}"
 
-    def _plan(self, batch: int, height: int, width: int) -> Plan:
+    def _plan(self, batch: int, height: int, width: int) -> Plan | TorchPlan:
         key = (batch, height, width, torch.get_num_threads() if self.device.type == "cpu" else 0)
         if key not in self._plans:
             if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
@@ -187,13 +198,19 @@ class FrozenModel(nn.Module):
         self._plans.move_to_end(key)
         return self._plans[key]
 
-    def _new_plan(self, weights: Weights, batch: int, height: int, width: int) -> Plan:
-        return Plan(self._lib, self.graph, weights, batch, height, width)
+    def _new_plan(self, weights: Weights, batch: int, height: int, width: int) -> Plan | TorchPlan:
+        if self._lib is None:
+            return TorchPlan(self.graph, weights, batch, height, width, self._no_kernels)
+        try:
+            return Plan(self._lib, self.graph, weights, batch, height, width)
+        except NoKernel as error:
+            log.warning("a frozen network runs by PyTorch: %s", error)
+            return TorchPlan(self.graph, weights, batch, height, width, str(error))
 
     def _new_weights(self) -> Weights:
         return Weights(self.graph, self.dtype, self.device, exact=not self.tf32)
 
-    def _captured(self, plan: Plan, images: Tensor) -> CapturedPlan:
+    def _captured(self, plan: Plan | TorchPlan, images: Tensor) -> CapturedPlan:
         key = (len(images), *images.shape[2:])
         if key not in self._graphs:
             self._graphs[key] = CapturedPlan(plan, images)
@@ -203,7 +220,7 @@ class FrozenModel(nn.Module):
 class CapturedPlan:
     """A plan as one CUDA graph: images are copied in, heat-maps copied out."""
 
-    def __init__(self, plan: Plan, images: Tensor) -> None:
+    def __init__(self, plan: Plan | TorchPlan, images: Tensor) -> None:
         """Capture; images: any of the plan's size."""
         self.plan = plan
         self.images = torch.empty_like(images)

@@ -37,6 +37,8 @@ def as_device(where: str, device: Any) -> torch.device:
         found = torch.device("meta")
     if found.type not in ("cpu", "cuda"):
         raise ValueError(f"{where}: device must be 'cpu', 'cuda' or 'cuda:N', got {str(device)[:60]!r}")
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"{where}: device must be 'cpu' where torch finds no CUDA device, got {str(device)[:60]!r}")
     return with_index(found)
 
 

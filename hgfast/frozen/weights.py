@@ -23,10 +23,17 @@ class Weights:
         self.graph, self.dtype, self.device, self.exact = graph, dtype, device, exact
         self._packed: dict[tuple[int, int], Tensor] = {}
         self._vectors: dict[int, Tensor] = {}
+        self._plain: dict[int, Tensor] = {}
 
     def tensors(self) -> list[Tensor]:
         """All that was packed or brought to the device so far."""
-        return [*self._packed.values(), *self._vectors.values()]
+        return [*self._packed.values(), *self._vectors.values(), *self._plain.values()]
+
+    def plain(self, tensor: Tensor) -> Tensor:
+        """A tensor of the graph as PyTorch's own operators take it: on the device, in the activations' dtype."""
+        if id(tensor) not in self._plain:
+            self._plain[id(tensor)] = tensor.to(self.device, self.dtype)
+        return self._plain[id(tensor)]
 
     def vector(self, tensor: Tensor | None) -> Tensor | None:
         """A bias, scale or shift of the graph, float32 (K,), on the device."""

@@ -63,13 +63,20 @@ class ConvNeeds:
     kernel: str
 
 
+class NoKernel(ValueError):
+    """The library has no kernel for some sizes."""
+
+
 def query(lib: Any, sizes: ConvSizes, threads: int, algorithm: int = 0) -> ConvNeeds:
     """Ask the library.
 
     Raises:
-        ValueError: it has no kernel for these sizes or this dtype.
+        NoKernel: it has no kernel for these sizes or this dtype.
     """
-    return ConvNeeds(*lib.conv_query(sizes.native(lib, algorithm), threads))
+    try:
+        return ConvNeeds(*lib.conv_query(sizes.native(lib, algorithm), threads))
+    except ValueError as error:
+        raise NoKernel(str(error)) from None
 
 
 def pack(

@@ -38,8 +38,10 @@ def instances(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> l
         TypeError, ValueError: not numbers, or arrays of other shapes.
     """
     boxes = _checks.array("instances", "boxes", boxes, (None, 4))
-    keypoints = _checks.array("instances", "keypoints", keypoints, (len(boxes), None, 2))
-    scores = _checks.array("instances", "scores", scores, keypoints.shape[:2])
+    keypoints = _checks.array("instances", "keypoints", keypoints, (None, None, 2))
+    scores = _checks.array("instances", "scores", scores, (None, None))
+    _checks.shape("instances", "scores", scores, keypoints.shape[:2], "P and K of keypoints")
+    _checks.shape("instances", "boxes", boxes, (len(keypoints), 4), "P of keypoints and scores")
     return [
         {
             "keypoints": points.astype(float).round(3).tolist(),
@@ -111,11 +113,12 @@ def check_results_path(path: str | Path, keypoint_set: str) -> None:
         OSError: nothing can be written there.
     """
     suffix = _checks.path("", "path", path).suffix
+    _checks.instance("", "keypoint_set", keypoint_set, str)
     if suffix not in RESULT_SUFFIXES:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(RESULT_SUFFIXES)}")
     if suffix == ".mat":
         if keypoint_set != "mpii":
-            raise ValueError(f"{path}: MATLAB files are for MPII's keypoints, these are {keypoint_set!r}")
+            raise ValueError(f"{path}: MATLAB files are for MPII's keypoints, keypoint_set is {keypoint_set!r}")
         require("scipy.io", f"{path}: writing a .mat file")
     check_writable(path)
 

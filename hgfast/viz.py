@@ -64,7 +64,9 @@ def draw_people(
     keypoints = np.clip(keypoints, -_FARTHEST, _FARTHEST)
     least = _checks.number(where, "min_score", min_score)
     if scores is not None:
-        shown &= _checks.array(where, "scores", scores, shown.shape) >= least
+        values = _checks.array(where, "scores", scores)
+        _checks.shape(where, "scores", values, shown.shape, "P and K of keypoints")
+        shown &= values >= least
     outlines = np.zeros((0, 4)) if boxes is None else _checks.array(where, "boxes", boxes, (None, 4))
     outlines = outlines[np.isfinite(outlines).all(axis=1)]
     canvas = image.copy()

@@ -178,6 +178,6 @@ def test_bad_arguments(dataset, found, tmp_path):
     with pytest.raises(ValueError, match=r"scores must have shape \(4, 16\), got \(4, 15\)"):
         write_results(tmp_path / "a.csv", dataset, keypoints, scores[:, :15], {})
     faces = PoseDataset([], COCO, (64, 64))
-    with pytest.raises(ValueError, match="MATLAB files are for MPII's keypoints, these are 'coco'"):
+    with pytest.raises(ValueError, match="MATLAB files are for MPII's keypoints, keypoint_set is 'coco'"):
         write_results(tmp_path / "a.mat", faces, np.zeros((0, 17, 2)), np.zeros((0, 17)), {})
     assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from hgfast import _checks
@@ -19,7 +20,7 @@ def box_center_size(boxes: ArrayLike, padding: float = 1.0) -> tuple[np.ndarray,
     """Centres (N, 2) and sizes (N, 2), the latter times ``padding``, of boxes (N, 4) x1 y1 x2 y2; float32."""
     where = "box_center_size"
     array = _checks.array(where, "boxes", boxes, finite=True)
-    if array.size % 4 or (array.size and array.shape[-1] != 4):
+    if array.shape[-1:] != (4,) and array.shape != (0,):
         raise ValueError(f"{where}: boxes must have shape (N, 4), got {array.shape}")
     factor = np.float32(_positive(where, "padding", padding))
     with np.errstate(over="ignore"):
@@ -48,7 +49,7 @@ def warp_matrix(
     to float32; this is the exact one.
     """
     where = "warp_matrix"
-    (width, height), target = _sides(where, "size", size), _sides(where, "out", out)
+    (width, height), target = _sides(where, "size", size), pixels(where, "out", out)
     keep = _checks.flag(where, "keep_aspect", keep_aspect)
     scale = np.array([target[0] / width, target[0] / width if keep else target[1] / height])
     return _similarity(where, center, rotation, scale, target / 2, sense=1)
@@ -60,7 +61,7 @@ def udp_warp_matrix(center: ArrayLike, size: ArrayLike, rotation: float, out: tu
     Its rotation has the opposite sense to :func:`warp_matrix`, as in MMPose.
     """
     where = "udp_warp_matrix"
-    target = _sides(where, "out", out) - 1
+    target = pixels(where, "out", out, 2) - 1
     return _similarity(where, center, rotation, target / _sides(where, "size", size), target / 2, sense=-1)
 
 
@@ -70,7 +71,7 @@ def newell_matrix(center: ArrayLike, scale: float, rotation: float, out: tuple[i
     Turned by ``rotation`` degrees about the middle of ``out``. The peer truncates mapped points to whole pixels.
     """
     where = "newell_matrix"
-    target, size = _sides(where, "out", out), 200.0 * _positive(where, "scale", scale)
+    target, size = pixels(where, "out", out), 200.0 * _positive(where, "scale", scale)
     angle = np.deg2rad(_number(where, "rotation", rotation))
     cos, sin = np.cos(angle), np.sin(angle)
     linear = np.array([[cos, sin], [-sin, cos]]) @ np.diag(target / size)
@@ -83,13 +84,13 @@ def input_to_picture(points: ArrayLike, center: ArrayLike, size: ArrayLike, inpu
     Right for unrotated crops of `warp_matrix`; for others use the inverse of their own matrix.
     """
     where = "input_to_picture"
-    extent, sides = _sides(where, "size", size), _sides(where, "input_size", input_size)
+    extent, sides = _sides(where, "size", size), pixels(where, "input_size", input_size)
     return _points(where, "points", points) / sides * extent + _center(where, center) - 0.5 * extent
 
 
 def flip_matrix(width: int) -> np.ndarray:
     """Mirrors a picture that is ``width`` pixels wide: x goes to ``width - 1 - x``."""
-    return np.array([[-1.0, 0.0, _positive("flip_matrix", "width", width) - 1.0], [0.0, 1.0, 0.0]])
+    return np.array([[-1.0, 0.0, _checks.integer("flip_matrix", "width", width, 1) - 1.0], [0.0, 1.0, 0.0]])
 
 
 def compose(outer: ArrayLike, inner: ArrayLike) -> np.ndarray:
@@ -122,16 +123,28 @@ def _similarity(
     return np.hstack([linear, (target - linear @ _center(where, center))[:, None]])
 
 
-def _number(where: str, name: str, value: Any) -> float:
-    return float(_checks.array(where, name, value, (), finite=True))
+def _number(where: str, name: str, value: Any, above: float | None = None) -> float:
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        value = _checks.array(where, name, value, ()).item()
+    return _checks.number(where, name, value, above=above)
 
 
 def _positive(where: str, name: str, value: Any) -> float:
-    return _checks.number(where, name, _number(where, name, value), above=0)
+    return _number(where, name, value, above=0)
+
+
+def pixels(where: str, name: str, value: Any, minimum: int = 1) -> np.ndarray:
+    """Width and height in pixels, (2,) float64; 256.0 is as good as 256."""
+    sides = _sides(where, name, value)
+    if (sides % 1).any() or (sides < minimum).any():
+        raise ValueError(f"{where}: {name} must be two whole numbers of at least {minimum}, got {sides.tolist()}")
+    return sides
 
 
 def _sides(where: str, name: str, value: Any) -> np.ndarray:
     """Width and height, (2,) float64, both positive."""
+    if isinstance(value, (list, tuple)) and any(isinstance(side, (bool, np.bool_)) for side in value):
+        raise TypeError(f"{where}: {name} must be two numbers, got {value}")
     sides = _checks.array(where, name, value, (2,), finite=True).astype(np.float64)
     if not (sides > 0).all():
         raise ValueError(f"{where}: {name} must be a positive width and height, got {sides.tolist()}")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hgfast import _checks
+from hgfast.codecs.affine import pixels
 
 _REAL = (*_checks.FLOATING, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -52,7 +53,7 @@ def warp_matrices(
 def udp_warp_matrices(centers: Tensor, sizes: Tensor, rotations: Tensor, out: tuple[int, int]) -> Tensor:
     """The unbiased maps of UDP, see :func:`hgfast.codecs.affine.udp_warp_matrix`; arguments as `warp_matrices`."""
     _check_boxes("udp_warp_matrices", centers, sizes, rotations)
-    target = _pair("udp_warp_matrices", out, centers) - 1
+    target = _pair("udp_warp_matrices", out, centers, 2) - 1
     return _similarities(centers, rotations, target / sizes.double(), target / 2, sense=-1)
 
 
@@ -98,15 +99,12 @@ def _same_device(where: str, first: tuple[str, Tensor], *others: tuple[str, Tens
 def _check_boxes(where: str, centers: Tensor, sizes: Tensor, rotations: Tensor) -> None:
     for name, value, ndim in (("centers", centers, 2), ("sizes", sizes, 2), ("rotations", rotations, 1)):
         _checks.tensor(where, name, value, ndim=ndim, dtypes=_REAL)
-        _checks.shape(where, name, value, (centers.shape[0], 2)[:ndim])
+        _checks.shape(where, name, value, (centers.shape[0], 2)[:ndim], "N of centers")
     _same_device(where, ("centers", centers), ("sizes", sizes), ("rotations", rotations))
 
 
-def _pair(where: str, out: tuple[int, int], like: Tensor) -> Tensor:
-    sides = _checks.array(where, "out", out, (2,), finite=True)
-    if not (sides > 0).all():
-        raise ValueError(f"{where}: out must be a positive width and height, got {sides.tolist()}")
-    return torch.tensor(sides.tolist(), dtype=torch.float64, device=like.device)
+def _pair(where: str, out: tuple[int, int], like: Tensor, minimum: int = 1) -> Tensor:
+    return torch.tensor(pixels(where, "out", out, minimum).tolist(), dtype=torch.float64, device=like.device)
 
 
 def _similarities(centers: Tensor, rotations: Tensor, scales: Tensor, target: Tensor, sense: int) -> Tensor:

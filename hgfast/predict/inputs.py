@@ -52,7 +52,7 @@ def check_boxes(boxes: Any, name: str) -> np.ndarray:
         ValueError: another shape, not finite, x1 < x2 and y1 < y2 not kept, or farther than ``FARTHEST`` from 0.
     """
     array = _checks.array("", name, boxes)
-    if array.size == 0:
+    if array.shape in ((0,), (0, 4)):
         return np.zeros((0, 4), np.float32)
     array = _checks.array("", name, array, (None, 4), finite=True).astype(np.float64)
     if not (np.abs(array) <= FARTHEST).all():
@@ -74,7 +74,7 @@ def pairs_of(images: Any, boxes: Any) -> Iterator[tuple[Any, Any]]:
         TypeError: not a list of pictures, or no list of boxes.
         ValueError: more or fewer arrays of boxes than pictures.
     """
-    if not isinstance(images, Iterable) or (isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 0):
+    if not isinstance(images, Iterable) or isinstance(images, torch.Tensor):
         raise TypeError(f"images must be a picture or a list of pictures, got {_checks.describe(images)}")
     if boxes is None:
         return zip(images, repeat(None), strict=False)

@@ -211,7 +211,10 @@ class Predictor:
         _checks.tensor("predict_crops", "crops", crops, ndim=4, dtypes=(torch.uint8,))
         _checks.shape("predict_crops", "crops", crops, (len(crops), height, width, 3))
         _checks.tensor("predict_crops", "inverse", inverse)
-        _checks.shape("predict_crops", "inverse", inverse, (len(crops), 2, 3))
+        _checks.shape("predict_crops", "inverse", inverse, (len(crops), 2, 3), "N of crops")
+        for name, value in (("crops", crops), ("inverse", inverse)):
+            if value.is_meta:
+                raise TypeError(f"predict_crops: {name} must hold data, got a meta tensor")
         images = network_input(crops.to(self.device, non_blocking=True), self.mean, self.std)
         inverse = inverse.to(self.device, non_blocking=True)
         maps, *mirrored = self._run(images)

@@ -10,9 +10,15 @@ FAMILIES = ["mmpose", "princeton"]
 
 
 def small_model(
-    family: str, implementation: str = "fused", num_keypoints: int = 5, num_stacks: int = 2, increase: int = 0
+    family: str,
+    implementation: str = "fused",
+    num_keypoints: int = 5,
+    num_stacks: int = 2,
+    increase: int = 0,
+    stem: tuple[int, int] = (4, 8),
 ) -> nn.Module:
     """A network of unequal widths; sizes are multiples of 16 for "mmpose", of 64 for "princeton"."""
     if family == "mmpose":
-        return models.HourglassPose(num_keypoints, num_stacks, 2, (8, 6, 10), (1, 2, 1), 12, (4, 8), implementation)
+        widths = (stem[1], 6, 10)
+        return models.HourglassPose(num_keypoints, num_stacks, 2, widths, (1, 2, 1), 12, stem, implementation)
     return models.StackedHourglass(num_stacks, 12, num_keypoints, increase, (6, 8), implementation)

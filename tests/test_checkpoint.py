@@ -12,6 +12,7 @@ import hgfast
 from hgfast.checkpoint import CheckpointError, convert_checkpoint, read_checkpoint, save_checkpoint
 from tests.checkpoint_cases import expect_error, renamed, same_weights, saved, small
 
+PEER_STEM = (128, 256)
 NORMALISATION = {"data_preprocessor.mean": torch.ones(3, 1, 1), "data_preprocessor.std": torch.ones(3, 1, 1)}
 
 # Family, what a file holds for a model, and the form that the loader should see.
@@ -134,7 +135,7 @@ def test_integers_are_not_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("family", "form"), [("mmpose", "mmpose"), ("mmpose", "mmpose0"), ("princeton", "princeton")])
 def test_conversion_there_and_back(family: str, form: str, tmp_path: Path) -> None:
-    source = small(family, 1)
+    source = small(family, 1, stem=PEER_STEM)
     own, theirs, back = (tmp_path / name for name in ("own.pt", "theirs.pth", "back.pt"))
     save_checkpoint(source, own)
     convert_checkpoint(own, theirs, form)
@@ -143,7 +144,7 @@ def test_conversion_there_and_back(family: str, form: str, tmp_path: Path) -> No
     prefix = {"mmpose": "", "mmpose0": "", "princeton": "model.module."}[form]
     assert names == set(renamed(source, prefix, "keypoint_head." if form == "mmpose0" else "head."))
     for path in (own, theirs, back):
-        model = small(family, 2)
+        model = small(family, 2, stem=PEER_STEM)
         hgfast.load_checkpoint(model, path)
         assert same_weights(model, source)
     assert list(read_checkpoint(back)["state_dict"]) == list(source.state_dict())
@@ -174,4 +175,10 @@ def test_form_must_suit_the_network(tmp_path: Path) -> None:
         save_checkpoint(small("mmpose"), tmp_path / "c.pt", "princeton")
     with pytest.raises(ValueError, match="form must be one of .* got 'onnx'"):
         save_checkpoint(small("mmpose"), tmp_path / "c.pt", "onnx")
+    for form in ("mmpose", "mmpose0"):
+        for stem in ((4, 8), (128, 64), (64, 256)):
+            with pytest.raises(
+                CheckpointError, match=rf"{form!r} is for networks with stem_channels .*128, 256.*; got .{stem[0]}"
+            ):
+                save_checkpoint(small("mmpose", stem=stem), tmp_path / "c.pt", form)
     assert not (tmp_path / "c.pt").exists()

@@ -8,6 +8,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import hgfast
 from hgfast.checkpoint import read_checkpoint
@@ -114,9 +115,11 @@ def test_predict_draws_and_writes(run_folder, tmp_path, capsys):
 
 def test_convert_and_back(run_folder, tmp_path, capsys):
     source = str(run_folder / "run" / "best.pt")
-    assert main(["convert", source, str(tmp_path / "plain.pth"), "--form", "mmpose"]) == 0
-    assert main(["convert", source, str(tmp_path / "plain.pth"), "--form", "mmpose"]) == 2
+    torch.save({"state_dict": read_checkpoint(source)["state_dict"]}, tmp_path / "plain.pth")
+    assert main(["convert", source, str(tmp_path / "plain.pth")]) == 2
     assert "exists already" in capsys.readouterr().err
+    assert main(["convert", source, str(tmp_path / "mmpose.pth"), "--form", "mmpose"]) == 2
+    assert "stem_channels (128, 256), as MMPose's" in capsys.readouterr().err
     assert main(["eval", str(tmp_path / "plain.pth")]) == 2
     assert "holds no configuration of hgfast; give a preset" in capsys.readouterr().err
     assert main(["convert", source, str(tmp_path / "again.pt"), "--set", "lr=0.5"]) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hgfast.metrics import auc, epe, heatmap_pck, nme, pck, pckh, pckh_auc
+from hgfast.metrics import auc, coco_results, epe, heatmap_pck, nme, oks, oks_nms, pck, pckh, pckh_auc
 
 NAMES = ["head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "PCKh", "PCKh@0.1"]
 
@@ -96,7 +96,7 @@ def test_area_under_the_pckh_curve(golden):
     assert pckh_auc(gt, gt, labelled, head) == 100
     half = gt + np.float32([1, 0]) * (0.25 * head)[:, None, None].astype(np.float32)  # right from 0.25 on
     assert pckh_auc(half, gt, labelled, head) == pytest.approx(50, abs=1.1)
-    with pytest.raises(ValueError, match="limit and steps: expected positive numbers"):
+    with pytest.raises(ValueError, match="limit must be greater than 0"):
         pckh_auc(gt, gt, labelled, head, limit=0)
 
 
@@ -152,17 +152,23 @@ def test_pck_auc_epe_nme_by_hand():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"pred": np.zeros((2, 16))}, ValueError, r"pred: expected shape \(N, K, 2\)"),
-        ({"pred": np.zeros((2, 15, 2)), "gt": np.zeros((2, 15, 2))}, ValueError, "visible: expected shape"),
-        ({"gt": np.zeros((1, 16, 2))}, ValueError, "gt: expected the shape of pred"),
-        ({"visible": np.ones((2, 15))}, ValueError, "visible: expected shape"),
-        ({"head_size": np.ones(3)}, ValueError, "head_size: expected shape"),
-        ({"head_size": [1, -1]}, ValueError, "head_size: expected lengths >= 0"),
-        ({"head_size": [1, np.nan]}, ValueError, "head_size: expected lengths >= 0"),
-        ({"thresholds": ()}, ValueError, "thresholds: expected at least one"),
-        ({"unlabelled": "zero"}, ValueError, "unlabelled: expected"),
-        ({"pred": "abc"}, TypeError, "pred: expected real numbers"),
-        ({"gt": np.zeros((2, 16, 2), complex)}, TypeError, "gt: expected real numbers"),
+        ({"pred": np.zeros((2, 16))}, ValueError, r"pred must have shape \(any, any, 2\)"),
+        ({"pred": np.zeros((2, 15, 2)), "gt": np.zeros((2, 15, 2))}, ValueError, "visible must have shape"),
+        ({"gt": np.zeros((1, 16, 2))}, ValueError, "gt must have shape"),
+        ({"visible": np.ones((2, 15))}, ValueError, "visible must have shape"),
+        ({"head_size": np.ones(3)}, ValueError, "head_size must have shape"),
+        ({"head_size": [1, -1]}, ValueError, "head_size must hold finite lengths >= 0"),
+        ({"head_size": [1, np.inf]}, ValueError, "head_size must hold finite lengths >= 0"),
+        ({"gt": np.full((2, 16, 2), np.nan)}, ValueError, "gt must be finite where visible"),
+        ({"visible": np.full((2, 16), np.nan)}, ValueError, "visible must be finite"),
+        ({"pred": [[[1, 2]], [[1]]]}, ValueError, "pred must be an array of numbers of one shape"),
+        ({"thresholds": (0.5, float("nan"))}, ValueError, r"thresholds\[1\] must be finite"),
+        ({"thresholds": 0.5}, ValueError, "thresholds must be a list"),
+        ({"head_size": [1, np.nan]}, ValueError, "head_size must hold finite lengths >= 0"),
+        ({"thresholds": ()}, ValueError, "thresholds must be a list of at least one"),
+        ({"unlabelled": "zero"}, ValueError, "unlabelled must be one of"),
+        ({"pred": "abc"}, TypeError, "pred must be an array of numbers"),
+        ({"gt": np.zeros((2, 16, 2), complex)}, TypeError, "gt must hold real numbers"),
     ],
 )
 def test_bad_arguments(change, error, message):
@@ -175,3 +181,63 @@ def test_bad_arguments(change, error, message):
 def test_empty_set():
     result = pckh(np.zeros((0, 16, 2)), np.zeros((0, 16, 2)), np.zeros((0, 16)), np.zeros(0), unlabelled="skip")
     assert np.isnan(result["PCKh"])
+
+
+def test_long_curves_are_quick_and_longer_ones_refused():
+    rng = np.random.default_rng(0)
+    gt = rng.uniform(0, 100, (500, 16, 2))
+    pred, visible = gt + rng.normal(0, 9, gt.shape), np.ones((500, 16))
+    expected = np.mean([pck(pred, gt, visible, np.full(500, 30.0), i / 50)["PCK"] for i in range(50)]) / 100
+    assert auc(pred, gt, visible, steps=50) == pytest.approx(expected, abs=1e-12)
+    assert auc(pred, gt, visible, steps=100_000) == pytest.approx(expected, abs=0.02)
+    rough, fine = (pckh_auc(pred, gt, visible, np.full(500, 60.0), steps=steps) for steps in (50, 100_000))
+    assert fine == pytest.approx(rough, abs=0.1)
+    for function, norm in ((auc, 30.0), (pckh_auc, np.ones(500))):
+        for steps in (2**31, 0, -1):
+            with pytest.raises(ValueError, match="steps must be at"):
+                function(pred, gt, visible, norm, steps=steps)
+        with pytest.raises(TypeError, match="steps must be an int"):
+            function(pred, gt, visible, norm, steps=20.0)
+
+
+def test_a_prediction_that_is_not_finite_is_wrong():
+    gt = np.zeros((2, 16, 2))
+    pred = gt.copy()
+    pred[0, :, 0] = [np.nan, np.inf, -np.inf, 1e300] * 4
+    visible = np.ones((2, 16))
+    assert pckh(pred, gt, visible, [1, 1])["PCKh"] == pck(pred, gt, visible, [1, 1])["PCK"] == 50
+    assert auc(pred, gt, visible) == pytest.approx(0.5 * 19 / 20)
+    assert epe(pred, gt, visible) == nme(pred, gt, visible, [1, 1]) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: pck(GT, GT, [[1]], [1], threshold=float("inf")), "threshold"),
+        (lambda: pck(GT, GT, [[1]], [1], threshold="0.2"), "threshold"),
+        (lambda: pck(GT, GT, [[1]], {"norm": 1}), "norm"),
+        (lambda: auc(GT, GT, [[1]], norm=float("nan")), "norm"),
+        (lambda: auc(GT, GT, [[1]], norm="30"), "norm"),
+        (lambda: pck(torch.zeros(1, 1, 2).to_sparse(), GT, [[1]], [1]), "pred"),
+        (lambda: pck(torch.zeros(1, 1, 2, device="meta"), GT, [[1]], [1]), "pred"),
+        (lambda: pck(torch.zeros(1, 1, 2, dtype=torch.cfloat), GT, [[1]], [1]), "pred"),
+        (lambda: pck([[[10**400, 0]]], GT, [[1]], [1]), "pred"),
+        (lambda: heatmap_pck(np.zeros((1, 1, 0, 4)), np.zeros((1, 1, 0, 4)), [[1]]), "output"),
+        (lambda: heatmap_pck(np.zeros((1, 1, 4, 4)), np.zeros((1, 1, 4, 5)), [[1]]), "target"),
+        (lambda: heatmap_pck(np.zeros((1, 1, 4, 4)), np.zeros((1, 1, 4, 4)), [1]), "mask"),
+        (lambda: oks(np.zeros((2, 2)), np.zeros((3, 2)), 1.0, [1, 1]), "b"),
+        (lambda: oks(np.zeros((2, 2)), np.zeros((2, 2)), -1.0, [1, 1]), "area"),
+        (lambda: oks(np.zeros((2, 2)), np.zeros((2, 2)), 1.0, [1, 0]), "sigmas"),
+        (lambda: oks_nms(np.zeros((3, 2, 2)), [1, 2], [1, 1, 1], [1, 1]), "scores"),
+        (lambda: oks_nms(np.zeros((3, 2, 2)), [1, 2, 3], [1, 1, float("nan")], [1, 1]), "areas"),
+        (lambda: coco_results([1], np.zeros((1, 2, 2)), np.zeros((1, 3)), [1], [1], [1, 1]), "joint_scores"),
+        (lambda: coco_results([1.5], np.zeros((1, 2, 2)), np.zeros((1, 2)), [1], [1], [1, 1]), "image_ids"),
+        (lambda: coco_results([1], np.zeros((1, 2, 3)), np.zeros((1, 2)), [1], [1], [1, 1]), "keypoints"),
+    ],
+)  # fmt: skip
+def test_errors_name_the_argument(call, name):
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}\b"):
+        call()
+
+
+GT = np.zeros((1, 1, 2))

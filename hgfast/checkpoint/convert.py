@@ -16,6 +16,7 @@ from hgfast.files import atomic_write
 
 __all__ = ["convert_checkpoint", "save_checkpoint"]
 
+_PEER_STEM = (128, 256)  # widths that MMPose's HourglassNet cannot be built without
 _BUFFERS = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
@@ -36,7 +37,8 @@ def save_checkpoint(
         meta: Plain data to store beside the weights, except in princeton-vl's form.
 
     Raises:
-        ValueError: If there is no such form, or it is not for this network (:class:`CheckpointError`).
+        ValueError: If there is no such form, or it is not for this network (:class:`CheckpointError`): of another
+            family, or in MMPose's forms with a stem of other widths than 128 and 256, which its class has fixed.
     """
     if form not in FORMATS:
         raise ValueError(f"form must be one of {sorted(FORMATS)}, got {form!r}")
@@ -45,6 +47,8 @@ def save_checkpoint(
     if family and not any(name.startswith(family) for name in state):
         groups = sorted({name.partition(".")[0] for name in state})
         raise CheckpointError(f"form {form!r} is for networks with weights {family}*; got {groups}")
+    if family == "backbone.":
+        _check_stem(state, form)
     # Contiguous copies: a file should not depend on the layout in which a model works.
     plain = {FORMATS[form].rename(name): value.detach().cpu().contiguous() for name, value in state.items()}
     if form == "princeton":
@@ -53,6 +57,15 @@ def save_checkpoint(
         content = {"meta": dict(meta or {}), "state_dict": plain}
     with atomic_write(path) as file:
         torch.save(content, file)
+
+
+def _check_stem(state: Mapping[str, Tensor], form: str) -> None:
+    stem = tuple(state[f"backbone.stem.{name}.weight"].shape[0] for name in ("0.conv", "1.0.conv1"))
+    if stem != _PEER_STEM:
+        raise CheckpointError(
+            f"form {form!r} is for networks with stem_channels {_PEER_STEM}, as MMPose's HourglassNet has them; "
+            f"got {stem}"
+        )
 
 
 def _new_adam(state: Mapping[str, Tensor]) -> dict[str, Any]:

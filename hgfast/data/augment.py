@@ -11,8 +11,6 @@ from hgfast import _checks
 from hgfast.data.colour import Colour
 from hgfast.data.keypoints import KeypointSet
 
-_SPREAD = 0.540  # standard deviation of the normal distribution, before it is cut off at -1 and 1
-
 
 @dataclass(frozen=True)
 class Change:
@@ -31,12 +29,12 @@ class Augmentation:
 
     Attributes:
         flip_prob: probability of mirroring.
-        distribution: of t below: "normal" is MMPose's, of deviation 0.54 and cut off at -1 and 1; "uniform" is
-            princeton-vl's, between -1 and 1.
+        distribution: of t below: "normal" is MMPose's, a standard normal one cut off at -1 and 1 (of deviation 0.54
+            then); "uniform" is princeton-vl's, between -1 and 1.
         scale: the box is resized by ``1 + scale * t``.
         rotation: degrees; the crop is turned by ``rotation * t`` ...
         rotate_prob: ... with this probability.
-        shift_prob: probability of moving the box by ``shift * t`` of its size, for each axis.
+        shift_prob: probability of moving the box by ``shift * t`` of its size, in both axes, with a t for each.
         shift: see ``shift_prob``.
         half_body_prob: probability of showing only the upper or the lower half of a person.
         colour_prob: probability of princeton-vl's change of hue, saturation, brightness and contrast, see
@@ -65,22 +63,23 @@ class Augmentation:
             object.__setattr__(self, name, _checks.number("", name, getattr(self, name), -1e6, 1e6))
 
     def draw(self, rng: np.random.Generator) -> Change:
-        """One random change."""
-        moved = rng.random(4) < (self.flip_prob, self.rotate_prob, self.shift_prob, self.shift_prob)
+        """One random change; raises TypeError for what is no ``numpy.random.Generator``."""
+        _checks.instance("", "rng", rng, np.random.Generator)
+        flipped, turned, moved = (rng.random(3) < (self.flip_prob, self.rotate_prob, self.shift_prob)).tolist()
         scale, rotation, shift_x, shift_y = (_DRAW[self.distribution](rng) for _ in range(4))
         coloured = self.colour_prob > 0 and rng.random() < self.colour_prob
         return Change(
-            flip=bool(moved[0]),
+            flip=flipped,
             scale=1 + self.scale * scale,
-            rotation=self.rotation * rotation if moved[1] else 0.0,
-            shift=(self.shift * shift_x if moved[2] else 0.0, self.shift * shift_y if moved[3] else 0.0),
+            rotation=self.rotation * rotation if turned else 0.0,
+            shift=(self.shift * shift_x, self.shift * shift_y) if moved else (0.0, 0.0),
             colour=Colour.draw(rng) if coloured else None,
         )
 
 
 def _truncated_normal(rng: np.random.Generator) -> float:
     while True:
-        t = float(rng.normal(0.0, _SPREAD))
+        t = rng.standard_normal()
         if abs(t) <= 1:
             return t
 
@@ -99,7 +98,20 @@ def half_body(
 
     Returns None when fewer than 9 joints are labelled, or neither half has enough of them (2 above, 3 below). The
     upper half is taken with probability 0.7 where both would do. The box is 1.5 times as large as the joints' extent.
+
+    Args:
+        keypoints: (K, 2) float32 points of the table's joints.
+        visible: (K,), > 0 where the joint is labelled.
+        table: which joints are the upper ones.
+        rng: source of the choice.
+
+    Raises:
+        TypeError, ValueError: arguments of other types or shapes.
     """
+    _checks.instance("", "table", table, KeypointSet)
+    _checks.instance("", "rng", rng, np.random.Generator)
+    keypoints = _checks.array("", "keypoints", keypoints, (table.count, 2))
+    visible = _checks.array("", "visible", visible, (table.count,))
     labelled = np.flatnonzero(visible > 0)
     upper = [k for k in labelled if k in table.upper]
     lower = [k for k in labelled if k not in table.upper]

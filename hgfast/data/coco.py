@@ -62,7 +62,7 @@ def load_coco(annotations: str | Path, images: str | Path, table: KeypointSet = 
     _checks.instance("", "table", table, KeypointSet)
     if table.name not in _PARTS:
         raise ValueError(f"table: COCO has {', '.join(_PARTS)}, got {table.name!r}")
-    folder = _checks.path("", "images", images or ".")
+    folder = _checks.path("", "images", images)
     file = read_coco(_checks.path("", "annotations", annotations))
     return [person for annotation in file.annotations for person in _instances(annotation, file, folder, table)]
 
@@ -88,7 +88,7 @@ def load_coco_detections(
         FileNotFoundError, AnnotationError, TypeError: as :func:`load_coco`.
     """
     least = _checks.number("", "min_score", min_score)
-    folder = _checks.path("", "images", images or ".")
+    folder = _checks.path("", "images", images)
     file = read_coco(_checks.path("", "annotations", annotations))
     file.truth(COCO.count)  # what AP will be measured against: whatever is wrong there is said now
     found = read_json(_checks.path("", "detections", detections))

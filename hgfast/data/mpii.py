@@ -49,7 +49,7 @@ def load_mpii(
         ImportError: ``head_boxes`` without scipy.
     """
     pixel_origin = _checks.integer("", "pixel_origin", pixel_origin, 0, 1)
-    folder = _checks.path("", "images", images or ".")
+    folder = _checks.path("", "images", images)
     entries = read_json(_checks.path("", "annotations", annotations))
     if not isinstance(entries, list):
         raise AnnotationError(f"{annotations}: expected a list of persons, got {type(entries).__name__}")

@@ -43,7 +43,7 @@ def load_princeton(annotations: str | Path, images: str | Path, pixel_origin: in
         ImportError: h5py is not installed.
     """
     pixel_origin = _checks.integer("", "pixel_origin", pixel_origin, 0, 1)
-    folder = _checks.path("", "images", images or ".")
+    folder = _checks.path("", "images", images)
     fields = _read(_checks.path("", "annotations", annotations))
     shift = np.float32(1 - pixel_origin)
     persons = []

@@ -5,36 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
-
-def to_numpy(value: Any, name: str) -> np.ndarray:
-    """Array of a tensor, array or nested list; raises TypeError for anything that does not hold real numbers."""
-    array = value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    if array.dtype == bool or np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating):
-        return array
-    raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+from hgfast import _checks
 
 
 def keypoint_arrays(pred: Any, gt: Any, visible: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``pred`` and ``gt`` as float32 (N, K, 2) and ``visible`` as bool (N, K); raises ValueError for other shapes."""
-    pred = to_numpy(pred, "pred").astype(np.float32)
-    gt = to_numpy(gt, "gt").astype(np.float32)
-    mask = to_numpy(visible, "visible") > 0
-    if pred.ndim != 3 or pred.shape[2] != 2:
-        raise ValueError(f"pred: expected shape (N, K, 2), got {pred.shape}")
-    if gt.shape != pred.shape:
-        raise ValueError(f"gt: expected the shape of pred, {pred.shape}, got {gt.shape}")
-    if mask.shape != pred.shape[:2]:
-        raise ValueError(f"visible: expected shape {pred.shape[:2]}, got {mask.shape}")
+    """``pred`` and ``gt`` as float32 (N, K, 2) and ``visible`` as bool (N, K).
+
+    Raises:
+        TypeError: not real numbers.
+        ValueError: other shapes, NaN in ``visible``, or a visible point of ``gt`` that is not finite.
+    """
+    pred = float32(_checks.array("", "pred", pred, (None, None, 2)))
+    gt = float32(_checks.array("", "gt", gt, pred.shape))
+    mask = _checks.array("", "visible", visible, pred.shape[:2], finite=True) > 0
+    if not np.isfinite(gt[mask]).all():
+        raise ValueError("gt must be finite where visible, got NaN or an infinity")
     return pred, gt, mask
 
 
 def norm_array(value: Any, name: str, count: int) -> np.ndarray:
-    """Per-person lengths, float32 (N,) or (N, 2); raises ValueError for other shapes or negative lengths."""
-    norm = to_numpy(value, name).astype(np.float32)
+    """Per-person lengths (N,) or (N, 2) as float32 (N, 2).
+
+    Raises:
+        TypeError: not real numbers.
+        ValueError: other shapes, lengths that are negative or not finite.
+    """
+    norm = float32(_checks.array("", name, value))
     if norm.shape not in ((count,), (count, 2)):
-        raise ValueError(f"{name}: expected shape ({count},) or ({count}, 2), got {norm.shape}")
-    if not (norm >= 0).all():
-        raise ValueError(f"{name}: expected lengths >= 0, got {norm.min()}")
+        raise ValueError(f"{name} must have shape ({count},) or ({count}, 2), got {norm.shape}")
+    if not ((norm >= 0) & np.isfinite(norm)).all():
+        raise ValueError(f"{name} must hold finite lengths >= 0, got {norm.min()} to {norm.max()}")
     return norm if norm.ndim == 2 else np.repeat(norm[:, None], 2, axis=1)
+
+
+def float32(values: np.ndarray) -> np.ndarray:
+    """In float32; what is too large becomes an infinity without a word."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hgfast import _checks
 from hgfast.metrics._arrays import keypoint_arrays, norm_array
-from hgfast.metrics.pck import joint_accuracy, normalised_distances
+from hgfast.metrics.pck import MAX_STEPS, joint_accuracies, normalised_distances
 
 GROUPS: dict[str, tuple[int, ...]] = {
     "head": (9,),
@@ -40,7 +41,7 @@ def pckh(
         gt: (N, 16, 2) annotated points.
         visible: (N, 16), > 0 where the joint is labelled (``joints_vis``; occluded joints count).
         head_size: (N,) lengths in the same pixels: 0.6 times the diagonal of the head box.
-        thresholds: fractions of the head size; strictly below counts, compared in float32.
+        thresholds: fractions of the head size, a list or tuple; strictly below counts, compared in float32.
         unlabelled: what a joint that nobody has labelled adds to its group. ``"negative"`` is -100, as MMPose has it
             (a group of which one side was never labelled shows up to -50); ``"skip"`` takes the other joints alone
             and gives NaN when there are none.
@@ -61,20 +62,29 @@ def pckh(
     pred, gt, mask = keypoint_arrays(pred, gt, visible)
     if pred.shape[1] != 16:
         raise ValueError(f"pred: expected the 16 joints of MPII, got shape {pred.shape}")
-    if not thresholds:
-        raise ValueError("thresholds: expected at least one")
-    if unlabelled not in ("negative", "skip"):
-        raise ValueError(f"unlabelled: expected 'negative' or 'skip', got {unlabelled!r}")
+    if isinstance(thresholds, np.ndarray):
+        thresholds = thresholds.tolist()
+    if not isinstance(thresholds, (list, tuple)) or not thresholds:
+        raise ValueError(f"thresholds must be a list of at least one number, got {_checks.describe(thresholds)}")
+    thresholds = [_checks.number("", f"thresholds[{i}]", value, 0) for i, value in enumerate(thresholds)]
+    _checks.choice("", "unlabelled", unlabelled, ("negative", "skip"))
     distances = normalised_distances(pred, gt, mask, norm_array(head_size, "head_size", len(pred)))
-    accuracies = [joint_accuracy(distances, threshold) for threshold in thresholds]
+    accuracies = joint_accuracies(distances, thresholds)
     result = {name: _group_mean(accuracies[0][list(ids)], unlabelled) for name, ids in GROUPS.items()}
-    counts = mask.sum(axis=0).astype(np.float64)
-    counts[list(_NOT_COUNTED)] = 0
     for threshold, accuracy in zip(thresholds, accuracies, strict=True):
         name = "PCKh" if threshold == 0.5 else f"PCKh@{threshold:g}"
-        weights = np.where(accuracy >= 0, counts, 0)
-        result[name] = float(100 * (accuracy * weights).sum() / weights.sum()) if weights.any() else float("nan")
+        result[name] = float(_mean_accuracy(accuracy, mask))
     return result
+
+
+def _mean_accuracy(accuracies: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Percentages (...) of accuracies (..., 16) over the benchmark's joints, weighted by how often each is labelled."""
+    counts = mask.sum(axis=0).astype(np.float64)
+    counts[list(_NOT_COUNTED)] = 0
+    weights = np.where(accuracies >= 0, counts, 0)
+    total = weights.sum(axis=-1)
+    mean = 100 * (accuracies * weights).sum(axis=-1) / np.where(total > 0, total, 1)
+    return np.where(total > 0, mean, np.nan)
 
 
 def _group_mean(accuracy: np.ndarray, unlabelled: str) -> float:
@@ -92,14 +102,17 @@ def pckh_auc(pred: Any, gt: Any, visible: Any, head_size: Any, limit: float = 0.
     Args:
         pred, gt, visible, head_size: see :func:`pckh`.
         limit: largest threshold, a fraction of the head's size.
-        steps: into which it is divided.
+        steps: into which it is divided, at most 100,000.
 
     Raises:
         ValueError, TypeError: as :func:`pckh`; ValueError for a limit or a number of steps that is not positive.
     """
-    if limit <= 0 or steps < 1:
-        raise ValueError(f"limit and steps: expected positive numbers, got {limit!r} and {steps!r}")
+    pred, gt, mask = keypoint_arrays(pred, gt, visible)
+    if pred.shape[1] != 16:
+        raise ValueError(f"pred: expected the 16 joints of MPII, got shape {pred.shape}")
+    limit = _checks.number("", "limit", limit, above=0)
+    steps = _checks.integer("", "steps", steps, 1, MAX_STEPS)
+    distances = normalised_distances(pred, gt, mask, norm_array(head_size, "head_size", len(pred)))
     just_above = np.nextafter(np.linspace(0, limit, steps + 1, dtype=np.float32), np.float32(np.inf))
-    result = pckh(pred, gt, visible, head_size, just_above.tolist())
-    curve = np.array([value for name, value in result.items() if name.startswith("PCKh")])
+    curve = _mean_accuracy(joint_accuracies(distances, just_above), mask)
     return float((curve[:-1] + curve[1:]).mean() / 2)

@@ -1,4 +1,4 @@
-"""Ready-made configurations, by name: the recipes of MMPose and of princeton-vl, and two small ones."""
+"""Ready-made configurations, by name: recipes of MMPose and of princeton-vl, one of two stacks, and two small ones."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ _SMALL = {
 PRESETS: dict[str, dict[str, Any]] = {
     "hourglass52-mpii-256": {},
     "hourglass52-mpii-384": {"input_size": [384, 384], "batch_size": 32},
+    # nobody's published recipe: MMPose has no configuration with two stacks, these settings are hourglass52's
     "hourglass104-mpii-256": {"model": "hourglass104", "batch_size": 32},
     "hourglass52-coco-256": _COCO,
     "hourglass52-coco-384": _COCO | {"input_size": [384, 384], "sigma": 3.0},

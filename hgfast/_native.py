@@ -135,8 +135,9 @@ def build_info() -> dict[str, Any]:
 
     Returns:
         dict with "version", "torch", "cpu" (instruction set in use and compiled ones, compiler, OpenMP runtime), "cuda"
-        (compiled or not, architectures, nvcc, devices, driver state or the reason why it is missing), and "ops": for
-        each op the devices that have a kernel.
+        (compiled or not, architectures, nvcc, devices, driver state or the reason why it is missing, why the current
+        device cannot run it), "ops": for each op the devices that have a kernel, and "disabled": what HGFAST_DISABLE
+        names.
     """
     from hgfast import __version__
     from hgfast.ops._registry import OPS
@@ -145,10 +146,13 @@ def build_info() -> dict[str, Any]:
     cuda: dict[str, Any] = {"compiled": _cuda is not None}
     if _cuda is not None:
         cuda.update(_cuda.backend_info())
+        cuda["unusable"] = cuda_missing_reason()
     else:
         cuda["reason"] = cuda_missing_reason()
     ops = {
         name: [device for device, lib in _libraries.items() if lib is not None and hasattr(lib, op.native)]
         for name, op in sorted(OPS.items())
     }
-    return {"version": __version__, "torch": torch.__version__, "cpu": _cpu.backend_info(), "cuda": cuda, "ops": ops}
+    disabled = sorted(_switches.disabled)
+    info = {"version": __version__, "torch": torch.__version__, "cpu": _cpu.backend_info(), "cuda": cuda, "ops": ops}
+    return {**info, "disabled": disabled}

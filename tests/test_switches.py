@@ -11,6 +11,7 @@ import torch
 
 import hgfast
 from hgfast import _native, _switches, ops
+from hgfast.cli.info import describe
 from hgfast.frozen import plan
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, NoKernel, query
 from hgfast.ops._registry import OPS
@@ -170,3 +171,13 @@ def test_a_layer_that_no_kernel_takes_leaves_the_network_to_torch(monkeypatch: p
     assert "a frozen network runs by PyTorch: conv: no kernel of size 7" in caplog.text
     for ours, theirs in zip(found, by_kernels, strict=True):
         assert relative_error(ours, theirs) < 1e-4
+
+
+def test_info_says_what_is_turned_off_and_why_a_card_has_no_kernels(disable, monkeypatch: pytest.MonkeyPatch) -> None:
+    disable("wgmma", "max_pool")
+    REFUSALS[0][0].put_in(monkeypatch)
+    info = hgfast.build_info()
+    assert info["disabled"] == ["max_pool", "wgmma"] and info["cuda"]["unusable"].startswith("NVIDIA T4")
+    lines = describe(info)
+    assert "OFF    by HGFAST_DISABLE: max_pool, wgmma" in lines
+    assert any("unusable: NVIDIA T4 has compute capability 7.5" in line for line in lines)

@@ -36,6 +36,8 @@ def describe(info: dict[str, Any]) -> list[str]:
         lines += [f"GPU    {_gpus()}"]
     else:
         lines += [f"CUDA   kernels not compiled: {cuda['reason']}"]
+    if info["disabled"]:
+        lines += [f"OFF    by HGFAST_DISABLE: {', '.join(info['disabled'])}"]
     width = max(len(name) for name in info["ops"])
     lines += ["", f"{'operation'.ljust(width)}  kernels for"]
     lines += [

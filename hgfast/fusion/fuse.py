@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Sized
 from typing import Any
 
+import torch
 from torch import nn
 
 from hgfast import _checks
 from hgfast.fusion.adopt import original
 from hgfast.fusion.check import objection
+from hgfast.fusion.layout import drop_layouts, keep_layouts
 from hgfast.fusion.match import BLOCKS, EXACT, HOURGLASSES, LeftAlone, Matcher, input_channels, stand_ins
+from hgfast.fusion.report import FusionReport, list_convolutions
 from hgfast.fusion.structure import structure
 from hgfast.fusion.twins import REFERENCES, WITHOUT_PARTS, plain_twin
 from hgfast.nn import Bottleneck
@@ -20,41 +23,22 @@ from hgfast.nn.sequential import FusedSequential
 log = logging.getLogger("hgfast")
 OWN = tuple(REFERENCES.values())  # nothing to prove
 BLOCK_TYPES = (*REFERENCES, *WITHOUT_PARTS)
+OF_STACKS = ("hourglass_modules", "conv1x1s", "remap_convs", "inters")  # of MMPose's networks
+REPORT = "_fusion_report"
 FUSED = (*BLOCK_TYPES, FusedSequential)
-
-
-@dataclass
-class FusionReport:
-    """What `fuse` did, by the names of the modules.
-
-    Attributes:
-        replaced: name -> what it was recognised as.
-        left: name -> why it is as it was.
-        frozen: parameters that no longer ask for a gradient because the network never runs them.
-    """
-
-    replaced: dict[str, str] = field(default_factory=dict)
-    left: dict[str, str] = field(default_factory=dict)
-    frozen: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        """One line for each module."""
-        lines = [f"fused {name or '(the model)'}: {kind}" for name, kind in self.replaced.items()]
-        lines += [f"left {name or '(the model)'}: {reason}" for name, reason in self.left.items()]
-        if self.frozen:
-            lines.append(f"frozen, for they never run: {len(self.frozen)} parameters ({self.frozen[0]}, ...)")
-        return "\n".join(lines)
 
 
 def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
     """Replace the residual blocks, hourglasses and conv-BatchNorm-ReLU groups of a network by fused modules, in place.
 
     Blocks are recognised by structure, whosever classes they are (MMPose's HourglassNet, princeton-vl's PoseNet,
-    hgfast's reference models, and networks of such blocks), and replaced only if the fused module gives the same for a
-    random input. Parameters and buffers stay the same objects, so that an optimizer made before goes on working;
-    state-dict keys, training mode, requires_grad, device, dtype and memory format stay as they are. A second call
-    replaces nothing. Blocks with hooks are left alone. Weights that the network never runs (an unused `skip_layer`, a
-    last `inters`) stop asking for a gradient: under DistributedDataParallel they would break the second step.
+    hgfast's reference models, and networks of such blocks), and replaced only if copies with random numbers compute the
+    same by the same functions of torch, in training and evaluation, with the same gradients and statistics; settings of
+    the blocks count as they are now. Parameters and buffers stay the same objects, so that an optimizer made before
+    goes on working; state-dict keys, training mode, requires_grad, device, dtype and memory formats stay as they are. A
+    second call replaces nothing. Blocks with hooks are left alone. Weights that the network never runs (an unused
+    `skip_layer`, the `inters` of one stack) stop asking for a gradient: under DistributedDataParallel they would break
+    the second step.
 
     Args:
         model: the network, which is changed.
@@ -62,22 +46,30 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
             from the outputs of the convolutions. A few percent slower.
 
     Returns:
-        The model, or its replacement if it is itself a block. Its attribute `fusion` is a :class:`FusionReport`.
+        The model, or its replacement if it is itself a block. Its attribute `fusion` is a :class:`FusionReport`, unless
+        the model has something else of that name.
 
     Raises:
-        TypeError: model is no module, or recompute no bool.
+        TypeError: model is no module or a scripted one, or recompute no bool.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fuse: model must be a torch.nn.Module, got {type(model).__name__}")
     _checks.flag("fuse", "recompute", recompute)
-    report = FusionReport(frozen=list(getattr(model, "fusion", FusionReport()).frozen))
-    model = _Fuser(report).visit(model, "")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError("fuse: model must be a torch.nn.Module that is not scripted or traced: fuse it before that")
+    report = FusionReport(frozen=list(getattr(vars(model).get(REPORT), "frozen", ())))
+    fuser = _Fuser(report)
+    model = fuser.visit(model, "")
+    list_convolutions(model, report, BLOCK_TYPES, fuser.refused)
     for module in model.modules():
         if isinstance(module, FUSED):
             module.recompute = recompute  # type: ignore[assignment]
     freeze_unused(model, report)
+    keep_layouts(model, FUSED)
     log.info("fuse:\n%s", report)
-    model.fusion = report  # type: ignore[assignment]
+    vars(model)[REPORT] = report
+    if not hasattr(model, "fusion") or isinstance(model.fusion, FusionReport):
+        model.fusion = report  # type: ignore[assignment]
     return model
 
 
@@ -87,6 +79,7 @@ class _Fuser:
     def __init__(self, report: FusionReport) -> None:
         self.report = report
         self.done: dict[nn.Module, nn.Module] = {}
+        self.refused: set[str] = set()  # names of blocks and sequences that are left alone
         self.proved: dict[tuple[str, Any], str | None] = {}
 
     def visit(self, module: nn.Module, name: str) -> nn.Module:
@@ -100,10 +93,8 @@ class _Fuser:
         if block is not None:
             return block
         for key, child in module._modules.items():
-            if child is not None:
+            if child is not None and not isinstance(child, torch.jit.ScriptModule):
                 module._modules[key] = self.visit(child, f"{name}.{key}".removeprefix("."))
-        if type(module) is nn.Conv2d:
-            self.report.left[name] = "a convolution without BatchNorm"
         return self._match(HOURGLASSES, module, name) or self._match(EXACT, module, name) or module
 
     def _match(self, matchers: dict[str, Matcher], module: nn.Module, name: str) -> nn.Module | None:
@@ -121,6 +112,8 @@ class _Fuser:
                 return fused
         if reasons:
             self.report.left[name] = reasons[0]
+            if matchers is not HOURGLASSES:
+                self.refused.add(name)
         return None
 
     def _prove(self, kind: str, matcher: Matcher, module: nn.Module, fused: nn.Module) -> None:
@@ -142,9 +135,9 @@ def freeze_unused(model: nn.Module, report: FusionReport) -> None:
         idle: list[tuple[str, nn.Module]] = []
         if isinstance(module, Bottleneck) and not module.need_skip:
             idle = [("skip_layer", module.skip_layer)]
-        elif all(hasattr(module, part) for part in ("hourglass_modules", "inters", "conv1x1s")):
-            used = len(module.conv1x1s)  # type: ignore[arg-type]
-            idle = [(f"inters.{i}", block) for i, block in enumerate(module.inters) if i >= used]  # type: ignore
+        elif all(isinstance(getattr(module, part, None), Sized) for part in OF_STACKS):
+            stacks, *between, _ = (len(getattr(module, part)) for part in OF_STACKS)
+            idle = [("inters", module.inters)] if stacks == 1 and not any(between) else []  # type: ignore[list-item]
         for part, unused in idle:
             for key, parameter in unused.named_parameters():
                 if parameter.requires_grad:
@@ -168,7 +161,9 @@ def unfuse(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"unfuse: model must be a torch.nn.Module, got {type(model).__name__}")
-    report = model.__dict__.pop("fusion", None)
+    report = vars(model).pop(REPORT, None)
+    if isinstance(vars(model).get("fusion"), FusionReport):
+        del model.fusion
     model = _plain(model, {})
     if report is not None:
         parameters = dict(model.named_parameters())
@@ -182,5 +177,6 @@ def _plain(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         for key, child in module._modules.items():
             if child is not None:
                 module._modules[key] = _plain(child, done)
+        drop_layouts(module)
         done[module] = original(module) or plain_twin(module)
     return done[module]

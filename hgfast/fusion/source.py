@@ -23,7 +23,7 @@ ARGUMENTS = {"activate", "norm"}  # of mmcv's ConvModule, beside the input
 @cache
 def objection(kind: type[nn.Module]) -> str | None:
     """Why a module of a class cannot be replaced whatever it computes now; None if nothing speaks against it."""
-    if _known(kind):
+    if is_known(kind):
         return None
     changed = sorted(name for name in _own_names(kind) if callable(getattr(nn.Module, name, None)))
     if changed:
@@ -42,17 +42,19 @@ def objection(kind: type[nn.Module]) -> str | None:
 @cache
 def names(kind: type[nn.Module]) -> frozenset[str]:
     """Attributes and globals that the code of a class's forward pass names; none for torch's and hgfast's classes."""
-    if _known(kind):
+    if is_known(kind):
         return frozenset()
     return frozenset(name for function in _functions(kind) for code in _codes(function) for name in code.co_names)
 
 
-def _known(thing: Any) -> bool:
+def is_known(thing: Any) -> bool:
+    """Whether a class or function is torch's or hgfast's."""
     return (getattr(thing, "__module__", None) or "").partition(".")[0] in KNOWN
 
 
 def _own_names(kind: type) -> set[str]:
-    return {name for base in kind.__mro__ if not _known(base) and base is not object for name in vars(base)} - EXPECTED
+    own = (base for base in kind.__mro__ if not is_known(base) and base is not object)
+    return {name for base in own for name in vars(base)} - EXPECTED
 
 
 def _functions(kind: type) -> Iterator[FunctionType]:
@@ -61,7 +63,7 @@ def _functions(kind: type) -> Iterator[FunctionType]:
     seen: set[Any] = set()
     while pending:
         function = pending.pop()
-        if not isinstance(function, FunctionType) or function in seen or _known(function):
+        if not isinstance(function, FunctionType) or function in seen or is_known(function):
             continue
         seen.add(function)
         yield function
@@ -108,7 +110,7 @@ def _is_fixed(function: FunctionType, chain: list[str]) -> bool:
     missing = object()
     value = function.__globals__.get(chain[0], builtins.get(chain[0], missing))
     for name in chain[1:]:
-        if _known(value) or getattr(value, "__name__", "").partition(".")[0] in KNOWN:
+        if is_known(value) or getattr(value, "__name__", "").partition(".")[0] in KNOWN:
             return True
         value = getattr(value, name, missing)
     return value is missing or isinstance(value, FIXED)

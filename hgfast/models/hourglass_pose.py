@@ -117,13 +117,18 @@ class HourglassPose(nn.Module):
             )
         blocks = block_set(implementation)
         self.downsample_times = downsample_times
-        self.memory_format = blocks.memory_format
+        self.implementation = implementation
         self.backbone = HourglassBackbone(
             num_stacks, downsample_times, stage_channels, stage_blocks, feat_channel, stem_channels, blocks
         )
         self.head = HeatmapHead(num_stacks, feat_channel, num_keypoints)
         self.reset_parameters()
         weights_to_layout(self, self.memory_format)
+
+    @property
+    def memory_format(self) -> torch.memory_format | None:
+        """Layout of images and weights; None leaves them as they come. No attribute, for torch.save refuses these."""
+        return block_set(self.implementation).memory_format
 
     @torch.no_grad()
     def reset_parameters(self, init: str = "peer") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from hgfast.models.common import block_set, check_count, check_images, images_to_layout, weights_to_layout
@@ -65,7 +66,7 @@ class StackedHourglass(nn.Module):
         blocks = block_set(implementation)
         first, second = stem_channels
         stacks, merges = range(num_stacks), range(num_stacks - 1)
-        self.memory_format = blocks.memory_format
+        self.implementation = implementation
         self.pre = nn.Sequential(
             blocks.conv(3, first, 7, 2, bias=True),
             blocks.bottleneck(first, second),
@@ -84,6 +85,11 @@ class StackedHourglass(nn.Module):
         self.merge_features = nn.ModuleList(Merge(channels, channels, blocks) for _ in merges)
         self.merge_preds = nn.ModuleList(Merge(num_keypoints, channels, blocks) for _ in merges)
         weights_to_layout(self, self.memory_format)
+
+    @property
+    def memory_format(self) -> torch.memory_format | None:
+        """Layout of images and weights; None leaves them as they come. No attribute, for torch.save refuses these."""
+        return block_set(self.implementation).memory_format
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Predict heat-maps.

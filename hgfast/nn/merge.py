@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hgfast import _checks
 from hgfast.nn._program import MERGE
 from hgfast.nn._tape import run
 from hgfast.ops.upsample_add import upsample_add
@@ -27,8 +28,8 @@ class UpsampleAdd(nn.Module):
 
     def __init__(self, inplace: bool = False, exact: bool = False) -> None:
         super().__init__()
-        self.inplace = inplace
-        self.exact = exact
+        self.inplace = _checks.flag("UpsampleAdd", "inplace", inplace)
+        self.exact = _checks.flag("UpsampleAdd", "exact", exact)
 
     def forward(self, skip: Tensor, low: Tensor) -> Tensor:
         """Add skip (N, C, H, W) and low (N, C, h, w) resized to (H, W) as ``F.interpolate(mode="nearest")`` does.

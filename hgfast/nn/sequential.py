@@ -34,6 +34,11 @@ def has_groups(module: nn.Sequential) -> bool:
     return any(len(group) > 1 for group in _groups(list(module)))
 
 
+def in_groups(module: nn.Sequential) -> set[nn.Module]:
+    """The modules in it that run as parts of one operation."""
+    return {part for group in _groups(list(module)) if len(group) > 1 for part in group}
+
+
 class FusedSequential(nn.Sequential):
     """``nn.Sequential`` with the same children and keys; convolution, BatchNorm and ReLU in a row are one operation."""
 

@@ -55,6 +55,7 @@ def batch_norm_act(
     check(x, weight, bias, running_mean, running_var, residual)
     if not training and (running_mean is None or running_var is None):
         raise ValueError(f"{NAME}: running_mean and running_var are needed where training is False")
+    recompute = recompute or torch.jit.is_tracing()  # a trace is the same with and without gradient
     keep_mask = relu and residual is not None and not recompute and _wants_gradient(x, weight, bias, residual)
     recorded = is_recorded()
     if not training:

@@ -43,7 +43,8 @@ def max_pool_branch(x: Tensor) -> tuple[Tensor, Tensor]:
     Args and errors: as :func:`max_pool`. The first result must not be changed in place while a gradient is asked for.
     """
     _check(x)
-    if torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling():
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if torch.is_grad_enabled() and x.requires_grad and not recorded:
         return _Branch.apply(x)
     return x, _max_pool(x)
 

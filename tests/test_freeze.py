@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import hgfast
 from hgfast import models
+from hgfast.codecs import MSRAHeatmap
 from hgfast.frozen.arena import last_uses, place
 from hgfast.frozen.build import build_graph
 from hgfast.frozen.freeze import TOLERANCE, relative_errors
 from hgfast.frozen.plan import value_shapes
+from hgfast.predict import Predictor
 from tests.recipe import apply_recipe
 from tests.small_models import FAMILIES, small_model
 
@@ -155,6 +160,28 @@ def test_describe() -> None:
     assert "ReLU + merge" in text and "1x1 shortcut/2" in text and "winograd" in text
     assert text.splitlines()[-1].startswith(f"{len(frozen.graph.calls)} calls, ")
     assert "BN-ReLU" in hgfast.freeze(trained("princeton")).describe(1, 64, 64)
+
+
+def test_copies_and_pickles() -> None:
+    """What is packed and planned is made anew; hooks and attributes of the caller's are kept."""
+    frozen, images = hgfast.freeze(trained("princeton")), torch.randn(1, 3, 64, 64)
+    frozen.note, expected, file = "mine", frozen(images), io.BytesIO()
+    torch.save(frozen, file)
+    file.seek(0)
+    twins = [copy.deepcopy(frozen), pickle.loads(pickle.dumps(frozen)), torch.load(file, weights_only=False)]
+    for twin in twins:
+        assert twin.note == "mine" and not twin._plans and twin.graph is not frozen.graph and not twin.state_dict()
+        assert all(torch.equal(a, b) for a, b in zip(twin(images), expected, strict=True))
+
+
+def test_predictors_are_copied_and_pickled() -> None:
+    model = apply_recipe(small_model("mmpose", num_keypoints=16), 0).eval()
+    predictor, file = Predictor(model, MSRAHeatmap((32, 32), (8, 8), 2.0)), io.BytesIO()
+    picture = np.random.default_rng(0).integers(0, 255, (40, 30, 3), np.uint8)
+    torch.save(predictor, file)
+    file.seek(0)
+    for twin in (copy.deepcopy(predictor), torch.load(file, weights_only=False)):
+        assert np.array_equal(twin(picture).keypoints, predictor(picture).keypoints)
 
 
 def test_threads_give_the_same_result_and_may_call_together() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,40 @@ def test_wrong_construction(make: object, message: str) -> None:
         make()
 
 
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: models.build(["hg1"]), TypeError, "build: name must be one of .* got list"),
+        (lambda: models.build("hg1", num_keypoints="16"), TypeError, "num_keypoints must be an int, got str '16'"),
+        (lambda: models.build("hg1", num_keypoints=0), ValueError, "num_keypoints must be at least 1, got 0"),
+        (lambda: models.build("hg1", channels=2.5), TypeError, "channels must be an int, got float 2.5"),
+        (
+            lambda: models.build("hg1", channels=1 << 40),
+            ValueError,
+            "channels must be at most 65536, got 1099511627776",
+        ),
+        (lambda: models.build("hg1", increase=-300), ValueError, "increase must be at least -254, got -300"),
+        (lambda: models.build("hg1", num_stacks=1 << 30), ValueError, "num_stacks must be at most 256"),
+        (
+            lambda: models.build("hg1", stem_channels=None),
+            TypeError,
+            "stem_channels must be a sequence of ints, got None",
+        ),
+        (lambda: models.build("hg1", implementation=None), TypeError, "implementation must be one of .* got None"),
+        (lambda: models.HourglassPose(downsample_times=0), ValueError, "downsample_times must be at least 1, got 0"),
+        (lambda: models.HourglassPose(feat_channel=True), TypeError, "feat_channel must be an int, got bool True"),
+        (lambda: models.HourglassPose(stage_channels=256), TypeError, "stage_channels must be a sequence of ints"),
+        (lambda: models.HourglassPose(stage_channels=()), ValueError, "stem_channels .* and stage_channels ()"),
+        (lambda: models.HourglassPose(stage_blocks=(2, 0, 2, 2, 2, 4)), ValueError, "stage_blocks must be at least 1"),
+        (lambda: models.HourglassPose(stem_channels=(0, 256)), ValueError, r"stem_channels\[0\] must be at least 1"),
+        (lambda: small_model("mmpose").reset_parameters(3), TypeError, "init must be one of .* got int 3"),
+    ],
+)
+def test_construction_names_the_argument(make: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message), torch.device("meta"):
+        make()
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_implementations_share_weights_and_results(family: str) -> None:
     torch.manual_seed(0)
@@ -180,7 +216,11 @@ def test_fused_runs_channels_last(family: str) -> None:
 def test_deepcopy_and_pickle(family: str, implementation: str) -> None:
     model = small_model(family, implementation).eval()
     images = torch.rand(1, 3, 64, 64)
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+    file = io.BytesIO()
+    torch.save(model, file)  # with pickle's protocol 2
+    file.seek(0)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), torch.load(file, weights_only=False)):
+        assert twin.memory_format == model.memory_format
         assert all(torch.equal(a, b) for a, b in zip(twin(images), model(images), strict=True))
         assert {n for n, p in twin.named_parameters() if p.requires_grad} == {
             n for n, p in model.named_parameters() if p.requires_grad
@@ -216,7 +256,7 @@ def test_kaiming_initialisation() -> None:
     assert min(float(weights.std()) for weights in scaled) > 0.7
     head = torch.cat([layer.weight.detach().flatten() for layer in model.head.multi_final_layers])
     assert float(head.std()) == pytest.approx(0.001, rel=0.3)
-    with pytest.raises(ValueError, match="init must be 'peer' or 'kaiming', got 'he'"):
+    with pytest.raises(ValueError, match="init must be one of 'peer', 'kaiming'; got 'he'"):
         model.reset_parameters("he")
 
 

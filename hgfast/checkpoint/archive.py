@@ -22,7 +22,7 @@ import torch
 from hgfast.checkpoint.objects import stand_in_for
 
 MOST_INSTRUCTIONS = 2_000_000  # of the pickle: torch takes about a microsecond for each
-MOST_WORK = 20_000_000  # calls in the pickle times unknown classes: torch lists these at each call
+MOST_WORK = 5_000_000  # calls in the pickle times unknown classes: torch lists these at each call
 _LEGACY_PICKLES = 5  # magic number, protocol, system, content, names of the storages
 _UNPACKED, _UNPACKED_MORE = 4, 16 << 20  # a file may unpack to so many times its size, and so many bytes more
 
@@ -104,14 +104,16 @@ def _checked_records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.Z
         raise ValueError("it holds two records of one name")
     records = {entry.filename.partition("/")[2]: entry for entry in entries}
     if "constants.pkl" in records:
-        raise ValueError("it is a TorchScript program, of which only the code that made it knows how to read weights")
+        raise ValueError("it is a TorchScript program, which is code; save its state_dict() by torch.save")
     if "data.pkl" not in records:
         raise ValueError("it is a zip file, but not one of torch.save")
     for entry in entries:
-        if entry.CRC:  # 0 is what torch writes where it was told to make no check sums
-            with archive.open(entry) as record:
-                while record.read(1 << 20):  # zipfile compares at the end
-                    pass
+        if not entry.CRC:  # what torch writes where it was told to make no check sums
+            del entry.CRC  # zipfile then compares none
+            continue
+        with archive.open(entry) as record:
+            while record.read(1 << 20):  # zipfile compares at the end
+                pass
     return records
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from hgfast.checkpoint.file import CheckpointError, read_checkpoint
 from hgfast.checkpoint.load import unwrap
-from hgfast.checkpoint.names import FORMATS, find_weights
+from hgfast.checkpoint.names import FORMATS
+from hgfast.checkpoint.weights import find_weights
 from hgfast.files import atomic_write
 
 __all__ = ["convert_checkpoint", "save_checkpoint"]

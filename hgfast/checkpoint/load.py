@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
+from hgfast import _checks as checks
 from hgfast.checkpoint.file import CheckpointError, read_checkpoint
-from hgfast.checkpoint.names import FORMATS, find_weights
+from hgfast.checkpoint.names import FORMATS
+from hgfast.checkpoint.weights import find_weights
 
 __all__ = ["LoadReport", "load_checkpoint", "unwrap"]
 
@@ -28,7 +31,7 @@ class LoadReport:
         missing: Names and shapes of the model's weights that the file lacks.
         unexpected: Names and shapes of the file's weights that the model lacks.
         mismatched: Names of weights that both have, with the model's and the file's shape (and kind of number).
-        dropped: Entries of the file that are no weights (normalisation, averages kept beside).
+        dropped: Entries of the file that are no weights (normalisation), or are those of averages kept beside.
     """
 
     path: str
@@ -71,9 +74,11 @@ def _rows(kind: str, entries: dict[str, tuple[str, str]]) -> list[tuple[str, str
 def load_checkpoint(model: nn.Module, path: str | Path, strict: bool = True, *, check_hash: bool = True) -> LoadReport:
     """Load the weights of a checkpoint of hgfast, MMPose (0.x or 1.x) or princeton-vl into a model.
 
-    The names are brought to those of the model: ``module.``, ``model.module.`` and the like are stripped, MMPose 0.x's
-    ``keypoint_head`` becomes ``head``, ``data_preprocessor.*`` and averages kept beside the weights are left out.
-    Nothing in the file is executed. The model is changed only if all goes well; its dtype, device and layout stay.
+    The names are brought to those of the model: whatever stands in front of them in the file (``module.``,
+    ``model.module.``, ``student.``, ...) is stripped, or put there (a backbone alone); MMPose 0.x's ``keypoint_head``
+    becomes ``head``, and ``head.final_layer`` the last of CPMHead's; ``data_preprocessor.*`` and averages kept beside
+    the weights are left out. Of a file's sections the one with the most of the model's names is read. Nothing in the
+    file is executed. The model is changed only if all goes well; its dtype, device and layout stay.
 
     Args:
         model: Model to load into; DataParallel, DDP and compiled models are looked through.
@@ -86,20 +91,32 @@ def load_checkpoint(model: nn.Module, path: str | Path, strict: bool = True, *, 
         What matched and what did not.
 
     Raises:
-        TypeError: If model is not a module.
+        TypeError: If model is not a module, path no path, strict or check_hash no bool.
+        ValueError: If the model's weights are on the meta device, or were made in inference mode and this is none.
         FileNotFoundError: If there is no such file.
         CheckpointError: If the file cannot be read, or does not match; the message then has a table.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    checks.instance("load_checkpoint", "model", model, nn.Module)
+    path = checks.path("load_checkpoint", "path", path)
+    strict = checks.flag("load_checkpoint", "strict", strict)
+    checks.flag("load_checkpoint", "check_hash", check_hash)
     model = unwrap(model)
-    target = model.state_dict()
+    target = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    _check_target(target)
     weights = find_weights(read_checkpoint(path, check_hash), str(path), target)
     report = _compare(model, target, weights.tensors, str(path), weights.form, weights.dropped)
     if not report.loaded or (strict and not report.complete):
         raise CheckpointError(str(report) + _hint(report))
     model.load_state_dict({name: weights.tensors[name] for name in report.loaded}, strict=False)
     return report
+
+
+def _check_target(target: dict[str, Tensor]) -> None:
+    for name, value in target.items():
+        if value.device.type == "meta":
+            raise ValueError(f"load_checkpoint: model must have memory for its weights, {name} is on the meta device")
+        if value.is_inference() and not torch.is_inference_mode_enabled():
+            raise ValueError(f"load_checkpoint: model must not be built in inference mode, {name} was")
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -137,15 +154,33 @@ def _compare(
 
 
 def _describe(tensor: Tensor) -> str:
-    """Shape, and the kind of number where it is not floating point."""
-    return f"{tuple(tensor.shape)}" + ("" if tensor.is_floating_point() else f" {tensor.dtype}".replace("torch.", ""))
+    """Shape, and what else it must have in common with a weight that it may become: layout and kind of number."""
+    if tensor.is_nested:
+        return "nested"
+    notes = [] if _is_real(tensor) else [str(tensor.dtype)]
+    notes += [] if tensor.layout == torch.strided else [str(tensor.layout)]
+    notes += ["meta"] if tensor.device.type == "meta" else []
+    return " ".join([str(tuple(tensor.shape)), *(note.removeprefix("torch.") for note in notes)])
+
+
+def _is_real(tensor: Tensor) -> bool:
+    """Whether it holds floating point numbers that can be converted into each other."""
+    return tensor.is_floating_point() and ("float8" in str(tensor.dtype) or tensor.dtype in checks.FLOATING)
 
 
 def _hint(report: LoadReport) -> str:
-    """Advice on the two usual mistakes."""
+    """Advice on the usual mistakes."""
+    if not report.loaded and not report.mismatched:
+        return (
+            "\nNo name of the file is one of the model's: it is for another network. hourglass52/104 load MMPose's "
+            "files, hg1/2/8 princeton-vl's."
+        )
     if not report.loaded:
-        return "\nThe file is for another network: hourglass52/104 load MMPose's files, hg1/2/8 princeton-vl's."
+        return "\nThe names are the model's, the shapes are not: it is for a network of other widths."
     same_names = not (report.missing or report.unexpected)
     if same_names and all(".multi_final_layers." in n or n.startswith("outs.") for n in report.mismatched):
         return "\nOnly the number of keypoints differs: strict=False loads all but the last layers."
+    parts = sorted({name.partition(".")[0] for name in report.missing})
+    if not (report.unexpected or report.mismatched):
+        return f"\nAll of the file is the model's, but it lacks weights of {', '.join(parts)}: strict=False loads it."
     return "\nstrict=False loads what matches."

@@ -1,24 +1,23 @@
-"""The forms of checkpoints: where the weights are in a file, and how they are named."""
+"""The forms of checkpoints: how the weights are named."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor
+from hgfast.checkpoint.archive import CheckpointError
 
-from hgfast.checkpoint.file import CheckpointError
+__all__ = ["FORMATS", "Naming", "form_of"]
 
-__all__ = ["FORMATS", "Weights", "find_weights"]
-
-# Entries of a checkpoint that may hold the weights, in the order in which they are tried. mmengine and mmcv write the
-# averaged weights into `state_dict` where they train with an exponential moving average.
-_SECTIONS = ("state_dict", "model_state_dict", "model", "ema_state_dict", "state_dict_ema")
-# Put in front by DataParallel and DDP, by princeton-vl's Trainer, by torch.compile.
+# Put around a network, or a part of it, by DataParallel and DDP, by princeton-vl's Trainer, by torch.compile.
 _WRAPPERS = ("module.", "model.", "_orig_mod.")
-# Not weights: MMPose's normalisation, the averages that mmcv keeps as buffers, the counters of averaged models.
-_DROPPED = ("data_preprocessor.", "ema_", "n_averaged", "steps")
+_WRAPPED_PARTS = re.compile(r"\.(?:module|_orig_mod)(?=\.)")
+_DEPTH = 8  # parts that a prefix may have
+# Names of copies that were averaged over the training, or that taught: not the ones to load where there are others.
+_COPIES = re.compile(r"ema|teacher|averaged|shadow|target")
+_LAST_LAYER = re.compile(r"head\.multi_final_layers\.(\d{1,3})\.")
 
 
 @dataclass(frozen=True)
@@ -53,68 +52,92 @@ FORMATS = {
 }
 
 
-@dataclass
-class Weights:
-    """The weights of a file under hgfast's names.
+class Naming:
+    """Brings the names of a file to those of a network.
 
     Attributes:
-        tensors: Weights by name.
-        form: Key of :data:`FORMATS`, or "unknown".
-        dropped: Entries of the file that are no weights.
+        matches: How many names of the file become names of the network.
     """
 
-    tensors: dict[str, Tensor]
-    form: str
-    dropped: tuple[str, ...]
+    def __init__(self, names: Collection[str], wanted: Collection[str]) -> None:
+        """Find what stands in front of the network's names in the file's.
+
+        Args:
+            names: Of the file.
+            wanted: Of the network; empty if it is not known, and one of FORMATS'.
+        """
+        self.wanted = wanted
+        numbers = [int(found[1]) for name in wanted if (found := _LAST_LAYER.match(name))]
+        self._last_layer = f"head.multi_final_layers.{max(numbers)}." if numbers else None
+        self._counts = Counter(name[: -len(end)] for name in names for end in _ends(name) if self._is_ours(end))
+        self.matches = max(self._counts.values(), default=0)
+        self._prefix, self._added = "", ""
+        if not self.matches and wanted:
+            self._match_part(names)
+        self._copies: list[str] = []
+
+    def _match_part(self, names: Collection[str]) -> None:
+        """Where the file holds one part of the network alone. One name may be alike by chance, most of them are not."""
+        parts = {rest: f"{first}." for first, _, rest in (name.partition(".") for name in self.wanted)}
+        counts = Counter((name[: -len(end)], parts[end]) for name in names for end in _ends(name) if end in parts)
+        for (prefix, part), count in counts.most_common(1):
+            if 2 * count > len(names):
+                self._prefix, self._added, self.matches = prefix, part, count
+
+    def choose(self) -> None:
+        """Take one of the copies of the network that the file holds.
+
+        Raises:
+            CheckpointError: If none is the one to take.
+        """
+        if self._added or not self.matches:
+            return
+        best = [prefix for prefix, count in self._counts.items() if count == self.matches]
+        originals = [prefix for prefix in best if not _COPIES.search(prefix)] or best
+        if len(originals) > 1:
+            raise CheckpointError(f"holds the network {len(originals)} times, under {sorted(originals)[:5]}; keep one")
+        self._prefix = originals[0]
+        self._copies = [one for one in self._counts if one != self._prefix and (one in best or _COPIES.search(one))]
+
+    def rename(self, name: str) -> str:
+        """The network's name for a name of the file."""
+        if name in self.wanted:
+            return name
+        rest = name.removeprefix(self._prefix)
+        while not self.matches and rest.startswith(_WRAPPERS):
+            rest = rest.partition(".")[2]
+        return self._added + (rest if rest in self.wanted else self._plain(rest))
+
+    def is_copy(self, name: str) -> bool:
+        """Whether a name is of another copy of the network than the one that is taken."""
+        copies = (one for one in self._copies if name.startswith(one))
+        return any(self._is_ours(name.removeprefix(one)) for one in copies)
+
+    def _is_ours(self, name: str) -> bool:
+        if self.wanted:
+            return name in self.wanted or self._plain(name) in self.wanted
+        return name.startswith(tuple(form.family for form in FORMATS.values() if form.family))
+
+    def _plain(self, name: str) -> str:
+        """Without what wraps parts of the network, the head as hgfast calls it."""
+        name = _WRAPPED_PARTS.sub("", name)
+        for form in FORMATS.values():
+            for ours, theirs in form.renames:
+                if name.startswith(theirs):
+                    name = ours + name.removeprefix(theirs)
+        if self._last_layer and name.startswith("head.final_layer."):
+            return self._last_layer + name.removeprefix("head.final_layer.")
+        return name
 
 
-def find_weights(content: Any, source: str, wanted: Collection[str] = ()) -> Weights:
-    """Find the weights in what a file holds and give them hgfast's names.
-
-    Args:
-        content: A state dict, or a checkpoint around one.
-        source: What to call the file in a message.
-        wanted: Names of the model; an entry that has one of these keeps it.
-
-    Raises:
-        CheckpointError: If there are no weights, or two of one name.
-    """
-    state = _state_dict(content, source)
-    tensors: dict[str, Tensor] = {}
-    dropped = []
-    for name, value in state.items():
-        ours = name if name in wanted else _our_name(name)
-        if ours not in wanted and (ours.startswith(_DROPPED) or not isinstance(value, Tensor)):
-            dropped.append(name)
-        elif ours in tensors:
-            raise CheckpointError(f"{source}: holds two entries for {ours}, the second is {name}")
-        elif not isinstance(value, Tensor):
-            raise CheckpointError(f"{source}: {name} must be a tensor, got {type(value).__name__}")
-        else:
-            tensors[ours] = value
-    return Weights(tensors, _form(state), tuple(dropped))
+def _ends(name: str) -> Iterator[str]:
+    """The name, and what is left of it without its first part, its first two parts, ..."""
+    parts = name.split(".", _DEPTH)
+    return (end for start in range(len(parts)) if (end := ".".join(parts[start:])))
 
 
-def _state_dict(content: Any, source: str) -> Mapping[str, Any]:
-    if isinstance(content, Mapping):
-        for candidate in (*(content.get(section) for section in _SECTIONS), content):
-            if isinstance(candidate, Mapping) and any(isinstance(value, Tensor) for value in candidate.values()):
-                return {name: value for name, value in candidate.items() if isinstance(name, str)}
-    found = f"keys {list(content)[:8]}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-    raise CheckpointError(f"{source}: holds no weights; expected a state dict or one of {_SECTIONS}, got {found}")
-
-
-def _our_name(name: str) -> str:
-    while name.startswith(_WRAPPERS):
-        name = name.partition(".")[2]
-    for form in FORMATS.values():
-        for ours, theirs in form.renames:
-            if name.startswith(theirs):
-                name = ours + name.removeprefix(theirs)
-    return name
-
-
-def _form(state: Mapping[str, Any]) -> str:
+def form_of(state: Collection[str]) -> str:
+    """Key of FORMATS of a file with these names, or "unknown"."""
     bare = [name.removeprefix("module.") for name in state]
     if any(name.startswith("keypoint_head.") for name in bare):
         return "mmpose0"

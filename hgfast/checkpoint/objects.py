@@ -40,6 +40,7 @@ class NumpyPart(StandIn):
     def __init__(self, *args: object) -> None:
         self.args = args
         self.state: object = None
+        self.tensor: Tensor | None = None
 
     def __setstate__(self, state: object) -> None:
         """Keep the state."""
@@ -60,7 +61,8 @@ def as_tensor(value: Any) -> Any:
     if not isinstance(value, NumpyPart):
         return value
     try:
-        return _as_tensor(value)
+        value.tensor = value.tensor if value.tensor is not None else _as_tensor(value)
+        return value.tensor
     except (TypeError, ValueError, OverflowError, AttributeError, IndexError):
         return value  # an array of another kind, or a broken one: no weight
 

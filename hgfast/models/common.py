@@ -5,36 +5,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hgfast import _checks as checks
 from hgfast.nn.blocks import FUSED
 from hgfast.reference.blocks import REFERENCE, BlockSet
 
-__all__ = ["IMPLEMENTATIONS", "block_set", "check_count", "check_images", "images_to_layout", "weights_to_layout"]
+__all__ = ["IMPLEMENTATIONS", "PoseNetwork", "block_set", "check_images", "images_to_layout", "weights_to_layout"]
 
+LARGEST, MOST, LARGEST_DEPTH = 1 << 16, 256, 16  # channels; stacks and blocks of a level; depth of an hourglass
 IMPLEMENTATIONS: dict[str, BlockSet] = {"fused": FUSED, "reference": REFERENCE}
+
+
+class PoseNetwork(nn.Module):
+    """A network that is built of one implementation's blocks and works in that one's layout."""
+
+    implementation: str
+
+    @property
+    def memory_format(self) -> torch.memory_format | None:
+        """Layout that the network brings its input to; None leaves it as it comes."""
+        return IMPLEMENTATIONS[self.implementation].memory_format
 
 
 def block_set(implementation: str) -> BlockSet:
     """Return the block classes of an implementation, "fused" or "reference".
 
     Raises:
+        TypeError: If it is not a str.
         ValueError: For any other name.
     """
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(f"implementation must be one of {sorted(IMPLEMENTATIONS)}, got {implementation!r}")
+    checks.choice("", "implementation", implementation, sorted(IMPLEMENTATIONS))
     return IMPLEMENTATIONS[implementation]
-
-
-def check_count(name: str, value: int) -> None:
-    """Raise unless a number of things is a whole number of at least 1.
-
-    Raises:
-        TypeError: If it is not a whole number.
-        ValueError: If it is less than 1.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def check_images(images: Tensor, unit: int, slack: int, weight: Tensor | None = None) -> None:
@@ -54,6 +54,7 @@ def check_images(images: Tensor, unit: int, slack: int, weight: Tensor | None = 
         raise TypeError(f"images must be a torch.Tensor (N, 3, H, W), got {type(images).__name__}")
     if not images.is_floating_point():
         raise TypeError(f"images must be floating point, already normalised, got {images.dtype}")
+    checks.tensor("", "images", images)
     if images.dim() != 4 or images.shape[1] != 3:
         raise ValueError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")
     if weight is not None and images.device != weight.device:

@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hgfast.models.common import block_set, check_count, check_images, images_to_layout, weights_to_layout
+from hgfast import _checks as checks
+from hgfast.models.common import (
+    LARGEST,
+    LARGEST_DEPTH,
+    MOST,
+    PoseNetwork,
+    block_set,
+    check_images,
+    images_to_layout,
+    weights_to_layout,
+)
 from hgfast.reference.blocks import BlockSet
 from hgfast.reference.hourglass import HourglassModule, residual_layer
 
@@ -36,6 +46,20 @@ class HourglassBackbone(nn.Module):
         blocks: BlockSet,
     ) -> None:
         super().__init__()
+        checks.integer("", "num_stacks", num_stacks, 1, MOST)
+        checks.integer("", "downsample_times", downsample_times, 1, LARGEST_DEPTH)
+        checks.integer("", "feat_channel", feat_channel, 1, LARGEST)
+        stage_channels = checks.integers("", "stage_channels", stage_channels, minimum=1, maximum=LARGEST)
+        stage_blocks = checks.integers("", "stage_blocks", stage_blocks, minimum=0, maximum=MOST)
+        stem_channels = checks.integers("", "stem_channels", stem_channels, minimum=1, maximum=LARGEST)
+        checks.instance("", "blocks", blocks, BlockSet)
+        if not all(stage_blocks[:downsample_times]):
+            raise ValueError(f"stage_blocks must be at least 1 in each level that halves the size, got {stage_blocks}")
+        if not stage_channels or len(stem_channels) != 2 or stem_channels[1] != stage_channels[0]:
+            raise ValueError(
+                "stem_channels must be two numbers, the second equal to stage_channels[0]; "
+                f"got {tuple(stem_channels)} and stage_channels {tuple(stage_channels)}"
+            )
         mid, width = stem_channels
         merges = range(num_stacks - 1)
         self.stem = nn.Sequential(blocks.conv(3, mid, 7, 2), residual_layer(blocks, 1, mid, width, stride=2))
@@ -71,7 +95,7 @@ class HeatmapHead(nn.Module):
         return [layer(feature) for layer, feature in zip(self.multi_final_layers, features, strict=True)]
 
 
-class HourglassPose(nn.Module):
+class HourglassPose(PoseNetwork):
     """Stacked hourglass with BasicBlocks: MMPose's hourglass52 (one stack) and hourglass104 (two).
 
     State-dict keys are MMPose 1.x's, ``backbone.*`` and ``head.multi_final_layers.<stack>.*``, including the weights
@@ -91,7 +115,8 @@ class HourglassPose(nn.Module):
             the layout of images and weights as it comes.
 
     Raises:
-        ValueError: If the numbers do not fit together.
+        TypeError: If a number, a sequence of numbers or a name is expected, and something else comes.
+        ValueError: If a number is out of range, or the numbers do not fit together.
     """
 
     stride = 4
@@ -108,13 +133,7 @@ class HourglassPose(nn.Module):
         implementation: str = "fused",
     ) -> None:
         super().__init__()
-        check_count("num_stacks", num_stacks)
-        check_count("num_keypoints", num_keypoints)
-        if len(stem_channels) != 2 or stem_channels[1] != stage_channels[0]:
-            raise ValueError(
-                "stem_channels must be two numbers, the second equal to stage_channels[0]; "
-                f"got {tuple(stem_channels)} and stage_channels {tuple(stage_channels)}"
-            )
+        checks.integer("", "num_keypoints", num_keypoints, 1, LARGEST)
         blocks = block_set(implementation)
         self.downsample_times = downsample_times
         self.implementation = implementation
@@ -141,10 +160,10 @@ class HourglassPose(nn.Module):
                 0.001 by their own signs and move larger ones a little. The head keeps 0.001: its maps start near 0.
 
         Raises:
-            ValueError: If ``init`` is something else.
+            TypeError: If ``init`` is not a str.
+            ValueError: If it is something else.
         """
-        if init not in ("peer", "kaiming"):
-            raise ValueError(f"init must be 'peer' or 'kaiming', got {init!r}")
+        checks.choice("", "init", init, ("peer", "kaiming"))
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d):
                 weight = module.weight.new_empty(module.weight.shape)  # the same numbers in every memory format

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from hgfast import _checks as checks
 from hgfast.models.hourglass_pose import HourglassPose
 from hgfast.models.stacked_hourglass import StackedHourglass
 
@@ -31,9 +32,8 @@ def build(name: str, **overrides: Any) -> nn.Module:
         **overrides: Arguments of the class to change, for instance ``num_keypoints=17``.
 
     Raises:
-        ValueError: If there is no model of that name.
-        TypeError: If the class has no such argument.
+        ValueError: If there is no model of that name, or a number is out of range.
+        TypeError: If name is not a str, or the class has no such argument, or not of that type.
     """
-    if name not in MODELS:
-        raise ValueError(f"name must be one of {sorted(MODELS)}, got {name!r}")
+    checks.choice("build", "name", name, sorted(MODELS))
     return MODELS[name](**overrides)

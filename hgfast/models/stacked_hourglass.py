@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hgfast.models.common import block_set, check_count, check_images, images_to_layout, weights_to_layout
+from hgfast import _checks as checks
+from hgfast.models.common import (
+    LARGEST,
+    MOST,
+    PoseNetwork,
+    block_set,
+    check_images,
+    images_to_layout,
+    weights_to_layout,
+)
 from hgfast.reference.blocks import BlockSet
 from hgfast.reference.hourglass import NewellHourglass
 
@@ -26,7 +35,7 @@ class Merge(nn.Module):
         return self.conv(x)
 
 
-class StackedHourglass(nn.Module):
+class StackedHourglass(PoseNetwork):
     """Stacked hourglass with pre-activation bottlenecks and intermediate predictions fed back (princeton-vl PoseNet).
 
     State-dict keys are the peer's: ``pre.* hgs.* features.* outs.* merge_features.* merge_preds.*``, including the
@@ -43,7 +52,8 @@ class StackedHourglass(nn.Module):
             the layout of images and weights as it comes.
 
     Raises:
-        ValueError: If the numbers do not fit together.
+        TypeError: If a number, a pair of numbers or a name is expected, and something else comes.
+        ValueError: If a number is out of range.
     """
 
     stride = 4
@@ -59,8 +69,11 @@ class StackedHourglass(nn.Module):
         implementation: str = "fused",
     ) -> None:
         super().__init__()
-        check_count("num_stacks", num_stacks)
-        check_count("num_keypoints", num_keypoints)
+        checks.integer("", "num_stacks", num_stacks, 1, MOST)
+        checks.integer("", "channels", channels, 2, LARGEST)
+        checks.integer("", "num_keypoints", num_keypoints, 1, LARGEST)
+        checks.integer("", "increase", increase, 2 - channels, LARGEST)
+        stem_channels = checks.integers("", "stem_channels", stem_channels, minimum=1, maximum=LARGEST)
         if len(stem_channels) != 2:
             raise ValueError(f"stem_channels must be two numbers, got {tuple(stem_channels)}")
         blocks = block_set(implementation)

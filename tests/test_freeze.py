@@ -200,3 +200,62 @@ def test_threads_give_the_same_result_and_may_call_together() -> None:
         thread.join()
     assert len(results) == 4
     assert all((a - b).norm() <= 1e-5 * b.norm() for r in results for a, b in zip(r, expected, strict=True))
+
+
+class Imitation(nn.Module):
+    """The names of princeton-vl's network, and what its parts are in others."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        for name in ("pre", "hgs", "features", "outs", "merge_features", "merge_preds"):
+            setattr(self, name, copy.deepcopy(getattr(model, name)))
+        self.calls: list[Any] = [model]  # as it is, no submodule
+
+    def forward(self, images: Tensor) -> Any:
+        return self.calls[0](images)
+
+
+def other(change: Any) -> nn.Module:
+    model = Imitation(trained("princeton"))
+    change(model)
+    return model
+
+
+def raise_shapes(images: Tensor) -> Tensor:
+    return torch.zeros(1, 2) @ torch.zeros(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda m: setattr(m.pre, "0", nn.Conv2d(3, 6, 7, 2, 3)),
+            TypeError,
+            "looks like it, but AttributeError.*'conv'",
+        ),
+        (lambda m: setattr(m, "features", nn.ModuleList()), TypeError, "looks like it, but IndexError"),
+        (lambda m: delattr(m, "merge_preds"), TypeError, "looks like it, but AttributeError: .*'merge_preds'"),
+        (lambda m: setattr(m.pre[0], "conv", nn.Conv2d(1, 6, 7, 2, 3)), ValueError, "in_channels must be 3"),
+        (lambda m: setattr(m.outs[0], "conv", nn.Conv2d(9, 5, 1)), ValueError, r"no frozen form: calls\[.*weight must"),
+        (
+            lambda m: setattr(m, "calls", [raise_shapes]),
+            ValueError,
+            r"images of \(1, 3, 64, 64\) it raised RuntimeError",
+        ),
+        (
+            lambda m: setattr(m, "calls", [lambda x: {"a": x}]),
+            TypeError,
+            "what model gives must be a torch.Tensor",
+        ),
+        (lambda m: setattr(m, "calls", [lambda x: [x]]), ValueError, "model must give one tensor a stack"),
+        (
+            lambda m: setattr(m, "calls", [lambda x: [x, x]]),
+            ValueError,
+        (lambda m: setattr(m, "calls", [lambda x: [x, x]]), ValueError, r"one tensor a stack, .*\(1, 5, 16, 16\)"),
+        ),
+        (lambda m: m.to("meta"), ValueError, "model must be on the CPU or on CUDA, got meta"),
+    ],
+)
+def test_look_alikes(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"freeze: .*{message}"):
+        hgfast.freeze(other(make))

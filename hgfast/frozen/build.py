@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -183,13 +184,28 @@ def build_graph(model: nn.Module) -> Graph:
     """
     with torch.no_grad():
         if hasattr(model, "backbone") and hasattr(model.backbone, "hourglass_modules"):
-            return build_mmpose(model)
+            return _build(build_mmpose, model, "MMPose's (backbone.hourglass_modules, head)")
         if all(hasattr(model, name) for name in ("pre", "hgs", "features", "outs")):
-            return build_newell(model)
+            return _build(build_newell, model, "princeton-vl's (pre, hgs, features, outs)")
     raise TypeError(
         "freeze: model must be an hourglass in MMPose's form (backbone.hourglass_modules, head) or in princeton-vl's "
         f"(pre, hgs, features, outs); got {type(model).__name__}"
     )
+
+
+def _build(build: Callable[[Any], Graph], model: nn.Module, whose: str) -> Graph:
+    """A look-alike differs in some part; what Python says there is the best name of it.
+
+    Raises:
+        TypeError: the model is one.
+    """
+    try:
+        return build(model)
+    except (AttributeError, TypeError, IndexError, KeyError) as error:
+        raise TypeError(
+            f"freeze: model must be built as {whose} all through; {type(model).__name__} looks like it, but "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def run_model(model: Any, images: Tensor) -> list[Tensor]:

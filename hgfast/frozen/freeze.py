@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hgfast import _checks as checks
 from hgfast.frozen.build import build_graph, run_model
+from hgfast.frozen.check import check_graph
 from hgfast.frozen.model import FrozenModel
 from hgfast.frozen.options import DTYPES, as_dtype, check_cuda_graph
 
@@ -40,14 +41,21 @@ def freeze(
         batch_sizes: with cuda_graph, the batch sizes that get a graph (default: all that occur).
 
     Raises:
-        TypeError: not a module, or not one of these networks.
-        ValueError: a part of it has no fused form, or the options do not fit the device.
+        TypeError: not a module, or not one of these networks; or an option of the wrong type.
+        ValueError: a part of it has no fused form, it takes or gives something else than these networks do, or the
+            options do not fit the device.
         RuntimeError: the result differs from the model by more than the tolerance, or there are no kernels.
     """
     checks.instance("freeze", "model", model, nn.Module)
     graph = build_graph(model)
     parameter = next(model.parameters())
     device = parameter.device
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"freeze: model must be on the CPU or on CUDA, got {device}")
+    try:
+        check_graph(graph)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"freeze: model has no frozen form: {error}") from error
     dtype = _dtype(dtype, parameter)
     check_cuda_graph("freeze", cuda_graph, batch_sizes, device)
     frozen = FrozenModel(graph, dtype, device, cuda_graph, batch_sizes)
@@ -65,14 +73,39 @@ def _dtype(dtype: torch.dtype | None, parameter: Tensor) -> torch.dtype:
 
 def relative_errors(frozen: FrozenModel, model: nn.Module, images: Tensor) -> list[float]:
     """||frozen - model|| / ||model|| for each stack; 0 where both are 0."""
-    parameter = next(model.parameters())
-    with torch.no_grad(), _evaluating(model):
-        expected = run_model(model, images.to(parameter.dtype))
+    expected = _run(model, images)
+    ours_and_theirs = list(zip(frozen(images), expected, strict=False))
+    if len(expected) != len(frozen.graph.outputs) or any(a.shape != b.shape for a, b in ours_and_theirs):
+        shapes = [[tuple(maps.shape) for maps in all_maps] for all_maps in (frozen(images), expected)]
+        raise ValueError(f"freeze: model must give one tensor a stack, {shapes[0]} for {_of(images)}, got {shapes[1]}")
     errors = []
-    for ours, theirs in zip(frozen(images), expected, strict=True):
+    for ours, theirs in ours_and_theirs:
         difference, size = (ours.double() - theirs.double()).norm().item(), theirs.double().norm().item()
         errors.append(difference / size if size else difference)
     return errors
+
+
+def _run(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """What the model itself gives.
+
+    Raises:
+        ValueError: it does not take such images, or gives something else than tensors.
+    """
+    images = images.to(next(model.parameters()).dtype)
+    try:
+        with torch.no_grad(), _evaluating(model):
+            heatmaps = run_model(model, images)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+        raise ValueError(
+            f"freeze: model must take images (N, 3, H, W); for {_of(images)} it raised {type(error).__name__}: {error}"
+        ) from error
+    for maps in heatmaps:
+        checks.tensor("freeze", "what model gives", maps, ndim=4)
+    return heatmaps
+
+
+def _of(images: Tensor) -> str:
+    return f"images of {tuple(images.shape)}"
 
 
 def verify(frozen: FrozenModel, model: nn.Module) -> None:

@@ -69,10 +69,10 @@ def test_samples_get_their_colours(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"distribution": "cauchy"}, "distribution: expected one of normal, uniform, got 'cauchy'"),
-        ({"flip_prob": 1.5}, "flip_prob: expected 0 to 1, got 1.5"),
-        ({"scale": 2.0}, "scale: expected 0 to 1, got 2.0"),
-        ({"colour_prob": -0.1}, "colour_prob: expected 0 to 1, got -0.1"),
+        ({"distribution": "cauchy"}, "distribution must be one of 'normal', 'uniform'; got 'cauchy'"),
+        ({"flip_prob": 1.5}, "flip_prob must be at most 1, got 1.5"),
+        ({"scale": 2.0}, "scale must be at most 1, got 2.0"),
+        ({"colour_prob": -0.1}, "colour_prob must be at least 0, got -0.1"),
     ],
 )
 def test_wrong_settings(settings, message):

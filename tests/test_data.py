@@ -54,7 +54,7 @@ def test_keypoint_tables(name, count):
 
 def test_mpii_flip_indices_are_mmposes():
     assert MPII.flip_indices == (5, 4, 3, 2, 1, 0, 6, 7, 8, 9, 15, 14, 13, 12, 11, 10)
-    with pytest.raises(ValueError, match="keypoints: expected one of"):
+    with pytest.raises(ValueError, match="name must be one of"):
         keypoint_set("dog")
     assert set(KEYPOINT_SETS) == {"mpii", "coco", "face", "hand"}
 

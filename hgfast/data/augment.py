@@ -14,13 +14,28 @@ from hgfast.data.keypoints import KeypointSet
 
 @dataclass(frozen=True)
 class Change:
-    """One drawn change: mirror, resize the box, turn (degrees), move the box (fractions of its size), colour."""
+    """One drawn change: mirror, resize the box, turn (degrees), move the box (fractions of its size), colour.
+
+    Raises:
+        TypeError, ValueError: values of other types, not finite, or a scale below 0.
+    """
 
     flip: bool = False
     scale: float = 1.0
     rotation: float = 0.0
     shift: tuple[float, float] = (0.0, 0.0)
     colour: Colour | None = None
+
+    def __post_init__(self) -> None:
+        _checks.flag("", "flip", self.flip)
+        _checks.number("", "scale", self.scale, 0, 1e6)
+        _checks.number("", "rotation", self.rotation, -1e6, 1e6)
+        if not isinstance(self.shift, (tuple, list)) or len(self.shift) != 2:
+            raise ValueError(f"shift must be two numbers, got {_checks.describe(self.shift)}")
+        for i, value in enumerate(self.shift):
+            _checks.number("", f"shift[{i}]", value, -1e6, 1e6)
+        if self.colour is not None:
+            _checks.instance("", "colour", self.colour, Colour)
 
 
 @dataclass(frozen=True)

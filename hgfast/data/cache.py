@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hgfast import _checks
 from hgfast.data.images import read_image
 from hgfast.files import atomic_write
 
@@ -24,13 +25,16 @@ class ImageCache:
     Args:
         limit_mb: of the pictures in memory, MiB; 0 keeps none.
         folder: of the file cache; "" for none.
+
+    Raises:
+        TypeError, ValueError: arguments of other types, a negative limit.
     """
 
     def __init__(self, limit_mb: int = 0, folder: str | Path = "") -> None:
-        self._limit = limit_mb * 2**20
+        self._limit = _checks.integer("", "limit_mb", limit_mb, 0, 1 << 30) * 2**20
         self._held = 0
         self._images: OrderedDict[tuple[Path, int], np.ndarray] = OrderedDict()
-        self._read = FileCache(folder).read if folder else read_image
+        self._read = read_image if folder == "" else FileCache(folder).read
 
     def read(self, path: Path, reduce: int = 1) -> np.ndarray:
         """Picture decoded at ``1 / reduce`` of its size; errors as read_image."""
@@ -60,16 +64,20 @@ class FileCache:
 
     Args:
         folder: made if it is not there.
+
+    Raises:
+        TypeError, ValueError: no path.
     """
 
     _HEADER = struct.Struct("<II")  # height, width
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = _checks.path("", "folder", folder)
         self._full = False
 
     def read(self, path: str | Path, reduce: int = 1) -> np.ndarray:
         """Picture decoded at ``1 / reduce`` of its size, read-only where it comes from a file; errors as read_image."""
+        _checks.path("", "path", path)
         try:
             state = os.stat(path)
         except OSError:
@@ -92,7 +100,7 @@ class FileCache:
         if len(data) < self._HEADER.size:
             return None
         height, width = self._HEADER.unpack_from(data)
-        if len(data) != self._HEADER.size + height * width * 3:
+        if height * width == 0 or len(data) != self._HEADER.size + height * width * 3:
             return None
         return np.frombuffer(data, np.uint8, offset=self._HEADER.size).reshape(height, width, 3)
 

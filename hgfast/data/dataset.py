@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
+from hgfast import _checks
 from hgfast.codecs.affine import apply_affine
 from hgfast.data.augment import Augmentation, Change, half_body
 from hgfast.data.cache import ImageCache
-from hgfast.data.images import crop, person_matrix, reduced_origin, reduction
+from hgfast.data.images import MAX_SIDE, crop, person_matrix, reduced_origin, reduction
 from hgfast.data.keypoints import KeypointSet
 from hgfast.data.person import Person
 
@@ -37,6 +38,9 @@ class PoseDataset(Dataset[dict[str, Any]]):
             Such a crop differs from one of the whole picture as smooth downsampling does from picking pixels.
         cache_mb: keep up to this many MiB of decoded pictures (per loader process).
         cache_dir: folder for decoded pictures, shared by all processes, see :class:`hgfast.data.cache.FileCache`.
+
+    Raises:
+        TypeError, ValueError: arguments of other types, sizes or ranges, persons with other keypoints.
     """
 
     def __init__(
@@ -52,19 +56,17 @@ class PoseDataset(Dataset[dict[str, Any]]):
         cache_mb: int = 0,
         cache_dir: str = "",
     ) -> None:
-        for person in persons:
-            if person.keypoints.shape != (table.count, 2):
-                raise ValueError(
-                    f"persons: expected {table.count} keypoints ({table.name}), got shape {person.keypoints.shape}"
-                )
-        self.persons = list(persons)
+        _checks.instance("", "table", table, KeypointSet)
+        if augment is not None:
+            _checks.instance("", "augment", augment, Augmentation)
+        self.persons = _checked(persons, table)
         self.table = table
-        self.input_size = input_size
-        self.padding = padding
+        self.input_size = _checks.size("", "input_size", input_size, maximum=MAX_SIDE)
+        self.padding = _checks.number("", "padding", padding, 0, 1e6)
         self.augment = augment
-        self.seed = seed
-        self.udp = udp
-        self.fast_decode = fast_decode
+        self.seed = _checks.integer("", "seed", seed, 0)
+        self.udp = _checks.flag("", "udp", udp)
+        self.fast_decode = _checks.flag("", "fast_decode", fast_decode)
         self._images = ImageCache(cache_mb, cache_dir)
 
     def __len__(self) -> int:
@@ -121,6 +123,21 @@ class PoseDataset(Dataset[dict[str, Any]]):
         }
 
 
+def _checked(persons: Any, table: KeypointSet) -> list[Person]:
+    if not isinstance(persons, (list, tuple)):
+        raise TypeError(f"persons must be a sequence of Person, got {_checks.describe(persons)}")
+    shapes = {"keypoints": (table.count, 2), "visible": (table.count,), "center": (2,), "size": (2,)}
+    for number, person in enumerate(persons):
+        _checks.instance("", f"persons[{number}]", person, Person)
+        for field, shape in shapes.items():
+            if np.shape(getattr(person, field)) != shape:
+                raise ValueError(
+                    f"persons: expected {table.count} keypoints ({table.name}); persons[{number}].{field} must have "
+                    f"shape {shape}, got {np.shape(getattr(person, field))}"
+                )
+    return list(persons)
+
+
 class EpochSampler(Sampler[list[Key]]):
     """Batches of ``(epoch, number)`` in an order that depends only on the seed and the epoch.
 
@@ -141,8 +158,12 @@ class EpochSampler(Sampler[list[Key]]):
     def __init__(
         self, count: int, batch_size: int, shuffle: bool = False, seed: int = 0, rank: int = 0, world: int = 1
     ) -> None:
-        self.count, self.batch_size, self.shuffle, self.seed = count, batch_size, shuffle, seed
-        self.rank, self.world = rank, world
+        self.count = _checks.integer("", "count", count, 0)
+        self.batch_size = _checks.integer("", "batch_size", batch_size, 1)
+        self.shuffle = _checks.flag("", "shuffle", shuffle)
+        self.seed = _checks.integer("", "seed", seed, 0)
+        self.world = _checks.integer("", "world", world, 1)
+        self.rank = _checks.integer("", "rank", rank, 0, world - 1)
         self.share = -(-count // world)
         self.epoch = 0
         self.start = 0

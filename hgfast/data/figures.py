@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from hgfast import _checks
+
 _SHIFT = 4
 Colour = tuple[float, float, float]
 
@@ -27,7 +29,21 @@ def _direction(degrees: float) -> np.ndarray:
 
 
 def draw_pose(rng: np.random.Generator, center: np.ndarray, height: float, behind_prob: float = 0.15) -> Figure:
-    """A random pose: proportions, lean, bend of every limb, and shortening where a limb points at the viewer."""
+    """A random pose: proportions, lean, bend of every limb, and shortening where a limb points at the viewer.
+
+    Args:
+        rng: source of all that is random.
+        center: (2,) middle of the figure in pixels.
+        height: of the body, pixels.
+        behind_prob: probability of a figure seen from behind.
+
+    Raises:
+        TypeError, ValueError: arguments of other types or shapes, or not finite.
+    """
+    _checks.instance("", "rng", rng, np.random.Generator)
+    center = _checks.array("", "center", center, (2,), finite=True)
+    height = _checks.number("", "height", height, above=0)
+    behind_prob = _checks.number("", "behind_prob", behind_prob, 0, 1)
     shape = rng.uniform(0.88, 1.12, 8)
     head, neck, torso, arm, forearm, thigh, shin, width = height * shape * (
         0.145, 0.045, 0.29, 0.165, 0.15, 0.235, 0.225, 0.105,
@@ -60,7 +76,22 @@ def draw_pose(rng: np.random.Generator, center: np.ndarray, height: float, behin
 
 
 def paint_figure(canvas: np.ndarray, figure: Figure, rng: np.random.Generator) -> None:
-    """Draws a clothed figure onto a picture: legs, torso, head, arms, some arms behind the body."""
+    """Draws a clothed figure onto a picture: legs, torso, head, arms, some arms behind the body.
+
+    Args:
+        canvas: uint8 or float32 (H, W, 3), blue-green-red of 0..255; changed.
+        figure: of :func:`draw_pose`.
+        rng: source of colours and proportions.
+
+    Raises:
+        TypeError, ValueError: arguments of other types or shapes.
+    """
+    _checks.instance("", "figure", figure, Figure)
+    _checks.instance("", "rng", rng, np.random.Generator)
+    if not isinstance(canvas, np.ndarray) or canvas.dtype not in (np.uint8, np.float32):
+        raise TypeError(f"canvas must be a uint8 or float32 array (H, W, 3), got {_checks.describe(canvas)}")
+    if canvas.ndim != 3 or canvas.shape[2] != 3 or 0 in canvas.shape:
+        raise ValueError(f"canvas must have shape (H, W, 3), got {canvas.shape}")
     skin = _vary(rng, [(150, 185, 230), (105, 145, 200), (70, 100, 150), (45, 65, 100)][rng.integers(4)], 18)
     shirt, trousers, shoes, hair = (tuple(rng.uniform(20, 240, 3)) for _ in range(4))
     sleeve = shirt if rng.random() < 0.5 else skin

@@ -185,10 +185,7 @@ def crop(
     Raises:
         TypeError, ValueError: arguments of other types, shapes or sizes.
     """
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        raise TypeError(f"image must be a uint8 array (H, W, 3), got {_checks.describe(image)}")
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"image must have shape (H, W, 3), got {image.shape}")
+    _checks.picture("", "image", image)
     _check_size(image.shape[1], image.shape[0], "image")
     matrix = _checks.array("", "matrix", matrix, (2, 3), finite=True).astype(np.float64)
     out = _checks.size("", "out", out, maximum=MAX_SIDE)

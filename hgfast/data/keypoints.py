@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from hgfast import _checks
+
 
 @dataclass(frozen=True)
 class KeypointSet:
@@ -21,6 +23,9 @@ class KeypointSet:
         skeleton: index pairs to be joined by a limb in drawings.
         sigmas: K per-joint standard deviations of the OKS measure (fractions of the object's size).
         upper: joints of the upper body, for half-body augmentation (empty where it makes no sense).
+
+    Raises:
+        TypeError, ValueError: fields of other types, numbers that are no joints, sigmas that are not positive.
     """
 
     name: str
@@ -29,6 +34,20 @@ class KeypointSet:
     skeleton: tuple[tuple[int, int], ...]
     sigmas: tuple[float, ...]
     upper: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _checks.instance("", "name", self.name, str)
+        if not isinstance(self.names, (tuple, list)) or not all(isinstance(name, str) for name in self.names):
+            raise TypeError(f"names must be a sequence of texts, got {_checks.describe(self.names)}")
+        for field in ("pairs", "skeleton"):
+            links = getattr(self, field)
+            if not isinstance(links, (tuple, list)):
+                raise TypeError(f"{field} must be a sequence of pairs, got {_checks.describe(links)}")
+            for i, link in enumerate(links):
+                _checks.integers("", f"{field}[{i}]", link, 2, 0, self.count - 1)
+        _checks.integers("", "upper", self.upper, None, 0, self.count - 1)
+        if not (_checks.array("", "sigmas", self.sigmas, (self.count,), finite=True) > 0).all():
+            raise ValueError(f"sigmas must be positive, got {min(self.sigmas)}")
 
     @property
     def count(self) -> int:
@@ -145,9 +164,7 @@ def keypoint_set(name: str) -> KeypointSet:
     """Table by name.
 
     Raises:
-        ValueError: there is no table of that name.
+        TypeError, ValueError: there is no table of that name.
     """
-    try:
-        return KEYPOINT_SETS[name]
-    except KeyError:
-        raise ValueError(f"keypoints: expected one of {sorted(KEYPOINT_SETS)}, got {name!r}") from None
+    _checks.choice("", "name", name, tuple(KEYPOINT_SETS))
+    return KEYPOINT_SETS[name]

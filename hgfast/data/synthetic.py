@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from hgfast import _checks
 from hgfast.data.figures import draw_pose, paint_figure
 from hgfast.files import write_text
 
@@ -22,7 +23,11 @@ def draw_sample(seed: int, number: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     Returns:
         image uint8 (H, W, 3) blue-green-red; joints (16, 2) in 0-based pixels; labelled (16,), False where the joint
         lies outside the picture. Joints behind an obstacle count as labelled, as in MPII.
+
+    Raises:
+        TypeError, ValueError: ``seed`` or ``number`` are no whole numbers from 0 on.
     """
+    seed, number = _checks.integer("", "seed", seed, 0), _checks.integer("", "number", number, 0)
     rng = np.random.default_rng([seed, number])
     image = _background(rng)
     height = rng.uniform(0.5, 0.8) * SIZE[1]
@@ -50,8 +55,16 @@ def write_set(
 
     Returns:
         path of the JSON file (written last, so it is there only when all pictures are) and of the picture folder.
+
+    Raises:
+        TypeError, ValueError: arguments of other types, negative numbers, a name with folders.
+        OSError: the files cannot be written.
     """
-    images = Path(folder) / "images"
+    folder = _checks.path("", "folder", folder)
+    count, seed = _checks.integer("", "count", count, 0, 10**9), _checks.integer("", "seed", seed, 0)
+    if _checks.path("", "name", name).name != name:
+        raise ValueError(f"name must be the beginning of a file's name, got {name!r}")
+    images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     entries = []
     for number in progress(range(count)):
@@ -60,7 +73,7 @@ def write_set(
         if not cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
             raise OSError(f"{file}: cannot write")
         entries.append(_entry(file.name, joints, labelled))
-    path = Path(folder) / f"{name}.json"
+    path = folder / f"{name}.json"
     write_text(path, "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n")
     return path, images
 

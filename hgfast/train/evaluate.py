@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hgfast import _checks
 from hgfast.codecs.affine import fix_aspect_ratio
 from hgfast.data import EpochSampler, Person, PoseDataset, make_loader
 from hgfast.metrics import auc, coco_ap, coco_results, epe, nme, pck, pckh, pckh_auc
@@ -79,7 +80,15 @@ def predict_dataset(
 def measure(
     dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray, annotations: str | Path = ""
 ) -> dict[str, float]:
-    """The data set's measures of predictions (N, K, 2), which count pixels as its annotations do, and scores (N, K)."""
+    """The data set's measures of predictions (N, K, 2), which count pixels as its annotations do, and scores (N, K).
+
+    Raises:
+        TypeError, ValueError: predictions or scores of other shapes, for COCO also not finite.
+    """
+    _checks.instance("", "dataset", dataset, PoseDataset)
+    shape, finite = (len(dataset), dataset.table.count), dataset.table.name == "coco"
+    keypoints = _checks.array("", "keypoints", keypoints, (*shape, 2), finite=finite)
+    scores = _checks.array("", "scores", scores, shape, finite=finite)
     persons, name = dataset.persons, dataset.table.name
     if name == "coco":
         return _average_precision(dataset, keypoints, scores, annotations)

@@ -67,6 +67,8 @@ def test_a_mistake_in_the_program_keeps_its_traceback(monkeypatch, tmp_path):
         (["eval", "CHECKPOINT", "--json", "FILE/m.json"], "FILE/m.json"),
         (["eval", "CHECKPOINT", "--json", "."], "Is a directory: '.'"),
         (["eval", "CHECKPOINT", "--out", "FILE/m.csv"], "FILE/m.csv"),
+        (["eval", "CHECKPOINT", "--out", "m.json", "--json", "./m.json"], "m.json: would be written twice"),
+        (["demo", "--epochs", "0"], "--epochs must be at least 1"),
         (["predict", "CHECKPOINT", "FILE", "--min-score", "nan"], "--min-score must be finite"),
         (["predict", "CHECKPOINT", "FILE", "--output", "FILE"], "FILE/FILE.json"),
         (["predict", "CHECKPOINT", "FILE", "--boxes", "FILE"], "FILE: not a JSON file"),

@@ -78,8 +78,12 @@ def _check_targets(options: argparse.Namespace, config: Config) -> None:
         check_results_path(path, config.keypoints)
     if options.json:
         check_writable(options.json)
+    targets = [Path(target) for target in (*options.out, options.json) if target]
+    twice = [str(target) for target in targets if targets.count(target) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]}: would be written twice")
     read = [options.checkpoint, config.val_annotations, config.val_detections, config.val_head_boxes]
-    for target in map(Path, filter(None, [*options.out, options.json])):
+    for target in targets:
         for source in map(Path, filter(None, read)):
             if target.exists() and source.exists() and target.samefile(source):
                 raise ValueError(f"{target}: would overwrite the input {source}")

@@ -108,6 +108,7 @@ def test_model_is_put_into_evaluation_mode_and_table_is_respected():
         (5, None, TypeError, r"images must be a picture or a list of pictures, got int 5"),
         ([torch.zeros(4, 4, 3)], None, TypeError, r"images\[0\] must be a path or a uint8 array .* got Tensor"),
         (np.zeros((4, 4), np.uint8), None, ValueError, r"images\[0\] must have shape \(H, W, 3\), got \(4, 4\)"),
+        (np.zeros((2, 32767, 3), np.uint8), None, ValueError, r"images\[0\] must have at most 32766 pixels a side"),
         ("a\0b", None, ValueError, r"images\[0\] must be a path"),
         (picture(9, 9), [1, 2, 3, 4], ValueError, r"boxes\[0\] must have shape \(any, 4\), got \(4,\)"),
         (picture(9, 9), [[5, 2, 3, 4]], ValueError, r"boxes\[0\] must have x1 < x2"),

@@ -1,8 +1,12 @@
 """``hgfast predict``: what one bad input, name or target does to all the others."""
 
+import io
 import json
+import os
+import sys
 
 import cv2
+import numpy as np
 import pytest
 
 from hgfast.checkpoint import save_checkpoint
@@ -138,3 +142,20 @@ def test_boxes_may_begin_with_a_minus(predict, tmp_path, capsys):
     for box in ("-10,5", "-nan,5,6,7", "nan,nan,nan,nan", "5,5,1,1", "-inf,0,inf,9", "a,b,c,d", "0,0,3e38,3e38"):
         assert predict(tmp_path / "in" / "a.png", "--box", box) == 2
         assert f"error: --box {box}" in capsys.readouterr().err
+
+
+def test_names_that_are_not_utf8(checkpoint, tmp_path, monkeypatch):
+    """OpenCV crashes on such names, and a stream refuses to print them."""
+    folder = tmp_path / os.fsdecode(b"f\xfc")
+    folder.mkdir()
+    (folder / os.fsdecode(b"b\xfc.png")).write_bytes(cv2.imencode(".png", picture(50, 50))[1].tobytes())
+    (folder / os.fsdecode(b"bad\xfc.png")).write_bytes(b"no picture")
+    (folder / os.fsdecode(b"clip\xfc.mp4")).write_bytes(b"\0\0\0 ftypisom")
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict"))
+    assert main(["predict", str(checkpoint), str(folder), "--output", str(folder)]) == 2
+    out, err = (stream.flush() or stream.buffer.getvalue() for stream in (sys.stdout, sys.stderr))
+    assert b"1 persons in 1 inputs: " in out and b"f\\udcfc/*.json" in out
+    assert b"bad\\udcfc.png: not a picture" in err and b"clip\\udcfc.mp4" in err
+    assert os.path.exists(os.fsencode(folder) + b"/b\xfc_keypoints.png")
+    assert np.shape(json.loads((folder / os.fsdecode(b"b\xfc.json")).read_text())[0]["keypoints"]) == (16, 2)

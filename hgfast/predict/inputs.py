@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hgfast import _checks
-from hgfast.data.images import read_image
+from hgfast.data.images import MAX_SIDE, read_image
 
 Image = np.ndarray | str | Path
 Boxes = Any  # (P, 4) array or nested list: x1, y1, x2, y2 in pixels, before padding; None is the whole picture
@@ -24,12 +24,14 @@ def as_image(item: Any, name: str) -> np.ndarray:
     """A picture, read where it is a path.
 
     Raises:
-        TypeError, ValueError: neither a path nor a uint8 array (H, W, 3); not a picture.
+        TypeError, ValueError: neither a path nor a uint8 array (H, W, 3); not a picture, or one that is too large.
         OSError: it cannot be read.
     """
     if isinstance(item, (str, os.PathLike)):
         return read_image(_checks.path("", name, item))
     _checks.picture("", name, item, "a path or a uint8 array (H, W, 3)")
+    if max(item.shape) > MAX_SIDE:
+        raise ValueError(f"{name} must have at most {MAX_SIDE} pixels a side to be cropped, got shape {item.shape}")
     return item
 
 

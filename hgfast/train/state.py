@@ -69,7 +69,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """Content of a file of :func:`save_state`.
 
     Raises:
-        CheckpointError: another file, or a damaged one: the message has file and field.
+        CheckpointError, ConfigError: another file, or a damaged one: the message has file and field.
     """
     content = read_checkpoint(path)
     missing = sorted(PARTS - content.keys()) if isinstance(content, dict) else ["all"]
@@ -77,6 +77,7 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: holds no state of a training run to go on from: {', '.join(missing)} missing")
     with as_checkpoint_error():
         check_parts(str(path), content, Position)
+    stored_config(content, path)
     return content
 
 
@@ -108,17 +109,16 @@ def restore(content: dict[str, Any], path: Path, step: TrainingStep, world: Worl
         CheckpointError: the file is damaged.
     """
     where, averaged, position = str(path), content["averaged"], Position(**content["position"])
-    own_ranks = len(content["ranks"]) == world.size and (averaged is None) == (step.averaged is None)
+    ranks, same_values = content["ranks"], (averaged is None) == (step.averaged is None)
     with as_checkpoint_error():
         _check_weights(where, "state_dict", content, step)
         if averaged is not None:
             _check_weights(where, "averaged", content, step)
         optimizer = check_optimizer(where, content["optimizer"], step.optimizer)
         if content["scaler"] and step.scaler.is_enabled():
-            check_scaler(where, content["scaler"], step.scaler.state_dict())
-            step.scaler.load_state_dict(content["scaler"])
-        if own_ranks:
-            _checks.shape(where, "ranks", content["ranks"], (world.size, len(own_values(step.models, position))))
+            step.scaler.load_state_dict(check_scaler(where, content["scaler"], step.scaler.state_dict()))
+        if same_values:
+            _checks.shape(where, "ranks", content["ranks"], (len(ranks), len(own_values(step.models, position))))
     step.bare.load_state_dict(content["state_dict"])
     step.optimizer.load_state_dict(optimizer)
     if step.averaged:
@@ -129,8 +129,8 @@ def restore(content: dict[str, Any], path: Path, step: TrainingStep, world: Worl
             torch.cuda.set_rng_state_all(content["cuda_rng"])
     except RuntimeError as error:
         raise CheckpointError(f"{path}: rng holds no state of random numbers ({error})") from None
-    if own_ranks:
-        _put_own_values(content["ranks"][world.rank], step.models, position)
+    if same_values and len(ranks) == world.size:
+        _put_own_values(ranks[world.rank], step.models, position)
     return position
 
 
@@ -146,7 +146,7 @@ def _check_weights(where: str, name: str, content: dict[str, Any], step: Trainin
         if key in stored and stored[key].shape != own[key].shape
     ]
     if different:
-        changed = differences(content["meta"]["config"], step.config, ("model", "keypoints"))
+        changed = differences(stored_config(content, where), step.config, ("model", "keypoints"))
         settings = f" ({', '.join(changed)})" if changed else ""
         more = f", and {len(different) - 1} more" if len(different) > 1 else ""
         raise ConfigError(
@@ -157,13 +157,12 @@ def _check_weights(where: str, name: str, content: dict[str, Any], step: Trainin
         check_like(where, f"{name}[{key!r}]", stored[key], like)
 
 
-def differences(old: dict[str, Any], config: Config, names: tuple[str, ...] = ("",)) -> list[str]:
+def differences(old: Config, config: Config, names: tuple[str, ...] = ("",)) -> list[str]:
     """Settings that are others than in a stored configuration, as "lr 0.0005 -> 0.001"; only those that begin so."""
-    before, now = _flat(old), _flat(to_dict(config))
-    names_now = [name for name in now if name.startswith("model_options.")]  # others are new in this version
+    before, now = _flat(to_dict(old)), _flat(to_dict(config))
     return [
         f"{name} {reprlib.repr(before.get(name))} -> {reprlib.repr(now.get(name))}"
-        for name in dict.fromkeys([*before, *names_now])
+        for name in dict.fromkeys([*before, *now])
         if name != "output" and before.get(name) != now.get(name) and name.startswith(names)
     ]
 

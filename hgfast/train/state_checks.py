@@ -13,7 +13,6 @@ from torch import Tensor
 
 from hgfast import _checks
 from hgfast.checkpoint import CheckpointError
-from hgfast.train.settings import plain
 
 _LARGEST = 2**53  # of counters
 
@@ -37,7 +36,7 @@ def check_parts(where: str, content: dict[str, Any], position: type) -> None:
     for name in ("epoch", "batch", "step"):
         _checks.integer(where, f"position.{name}", place[name], 0, _LARGEST)
     _checks.integer(where, "position.best_epoch", place["best_epoch"], -1, _LARGEST)
-    _checks.number(where, "position.loss_sum", place["loss_sum"])
+    _checks.number(where, "position.loss_sum", place["loss_sum"], 0)
     if place["best"] is not None:
         _checks.number(where, "position.best", place["best"])
 
@@ -63,9 +62,11 @@ def check_optimizer(where: str, stored: Any, optimizer: torch.optim.Optimizer) -
     groups, states = stored["param_groups"], stored["state"]
     if not isinstance(groups, list) or len(groups) != 1 or not isinstance(groups[0], dict):
         raise TypeError(f"{where}: optimizer.param_groups must be a list of one dict, got {reprlib.repr(groups)}")
-    if groups[0].get("params") != own["params"]:
-        count, got = len(own["params"]), reprlib.repr(groups[0].get("params"))
-        raise ValueError(f"{where}: optimizer.param_groups[0].params must be the numbers of {count} weights, got {got}")
+    numbers = _checks.integers(where, "optimizer.param_groups[0].params", groups[0].get("params"), len(own["params"]))
+    if numbers != own["params"]:
+        raise ValueError(
+            f"{where}: optimizer.param_groups[0].params must count the weights, got {reprlib.repr(numbers)}"
+        )
     rate = _checks.number(where, "optimizer.param_groups[0].lr", groups[0].get("lr"), 0)
     if states != {}:
         _same_names(where, "optimizer.state", states, set(own["params"]))
@@ -79,12 +80,18 @@ def check_optimizer(where: str, stored: Any, optimizer: torch.optim.Optimizer) -
     return {"state": states, "param_groups": [own | {"lr": rate}]}
 
 
-def check_scaler(where: str, stored: dict[str, Any], own: dict[str, Any]) -> None:
-    """The numbers of a torch.amp.GradScaler."""
+def check_scaler(where: str, stored: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """The scale of a torch.amp.GradScaler and the steps since it grew; the rest it has itself.
+
+    Returns:
+        what ``load_state_dict`` takes.
+    """
     _same_names(where, "scaler", stored, set(own))
-    for name, value in own.items():
-        check = _checks.integer if isinstance(value, int) else _checks.number
-        check(where, f"scaler.{name}", stored[name], 0)
+    scale = _checks.number(where, "scaler.scale", stored["scale"], 0, 3e38)
+    steps = _checks.integer(where, "scaler._growth_tracker", stored["_growth_tracker"], 0, own["growth_interval"])
+    for name in ("growth_factor", "backoff_factor", "growth_interval"):
+        _checks.number(where, f"scaler.{name}", stored[name], 0)
+    return own | {"scale": scale, "_growth_tracker": steps}
 
 
 def _same_names(where: str, name: str, value: Any, known: set[Any]) -> None:
@@ -102,9 +109,9 @@ def _dict(where: str, name: str, value: Any) -> None:
 
 def _meta(where: str, name: str, value: Any) -> None:
     _dict(where, name, value)
+    _checks.instance(where, f"{name}.hgfast", value.get("hgfast"), str)
     for part in ("config", "metrics"):
         _dict(where, f"{name}.{part}", value.get(part))
-    plain(f"{where}: {name}.config", value["config"])
     for key, measure in value["metrics"].items():
         if not isinstance(key, str) or not isinstance(measure, float):
             raise TypeError(f"{where}: {name}.metrics[{key!r}] must be a float, got {_checks.describe(measure)}")

@@ -26,7 +26,16 @@ from hgfast.train.log import RunLog, TensorBoard, draw_curves, line_of, shown_in
 from hgfast.train.parallel import World
 from hgfast.train.schedule import learning_rate
 from hgfast.train.signals import StopRequest
-from hgfast.train.state import Position, checkpoint_meta, differences, own_values, read_state, restore, save_state
+from hgfast.train.state import (
+    Position,
+    checkpoint_meta,
+    differences,
+    own_values,
+    read_state,
+    restore,
+    save_state,
+    stored_config,
+)
 from hgfast.train.step import Batch, TrainingStep
 
 _SECONDS_A_LINE = 5.0
@@ -117,7 +126,7 @@ class Trainer:
         content = read_state(self.last)
         self.position = restore(content, self.last, self.step, self.world)
         self.metrics = content["meta"]["metrics"]
-        changed = differences(content["meta"]["config"], self.config)
+        changed = differences(stored_config(content, self.last), self.config)
         if changed:
             self.say(f"going on with other settings than before: {', '.join(changed)}")
 
@@ -146,8 +155,7 @@ class Trainer:
         position = self.position
         self.model.train()
         self.sampler.epoch, self.sampler.start = position.epoch, position.batch
-        title = f"epoch {position.epoch + 1}/{self.config.epochs}"
-        bar = progress_bar(title, self.quiet)(self.loader)
+        bar = progress_bar(f"epoch {position.epoch + 1}/{self.config.epochs}", self.quiet)(self.loader)
         for batches in self._loaded(bar):
             self._settle()
             rate = learning_rate(self.config, position.step, position.epoch)
@@ -182,8 +190,7 @@ class Trainer:
         self._draw()
         raise TrainingStopped(f"stopped at step {self.position.step}; {self.folder} has the state to go on from")
 
-    def _steps_done(self) -> int:
-        """Steps of this epoch so far."""
+    def _steps_done(self) -> int:  # of this epoch
         return -(-self.position.batch // self.config.accumulate)
 
     def _should_stop(self) -> bool:

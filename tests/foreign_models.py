@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 class ConvModule(nn.Module):
@@ -13,7 +16,7 @@ class ConvModule(nn.Module):
         super().__init__()
         self.order, self.with_norm, self.with_activation, self.with_bias = ("conv", "norm", "act"), True, act, False
         self.conv = nn.Conv2d(c, k, kernel, stride, padding, bias=False)
-        self.norm_name = "bn"
+        self.norm_name, self.efficient_conv_bn_eval_forward = "bn", None
         self.add_module("bn", nn.BatchNorm2d(k))
         if act:
             self.activate = nn.ReLU(inplace=True)
@@ -22,9 +25,24 @@ class ConvModule(nn.Module):
     def norm(self):
         return getattr(self, self.norm_name)
 
-    def forward(self, x):
-        x = self.norm(self.conv(x))
-        return self.activate(x) if self.with_activation else x
+    def forward(self, x, activate=True, norm=True):
+        i = 0
+        while i < len(self.order):
+            layer = self.order[i]
+            if layer == "conv":
+                if norm and self.with_norm and not self.norm.training and self.efficient_conv_bn_eval_forward:
+                    self.conv.forward = partial(self.efficient_conv_bn_eval_forward, self.norm, self.conv)
+                    i += 1
+                    x = self.conv(x)
+                    del self.conv.forward
+                else:
+                    x = self.conv(x)
+            elif layer == "norm" and norm and self.with_norm:
+                x = self.norm(x)
+            elif layer == "act" and activate and self.with_activation:
+                x = self.activate(x)
+            i += 1
+        return x
 
 
 class BasicBlock(nn.Module):
@@ -51,9 +69,17 @@ class BasicBlock(nn.Module):
         return getattr(self, self.norm2_name)
 
     def forward(self, x):
-        identity = x if self.downsample is None else self.downsample(x)
-        out = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
-        return self.relu(self.drop_path(out) + identity)
+        def inner(x):
+            identity = x
+            out = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+            if self.downsample is not None:
+                identity = self.downsample(x)
+            out = self.drop_path(out)
+            out += identity
+            return out
+
+        out = checkpoint(inner, x) if self.with_cp and x.requires_grad else inner(x)
+        return self.relu(out)
 
 
 class ResLayer(nn.Sequential):
@@ -144,6 +170,7 @@ class Conv(nn.Module):
         self.bn = nn.BatchNorm2d(out_dim) if bn else None
 
     def forward(self, x):
+        assert x.size()[1] == self.inp_dim, f"{x.size()[1]} {self.inp_dim}"
         x = self.conv(x)
         x = x if self.bn is None else self.bn(x)
         return x if self.relu is None else self.relu(x)
@@ -168,7 +195,9 @@ class Residual(nn.Module):
         residual = self.skip_layer(x) if self.need_skip else x
         out = self.conv1(self.relu(self.bn1(x)))
         out = self.conv2(self.relu(self.bn2(out)))
-        return self.conv3(self.relu(self.bn3(out))) + residual
+        out = self.conv3(self.relu(self.bn3(out)))
+        out += residual
+        return out
 
 
 class Hourglass(nn.Module):

@@ -175,6 +175,26 @@ def counts_in_class(self: Block, x: Tensor) -> Tensor:
     return self.end(self.branch(x), x)
 
 
+def counts_in_own_class(self: Block, x: Tensor) -> Tensor:
+    type(self).calls += 1
+    return self.end(self.branch(x), x)
+
+
+def sets_global(self: Block, x: Tensor) -> Tensor:
+    global SWITCH
+    SWITCH = False
+    return self.end(self.branch(x), x)
+
+
+def in_full_precision(self: Block, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return self.end(self.branch(x), x)
+
+
+def asks_for_values(self: Block, x: Tensor) -> Tensor:
+    return x if x.max() > 1e6 else self.end(self.branch(x), x)
+
+
 def stores(self: Block, x: Tensor) -> Tensor:
     self.feature = self.end(self.branch(x), x)
     return self.feature
@@ -230,7 +250,7 @@ FORWARDS: list[Callable[..., Any]] = [
     *(other_in_training, other_in_evaluation, other_without_gradient, other_for_large, other_for_batch, detached),
     *(without_gradient, doubled_gradient, checkpointed, checkpointed_reentrant, half, counts, counts_in_class),
     *(stores, stores_in_list, stores_in_global, changes_input, further_argument, gives_pair, gives_list, twice),
-    *(asserts, key_error, index_error),
+    *(asserts, key_error, index_error, counts_in_own_class, sets_global, in_full_precision, asks_for_values),
 ]
 
 

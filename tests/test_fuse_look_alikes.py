@@ -9,11 +9,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 import hgfast
 from tests import look_alikes
+from tests.foreign_models import Residual
 from tests.look_alikes import CLASSES, FORWARDS, Block, look_alike
 
 
@@ -111,6 +112,66 @@ def test_what_is_a_block_is_fused(name: str) -> None:
             y.square().sum().backward()
             states.append([y, x.grad, *module.state_dict().values()])
         torch.testing.assert_close(*states, rtol=1e-3, atol=1e-4)
+
+
+class Conv(nn.Module):
+    """princeton-vl's, in another order: pose-ae-train's."""
+
+    def __init__(self, order: str = "conv relu bn") -> None:
+        super().__init__()
+        self.conv, self.relu, self.bn = nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(4)
+        self.steps = order.split()
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self.steps:
+            x = getattr(self, step)(x)
+        return x
+
+
+@pytest.mark.parametrize("order", ["conv relu bn", "bn conv relu", "relu conv bn", "conv bn relu relu", "conv bn"])
+def test_order_of_convolution_norm_and_activation(order: str) -> None:
+    assert not hgfast.fuse(nn.Sequential(Conv(order))).fusion.replaced
+    assert hgfast.fuse(nn.Sequential(Conv("conv bn relu"))).fusion.replaced
+
+
+class OtherResidual(Residual):
+    """Adds what its first ReLU gives, as a pre-activation block with an in-place ReLU does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(x))
+        return self.conv3(self.relu(self.bn3(self.conv2(self.relu(self.bn2(self.conv1(out))))))) + out
+
+
+def test_bottleneck_with_another_sum_is_left_alone() -> None:
+    report = hgfast.fuse(nn.ModuleList([OtherResidual(8, 8), Residual(8, 8), Residual(8, 12)])).fusion
+    assert {"1", "2"} <= set(report.replaced) and "0" in report.left
+
+
+class Raising(Block):
+    """Whose shortcut cannot be asked for."""
+
+    @property
+    def downsample(self) -> nn.Module:
+        raise KeyError("downsample")
+
+    @downsample.setter
+    def downsample(self, value: nn.Module) -> None:
+        pass
+
+
+def test_attributes_that_raise_do_not_escape() -> None:
+    assert hgfast.fuse(nn.Sequential(Raising())).fusion.left["0"] == (
+        "basic block: its attributes cannot be read: KeyError"
+    )
+
+
+def test_global_hooks_do_not_run_in_a_proof() -> None:
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: pytest.fail("a hook ran"))
+    try:
+        assert hgfast.fuse(nn.Sequential(Block())).fusion.replaced
+        assert len(nn.modules.module._global_forward_hooks) == 1
+    finally:
+        handle.remove()
 
 
 def test_a_proof_leaves_no_trace() -> None:

@@ -16,10 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hgfast import reference
 from hgfast.fusion import source
+from hgfast.fusion.adopt import adopt
 from hgfast.fusion.copies import clean_copy, generator, random_state, undisturbed
 from hgfast.fusion.record import Recorder
 from hgfast.fusion.twins import WITHOUT_PARTS, plain_twin
+from hgfast.nn import Bottleneck
 
 EVEN, ODD = (2, 4, 2), (3, 3, 2)  # N, H, W; small, for the channels are those of the module
 CASES = ((True, EVEN, True), (True, ODD, False), (False, EVEN, True), (False, ODD, False))  # training, size, gradients
@@ -131,9 +134,12 @@ def _close(got: Tensor, wanted: Tensor) -> bool:
 
 
 def _unfused(fused: nn.Module) -> nn.Module:
+    """The plain module that fused stands for, without anybody else's code."""
     for name, child in fused._modules.items():
         if type(child) in WITHOUT_PARTS:
             fused._modules[name] = plain_twin(child)  # type: ignore[arg-type]
+        elif isinstance(fused, Bottleneck) and not isinstance(child, nn.BatchNorm2d):
+            fused._modules[name] = adopt(reference.ConvModule, child, ("conv",), bn=None, relu=False)  # type: ignore
     return plain_twin(fused)
 
 
@@ -153,9 +159,10 @@ def _keys(module: nn.Module) -> list[list[str]]:
 
 
 def _attributes(module: nn.Module) -> list[Any]:
-    """All that hangs on the modules, containers with what they hold, mode and gradients left out."""
+    """All that hangs on the modules and their classes, containers with what they hold; the mode is left out."""
     found: list[Any] = []
-    for part in module.modules():
+    kinds = {kind for part in module.modules() for kind in type(part).__mro__ if not source.is_known(kind)}
+    for part in (*module.modules(), *sorted(kinds - {object}, key=id)):
         for name, value in vars(part).items():
             if name != "training":
                 items = list(value.items()) if isinstance(value, dict) else value

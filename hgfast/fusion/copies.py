@@ -14,6 +14,11 @@ from torch import Tensor, nn
 
 from hgfast.nn._structure import CALL_HOOKS, STATE_HOOKS
 
+GLOBAL_HOOKS: list[dict[int, Any]] = [
+    getattr(torch.nn.modules.module, name)
+    for name in (*(f"_global{hooks}" for hooks in CALL_HOOKS), "_global_forward_hooks_always_called")
+]
+
 
 def clean_copy(module: nn.Module, parts: dict[str, nn.Module] | None = None) -> nn.Module:
     """A copy in float64 on the CPU with random numbers, without hooks, that asks for every gradient.
@@ -53,8 +58,11 @@ def _is_meta(module: nn.Module) -> bool:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Gradients on, autocast off; the random generators are as before afterwards."""
+    """Gradients on, autocast and global hooks off; the random generators are as before afterwards."""
+    hooks = [(registered, dict(registered)) for registered in GLOBAL_HOOKS]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    for registered in GLOBAL_HOOKS:
+        registered.clear()
     try:
         with (
             torch.random.fork_rng(devices=[]),
@@ -64,6 +72,8 @@ def undisturbed() -> Iterator[None]:
         ):
             yield
     finally:
+        for registered, before in hooks:
+            registered.update(before)
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
 

@@ -101,7 +101,7 @@ class _Fuser:
         reasons = []
         for kind, matcher in matchers.items():
             try:
-                fused = matcher(module)
+                fused = _matched(matcher, module)
                 if fused is not None and matchers is not EXACT:
                     self._prove(kind, matcher, module, fused)
             except LeftAlone as reason:
@@ -127,6 +127,15 @@ class _Fuser:
         reason = self.proved[kind, key]
         if reason:
             raise LeftAlone(reason)
+
+
+def _matched(matcher: Matcher, module: nn.Module) -> nn.Module | None:
+    try:
+        return matcher(module)
+    except LeftAlone:
+        raise
+    except Exception as error:  # properties of a user's module may raise anything
+        raise LeftAlone(f"its attributes cannot be read: {type(error).__name__}") from None
 
 
 def freeze_unused(model: nn.Module, report: FusionReport) -> None:

@@ -1,4 +1,4 @@
-"""What the code of a module's forward pass names: globals it reads, attributes it sets, methods of tensors it calls.
+"""What the code of a module's forward pass names: globals it reads and sets, methods of tensors that it calls.
 
 A comparison of numbers cannot see what has no effect yet: a global that is 1 now, a list that features are put into.
 """
@@ -17,6 +17,7 @@ from torch import nn
 FIXED = (ModuleType, FunctionType, BuiltinFunctionType, type)  # what a name may stand for without being a setting
 KNOWN = ("torch", "hgfast")  # packages whose code is not read
 EXPECTED = {"__init__", "forward", "extra_repr", "__repr__", "__init_subclass__", "__annotate__", "__annotate_func__"}
+AUTOCAST = {"autocast", "is_autocast_enabled", "get_autocast_dtype", "custom_fwd"}  # it is off in a proof
 ARGUMENTS = {"activate", "norm"}  # of mmcv's ConvModule, beside the input
 
 
@@ -91,8 +92,10 @@ def _setting(function: FunctionType) -> str | None:
     for code in _codes(function):
         chain: list[str] = []
         for step in dis.get_instructions(code):
-            if step.opname in ("STORE_ATTR", "STORE_GLOBAL", "DELETE_ATTR"):
-                return f"sets {step.argval}"
+            if step.opname == "STORE_GLOBAL" or (step.opname == "STORE_ATTR" and chain):
+                return f"sets {'.'.join([*chain, step.argval])}"
+            if step.argval in AUTOCAST and step.opname.startswith("LOAD_"):
+                return f"asks for {step.argval}"
             if step.opname == "LOAD_GLOBAL":
                 chain = [step.argval]
             elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain:

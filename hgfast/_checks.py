@@ -179,7 +179,7 @@ def integers(
         ValueError: another count, or a member outside the bounds.
     """
     if isinstance(value, (np.ndarray, torch.Tensor)):
-        value = value.tolist()
+        value = array(where, name, value).tolist()
     if not isinstance(value, (list, tuple, range)):
         raise TypeError(f"{_at(where, name)} must be a sequence of ints, got {describe(value)}")
     if count is not None and len(value) != count:
@@ -198,9 +198,17 @@ def size(where: str, name: str, value: Any, minimum: int = 1, maximum: int = 1 <
 
 
 def array(
-    where: str, name: str, value: Any, expected: Sequence[int | None] | None = None, *, finite: bool = False
+    where: str,
+    name: str,
+    value: Any,
+    expected: Sequence[int | None] | None = None,
+    *,
+    finite: bool = False,
+    why: str = "",
 ) -> np.ndarray:
     """Real numbers as an array: of a dense tensor, an array or nested lists; None in `expected` stands for any length.
+
+    `why` says where the expected lengths come from.
 
     Raises:
         TypeError: something that holds no real numbers.
@@ -225,7 +233,8 @@ def array(
         fits = result.ndim == len(expected)
         if not fits or any(e is not None and e != s for e, s in zip(expected, result.shape, strict=True)):
             wanted = ", ".join("any" if e is None else str(e) for e in expected)
-            raise ValueError(f"{_at(where, name)} must have shape ({wanted}), got {result.shape}")
+            note = f" ({why})" if why else ""
+            raise ValueError(f"{_at(where, name)} must have shape ({wanted}){note}, got {result.shape}")
     if finite and not np.isfinite(result).all():
         raise ValueError(f"{_at(where, name)} must be finite, got NaN or an infinity")
     return result

@@ -93,7 +93,8 @@ CASES = [
     (ImageCache, {"limit_mb": 0, "folder": ""}, {"limit_mb": -1, "folder": 3}),
     (FileCache, {"folder": "cache"}, {"folder": None}),
     (draw_sample, {"seed": 0, "number": 0}, {"seed": -1, "number": 0.5}),
-    (write_set, {"folder": "f", "count": 0, "seed": 0, "name": "n"}, {"folder": 1, "count": -1, "seed": "", "name": "a/b"}),
+    (write_set, {"folder": "f", "count": 0, "seed": 0, "name": "n"},
+     {"folder": 1, "count": -1, "seed": "", "name": "a/b"}),
     (draw_pose, {"rng": RNG, "center": [0, 0], "height": 9.0}, {"rng": 0, "center": [0], "height": 0.0}),
     (
         paint_figure,

@@ -251,7 +251,7 @@ def raise_shapes(images: Tensor) -> Tensor:
         (
             lambda m: setattr(m, "calls", [lambda x: [x, x]]),
             ValueError,
-        (lambda m: setattr(m, "calls", [lambda x: [x, x]]), ValueError, r"one tensor a stack, .*\(1, 5, 16, 16\)"),
+            (lambda m: setattr(m, "calls", [lambda x: [x, x]]), ValueError, r"one tensor a stack, .*\(1, 5, 16, 16\)"),
         ),
         (lambda m: m.to("meta"), ValueError, "model must be on the CPU or on CUDA, got meta"),
     ],

@@ -30,8 +30,8 @@ def oks(a: np.ndarray, b: np.ndarray, area: float, sigmas: np.ndarray) -> float:
         TypeError, ValueError: arguments that are not finite numbers of these shapes, or not positive ones.
     """
     a = _checks.array("", "a", a, (None, 2), finite=True)
-    b = _checks.array("", "b", b, a.shape, finite=True)
-    area = _checks.number("", "area", area, 0)
+    b = _checks.array("", "b", b, a.shape, finite=True, why="as a")
+    area = _checks.number("", "area", area, above=0)
     return float(_similarities(a, b[None], np.array([area]), _sigmas(sigmas, len(a)))[0])
 
 
@@ -59,7 +59,7 @@ def oks_nms(
     """
     keypoints = _checks.array("", "keypoints", keypoints, (None, None, 2), finite=True)
     persons, joints, _ = keypoints.shape
-    scores = _checks.array("", "scores", scores, (persons,), finite=True)
+    scores = _checks.array("", "scores", scores, (persons,), finite=True, why="as keypoints")
     threshold = _checks.number("", "threshold", threshold)
     return _kept(keypoints, scores, _areas(areas, persons), _sigmas(sigmas, joints), threshold)
 
@@ -104,9 +104,11 @@ def coco_results(
     """
     keypoints = _checks.array("", "keypoints", keypoints, (None, None, 2), finite=True)
     count, joints, _ = keypoints.shape
-    images = _checks.integers("", "image_ids", image_ids, count, -_checks.INT64_MAX)
-    joint_scores = _checks.array("", "joint_scores", joint_scores, (count, joints), finite=True)
-    box_scores = _checks.array("", "box_scores", box_scores, (count,), finite=True)
+    images = _checks.integers("", "image_ids", image_ids, None, -_checks.INT64_MAX)
+    if len(images) != count:
+        raise ValueError(f"image_ids must have {count} entries (as keypoints), got {len(images)}")
+    joint_scores = _checks.array("", "joint_scores", joint_scores, (count, joints), finite=True, why="as keypoints")
+    box_scores = _checks.array("", "box_scores", box_scores, (count,), finite=True, why="as keypoints")
     areas, sigmas = _areas(areas, count), _sigmas(sigmas, joints)
     kinds = [1] * count if categories is None else _checks.integers("", "categories", categories, count)
     more = [{}] * count if boxes is None else [{"bbox": box} for box in _boxes(boxes, count)]
@@ -195,19 +197,21 @@ def _result(entry: Any, where: str, joints: int) -> dict[str, Any]:
 
 
 def _sigmas(value: Any, count: int | None = None) -> np.ndarray:
-    sigmas = _checks.array("", "sigmas", value, (count,), finite=True)
+    sigmas = _checks.array("", "sigmas", value, (count,), finite=True, why="as the joints of keypoints, a and b")
     if not (sigmas > 0).all():
         raise ValueError(f"sigmas must be positive, got {sigmas.min()}")
     return sigmas
 
 
 def _areas(value: Any, count: int) -> np.ndarray:
-    areas = _checks.array("", "areas", value, (count,), finite=True)
+    areas = _checks.array("", "areas", value, (count,), finite=True, why="as keypoints")
     if not (areas >= 0).all():
         raise ValueError(f"areas must not be negative, got {areas.min()}")
     return areas
 
 
 def _boxes(value: Any, count: int) -> list[list[float]]:
-    boxes: list[list[float]] = _checks.array("", "boxes", value, (count, 4), finite=True).astype(float).tolist()
+    boxes: list[list[float]] = (
+        _checks.array("", "boxes", value, (count, 4), finite=True, why="as keypoints").astype(float).tolist()
+    )
     return boxes

@@ -78,7 +78,7 @@ def auc(pred: Any, gt: Any, visible: Any, norm: Any = 30.0, steps: int = 20) -> 
     """
     pred, gt, mask = keypoint_arrays(pred, gt, visible)
     if np.ndim(norm) == 0 and not hasattr(norm, "shape"):
-        norm = np.full(len(pred), _checks.number("", "norm", norm, 0))
+        norm = np.full(len(pred), _checks.number("", "norm", norm, above=0))
     norm = norm_array(norm, "norm", len(pred))
     steps = _checks.integer("", "steps", steps, 1, MAX_STEPS)
     curve = joint_accuracies(normalised_distances(pred, gt, mask, norm), np.arange(steps) / steps)
@@ -126,11 +126,11 @@ def heatmap_pck(output: Any, target: Any, mask: Any, threshold: float = 0.05, no
     count, joints, height, width = maps.shape
     if height * width == 0:
         raise ValueError(f"output must have pixels, got shape {maps.shape}")
-    truth = _checks.array("", "target", target, maps.shape)
-    counts = _checks.array("", "mask", mask, (count, joints), finite=True) > 0
+    truth = _checks.array("", "target", target, maps.shape, why="as output")
+    counts = _checks.array("", "mask", mask, (count, joints), finite=True, why="as output") > 0
     if norm is None:
         norm = np.broadcast_to(np.array([width, height], np.float32), (count, 2))
-    norm = norm_array(norm, "norm", count)
+    norm = norm_array(norm, "norm", count, "output")
     return _pck(_maxima(maps), _maxima(truth), counts, norm, _checks.number("", "threshold", threshold, 0))
 
 

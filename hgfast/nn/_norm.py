@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hgfast.ops import _batch_norm_ops as native
-from hgfast.ops._batch_norm_native import GATE_NONE, GATE_RECOMPUTE
+from hgfast.ops._batch_norm_native import GATE_NONE, GATE_RECOMPUTE, check_channels
 from hgfast.ops.batch_norm_act import batch_norm_act, check_batch, update_running
 
 
@@ -74,14 +74,19 @@ class NormState:
         if not self.of_batch:
             scope = Scope(1.0, False, None, self.eps)
             return Normaliser(self.bn.running_mean, self.bn.running_var, self.weight, self.bias, scope)
-        count = float(x.numel() // max(x.shape[1], 1))
+        bn, channels, device = self.bn, x.shape[1], x.device
+        named = ("running_mean", bn.running_mean), ("running_var", bn.running_var)
+        for name, value in (*named, ("weight", self.weight), ("bias", self.bias)):
+            if value is not None and (value.numel() != channels or value.device != device):
+                check_channels(x, name, value)  # before anything moves
+        count = float(x.numel() // max(channels, 1))
         if self.group is None:
             check_batch(x)
         mean, var = native.stats_now(x)
         if self.group is not None:
             mean, var, count = combine(mean, var, count, self.group)
         if self.moves:
-            update_running(self.bn.running_mean, self.bn.running_var, mean, var, self._momentum(), int(count))
+            update_running(bn.running_mean, bn.running_var, mean, var, self._momentum(), int(count))
         return Normaliser(mean, var, self.weight, self.bias, Scope(count, True, self.group, self.eps))
 
     def differentiable(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hgfast import _checks
 from hgfast.nn._norm import NormState
 from hgfast.nn._program import NONE, Conv, Merge, Norm, Program, Stage, compose
 from hgfast.nn._registers import Normaliser, Registers, plan_of, reads, sources_of_result
@@ -40,7 +41,12 @@ def run(
         parameters: weight and bias (or None) of each convolution, as the program numbers them.
         norms: BatchNorm modules, as the program numbers them.
         recompute: keep no input that another program can build again, whatever chain of programs that takes.
+
+    Raises:
+        TypeError: the first input is no dense tensor of floating-point numbers.
+        ValueError: it has not 4 dimensions, or the tensors of a stage do not fit each other.
     """
+    _checks.tensor("", "x", inputs[0], ndim=4)
     inputs, parameters = _autocast(inputs, parameters)
     states = [NormState(bn) for bn in norms]
     if is_recorded():

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 
-from hgfast import _native
+from hgfast import _checks, _native
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
 from hgfast.ops import _buffers
-from hgfast.ops._layout import MaybeTensor
 from hgfast.reference.batch_norm_act import Gradient
 
 Tensor = torch.Tensor
+NAME = "batch_norm_act"
 GATE_NONE, GATE_MASK, GATE_RECOMPUTE = 0, 1, 2  # csrc/common/batch_norm_act.h: ReluGate
 
 
@@ -26,11 +27,33 @@ def stat_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def as_stat(value: MaybeTensor, x: Tensor) -> MaybeTensor:
-    """A parameter or statistic as the kernels take it."""
-    if value is None or (value.dtype == stat_dtype(x) and value.is_contiguous()):
-        return value
-    return value.detach().to(stat_dtype(x)).contiguous()
+def as_stats(x: Tensor, values: dict[str, Tensor | None]) -> list[Any]:
+    """Parameters and statistics of x's channels as the kernels take them.
+
+    Raises:
+        TypeError: a dtype that is neither x's nor that of its statistics.
+        ValueError: not one number for each channel, or on another device.
+    """
+    channels, dtype, device = x.shape[1], stat_dtype(x), x.device
+    found = []
+    for name, value in values.items():
+        if value is not None:
+            if value.numel() != channels or value.device != device:
+                check_channels(x, name, value)
+            if value.dtype is not dtype or not value.is_contiguous():
+                check_channels(x, name, value)
+                value = value.detach().to(dtype).contiguous()
+        found.append(value)
+    return found
+
+
+def check_channels(x: Tensor, name: str, value: Tensor) -> None:
+    """Raise unless value is a parameter or statistic of x's channels, see `as_stats`."""
+    allowed = (x.dtype,) if x.dtype in (torch.float32, torch.float64) else (x.dtype, torch.float32)
+    _checks.tensor(NAME, name, value, dtypes=allowed)
+    _checks.shape(NAME, name, value, x.shape[1:2], "one number for each channel of x")
+    if value.device != x.device:
+        raise ValueError(f"{NAME}: {name} must be on x's device {x.device}, got {value.device}")
 
 
 def addresses(reads: Sequence[Tensor | None], writes: Sequence[Tensor | None]) -> list[int]:
@@ -55,9 +78,14 @@ def _workspace(lib: ModuleType, x: Tensor) -> Tensor:
     return torch.empty(lib.batch_norm_sizes(*_shape(x))[0], dtype=stat_dtype(x), device=x.device)
 
 
+def mask_bytes(lib: ModuleType, x: Tensor) -> int:
+    """Size of the mask of ReLU over x: one bit per element."""
+    return lib.batch_norm_sizes(*_shape(x))[1]
+
+
 def empty_mask(lib: ModuleType, x: Tensor) -> Tensor:
-    """Room for the mask of ReLU over x: one bit per element."""
-    return torch.empty(lib.batch_norm_sizes(*_shape(x))[1], dtype=torch.uint8, device=x.device)
+    """Room for the mask of ReLU over x."""
+    return torch.empty(mask_bytes(lib, x), dtype=torch.uint8, device=x.device)
 
 
 def stats(lib: ModuleType, x: Tensor) -> tuple[Tensor, Tensor]:

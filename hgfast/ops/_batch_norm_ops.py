@@ -10,8 +10,9 @@ import torch
 from hgfast import reference
 from hgfast.ops import _batch_norm_native as native
 from hgfast.ops import _buffers
-from hgfast.ops._batch_norm_native import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, Gradient, as_stat
-from hgfast.ops._layout import dense, empty_like
+from hgfast.ops._batch_norm_native import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, NAME, Gradient, as_stats
+from hgfast.ops._layout import dense, dense_like, empty_like
+from hgfast.ops._operands import expect
 from hgfast.ops._registry import autograd_function, below_autograd, define
 
 Tensor = torch.Tensor
@@ -40,9 +41,10 @@ def _kernel_apply(
     eps: float,
     keep_mask: bool,
 ) -> tuple[Tensor, Tensor]:
-    x, residual = dense(x, x), dense(residual, x)
+    x, residual = dense_like(NAME, x, {"residual": residual})
+    vectors = {"running_mean": mean, "running_var": var, "weight": weight, "bias": bias}
+    mean, var, weight, bias = as_stats(x, vectors)
     mask = native.empty_mask(lib, x) if keep_mask else None
-    mean, var, weight, bias = as_stat(mean, x), as_stat(var, x), as_stat(weight, x), as_stat(bias, x)
     out = _buffers.empty_like(x)
     if x.numel():
         native.apply(lib, x, mean, var, weight, bias, residual, relu, eps, out=out, mask=mask)
@@ -59,24 +61,30 @@ def _kernel_train(
     eps: float,
     keep_mask: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    x, residual = dense(x, x), dense(residual, x)
+    x, residual = dense_like(NAME, x, {"residual": residual})
     mean, var = _kernel_stats(lib, x)
     out, mask = _kernel_apply(lib, x, mean, var, weight, bias, residual, relu, eps, keep_mask)
     return out, mean, var, mask
 
 
-def _gradient(x: Tensor, grad: Tensor, grad2: _Optional, residual: _Optional, *rest: Any) -> Gradient:
+def _gradient(lib: ModuleType, x: Tensor, maps: dict[str, _Optional], *rest: Any) -> tuple[Gradient, _Optional]:
+    """What both kernels of the gradient read, and the addend; maps: grad, grad2, residual and addend."""
     mask, mean, var, weight, bias, eps, gate = rest
-    gradients = dense(grad, x), dense(grad2, x)
-    parameters = as_stat(mean, x), as_stat(var, x), as_stat(weight, x), as_stat(bias, x)
-    return Gradient(*gradients, dense(x, x), dense(residual, x), mask, *parameters, eps, gate)
+    x, grad, grad2, residual, addend = dense_like(NAME, x, maps)
+    mean, var, weight, bias = as_stats(x, {"mean": mean, "var": var, "weight": weight, "bias": bias})
+    if gate not in (GATE_NONE, GATE_RECOMPUTE) and (gate != GATE_MASK or mask is None):
+        raise ValueError(f"{NAME}: gate must be 0, 2, or with a mask 1; got {gate}")
+    if mask is not None:
+        expect(NAME, "mask", mask, (native.mask_bytes(lib, x),), x, torch.uint8)
+    return Gradient(grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate), addend
 
 
 def _kernel_backward_reduce(
     lib: ModuleType, grad: Tensor, grad2: _Optional, x: Tensor, residual: _Optional, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     *common, want_masked = rest
-    gradient = _gradient(x, grad, grad2, residual, *common)
+    maps = {"grad": grad, "grad2": grad2, "residual": residual, "addend": None}
+    gradient, _ = _gradient(lib, x, maps, *common)
     masked = _buffers.empty_like(gradient.x) if want_masked else None
     if x.numel() == 0:
         weight_grad = torch.zeros(x.shape[1], dtype=native.stat_dtype(x), device=x.device)
@@ -90,11 +98,14 @@ def _kernel_backward_apply(
     lib: ModuleType, grad: Tensor, grad2: _Optional, x: Tensor, residual: _Optional, *rest: Any
 ) -> Tensor:
     *common, weight_grad, bias_grad, addend, count, batch_statistics = rest
-    gradient = _gradient(x, grad, grad2, residual, *common)
+    maps = {"grad": grad, "grad2": grad2, "residual": residual, "addend": addend}
+    gradient, addend = _gradient(lib, x, maps, *common)
     if x.numel() == 0:
         return torch.empty_like(gradient.x)
-    sums = as_stat(weight_grad, x), as_stat(bias_grad, x)
-    return native.backward_apply(lib, gradient, *sums, count, batch_statistics, dense(addend, x))
+    weight_grad, bias_grad = as_stats(x, {"weight_grad": weight_grad, "bias_grad": bias_grad})
+    if batch_statistics and (weight_grad is None or bias_grad is None):
+        raise ValueError(f"{NAME}: weight_grad and bias_grad are needed with batch_statistics")
+    return native.backward_apply(lib, gradient, weight_grad, bias_grad, count, batch_statistics, addend)
 
 
 def _fake_mask(x: Tensor, keep_mask: bool) -> Tensor:

@@ -1,6 +1,7 @@
 """The convolutions of a training step, "same" padding, without autograd: what `conv2d` and the fused blocks call.
 
-float32 tensors on the CPU go to hgfast's kernels where these are faster (`_conv_choice`), all others to ATen.
+float32 tensors on the CPU go to hgfast's kernels where these are faster (`_conv_choice`), all others to ATen. `forward`
+and `backward` make sure that their tensors fit each other.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from hgfast import _native
 from hgfast._switches import is_disabled
 from hgfast.ops import _buffers
 from hgfast.ops import _conv_choice as choose
+from hgfast.ops._conv_checks import check
 from hgfast.ops._conv_choice import Choice
 from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._operands import expect
+from hgfast.ops._registry import PLAIN
 
+OP = "conv2d"
 Tensor = torch.Tensor
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -23,13 +28,18 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, addend:
 
     Returns:
         (N, K, ceil(H / stride), ceil(W / stride)), channels_last.
+
+    Raises:
+        TypeError, ValueError: the tensors do not fit each other.
     """
-    algorithm = forward_choice(x, weight, bias, stride)
+    sizes = _fitting_sizes(x, weight, bias, stride)
+    expect(OP, "addend", addend, (sizes.n, sizes.k, *sizes.result), x)
+    algorithm = _refusal(x, weight) or choose.result(sizes)
     if isinstance(algorithm, str):
         y = torch.conv2d(_nhwc(x), weight, bias, stride, weight.shape[-1] // 2)
         y = y.contiguous(memory_format=torch.channels_last)
         return y if addend is None else y.add_(addend)
-    return _convolve(sizes_of(x, weight, stride), algorithm, x, weight, bias, addend, transposed=False)
+    return _convolve(sizes, algorithm, x, weight, bias, addend, transposed=False)
 
 
 def backward(
@@ -40,9 +50,15 @@ def backward(
     needs: tuple[bool, bool, bool],
     addend: Tensor | None = None,
 ) -> Gradients:
-    """Gradients of x (plus addend), weight and bias, as far as needs says."""
+    """Gradients of x (plus addend), weight and bias, as far as needs says.
+
+    Raises:
+        TypeError, ValueError: the tensors do not fit each other.
+    """
     x_grad = weight_grad = None
-    sizes = sizes_of(x, weight, stride)
+    sizes = _fitting_sizes(x, weight, None, stride)
+    expect(OP, "grad", grad, (sizes.n, sizes.k, *sizes.result), x)
+    expect(OP, "addend", addend, x.shape, x)
     grad = _nhwc(grad)
     own_x = needs[0] and not isinstance(input_grad_choice(grad, weight, sizes), str)
     own_weight = needs[1] and not isinstance(weight_grad_choice(grad, x, sizes), str)
@@ -67,15 +83,25 @@ def aten_backward(grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs: t
     )
 
 
-def sizes_of(x: Tensor, weight: Tensor, stride: int) -> ConvSizes:
-    """The sizes of a convolution."""
-    (n, c, h, w), (k, _, _, kernel) = x.shape, weight.shape
-    return ConvSizes(n, h, w, c, k, kernel, stride, dtype=x.dtype)
+def _fitting_sizes(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> ConvSizes:
+    """The sizes of a convolution of these tensors.
+
+    Raises:
+        TypeError, ValueError: there is none.
+    """
+    shape, weight_shape, dtype, device = x.shape, weight.shape, x.dtype, x.device
+    fits = len(shape) == len(weight_shape) == 4 and weight.dtype is dtype and weight.device == device
+    if fits and bias is not None:
+        fits = bias.dim() == 1 and bias.numel() == weight_shape[0] and bias.dtype is dtype and bias.device == device
+    if not (fits and shape[1] == weight_shape[1] and weight_shape[2] == weight_shape[3] and weight_shape[2] % 2):
+        check(OP, x, weight, bias, stride)
+    (n, c, h, w), (k, _, _, kernel) = shape, weight_shape
+    return ConvSizes(n, h, w, c, k, kernel, stride, dtype=dtype)
 
 
 def forward_choice(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Choice:
     """Algorithm of the forward convolution, or why it is ATen's."""
-    return _refusal(x, weight) or choose.result(sizes_of(x, weight, stride))
+    return _refusal(x, weight) or choose.result(_fitting_sizes(x, weight, bias, stride))
 
 
 def input_grad_choice(grad: Tensor, weight: Tensor, sizes: ConvSizes) -> Choice:
@@ -91,6 +117,8 @@ def weight_grad_choice(grad: Tensor, x: Tensor, sizes: ConvSizes) -> Choice:
 def _refusal(*tensors: Tensor) -> str:
     if is_disabled("conv2d"):
         return "HGFAST_DISABLE names conv2d"
+    if torch._C._len_torch_dispatch_stack() or not all(type(tensor) in PLAIN for tensor in tensors):
+        return "a tensor subclass or a mode takes the place of plain tensors"
     if _native.on_cuda(tensors[0]) or tensors[0].device.type != "cpu":
         return "the convolutions of training have kernels on the CPU only"
     if any(tensor.dtype != torch.float32 for tensor in tensors):
@@ -99,14 +127,14 @@ def _refusal(*tensors: Tensor) -> str:
 
 
 def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvSizes, addend: Tensor | None = None) -> Tensor:
-    """The gradient of the input, stride 1, plus addend; by the kernel of the choice made for sizes."""
+    """The gradient of the input, stride 1, plus addend; by the kernel of the choice made for these tensors' sizes."""
     algorithm = choose.input_grad(sizes)
     assert not isinstance(algorithm, str), algorithm
     return _convolve(choose.turned(sizes), algorithm, grad, weight, None, addend, transposed=True)
 
 
 def input_to_weight(grad: Tensor, x: Tensor, sizes: ConvSizes, channels_last: bool) -> Tensor:
-    """The gradient of the weight (K, C, r, r), by the kernel of the choice made for sizes."""
+    """The gradient of the weight (K, C, r, r), by the kernel of the choice made for these tensors' sizes."""
     algorithm = choose.weight_grad(sizes)
     assert not isinstance(algorithm, str), algorithm
     grad, x = _nhwc(grad), _nhwc(x)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 
 from hgfast._native import NCHW, layout_of
+from hgfast.ops._operands import expect
 
 Tensor = torch.Tensor
 MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
@@ -20,6 +21,20 @@ def memory_format_of(x: Tensor) -> torch.memory_format:
 def dense(value: MaybeTensor, like: Tensor) -> MaybeTensor:
     """value (N, C, h, w), dense in the memory format of `like`."""
     return None if value is None else value.contiguous(memory_format=memory_format_of(like))
+
+
+def dense_like(op: str, x: Tensor, others: dict[str, Tensor | None]) -> list[Any]:
+    """x (N, C, H, W) and others like it, all dense in x's memory format.
+
+    Raises:
+        TypeError: another dtype than x's.
+        ValueError: another shape or device than x's.
+    """
+    memory_format, shape = memory_format_of(x), x.shape
+    for name, value in others.items():
+        expect(op, name, value, shape, x)
+    values = (x, *others.values())
+    return [None if value is None else value.contiguous(memory_format=memory_format) for value in values]
 
 
 def empty(like: Tensor, height: Any, width: Any) -> Tensor:

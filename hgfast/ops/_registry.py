@@ -20,6 +20,7 @@ from hgfast import _native
 from hgfast._switches import is_disabled
 
 log = logging.getLogger("hgfast")
+PLAIN = (torch.Tensor, torch.nn.Parameter)  # tensors whose data is where they say
 LIBRARY = torch.library.Library("hgfast", "DEF")
 
 
@@ -74,6 +75,18 @@ def _cuda_impl(op: Op) -> Callable[..., Any]:
     return impl
 
 
+def _on_one_device(name: str, fake: Callable[..., Any]) -> Callable[..., Any]:
+    """`fake`, which torch also calls where some tensors have data and others, on the meta device, have none."""
+
+    def checked(*args: Any) -> Any:
+        devices = {arg.device for arg in args if isinstance(arg, torch.Tensor)}
+        if len(devices) > 1:
+            raise ValueError(f"{name}: tensors must be on one device, got {', '.join(sorted(map(str, devices)))}")
+        return fake(*args)
+
+    return checked
+
+
 def define(
     schema: str,
     *,
@@ -104,7 +117,7 @@ def define(
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, lambda *args: op.run("cpu", args), "CPU")
     LIBRARY.impl(name, _cuda_impl(op), "CUDA")
-    torch.library.register_fake(f"hgfast::{name}", fake, lib=LIBRARY)
+    torch.library.register_fake(f"hgfast::{name}", _on_one_device(name, fake), lib=LIBRARY)
     if backward is not None:
         torch.library.register_autograd(f"hgfast::{name}", backward, setup_context=setup_context, lib=LIBRARY)
     return getattr(torch.ops.hgfast, name).default
@@ -126,14 +139,11 @@ def below_autograd(operator: Any) -> Callable[..., Any]:
 
     def call(*args: Any) -> Any:
         first = args[0]
-        plain = type(first) in _PLAIN and first.device.type == "cpu" and not torch.is_grad_enabled()
+        plain = type(first) in PLAIN and first.device.type == "cpu" and not torch.is_grad_enabled()
         watched = torch._C._len_torch_dispatch_stack() or torch._C._autograd._profiler_enabled() or is_recorded()
         return op.run("cpu", args) if plain and not watched else operator(*args)
 
     return call
-
-
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def autograd_function(

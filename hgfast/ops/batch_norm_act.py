@@ -6,10 +6,10 @@ import torch
 
 from hgfast import _checks
 from hgfast.ops import _batch_norm_ops as ops
+from hgfast.ops._batch_norm_native import NAME, check_channels
 from hgfast.ops._registry import is_recorded
 
 Tensor = torch.Tensor
-NAME = "batch_norm_act"
 
 
 def batch_norm_act(
@@ -98,15 +98,10 @@ def check(x: Tensor, weight: Tensor | None, bias: Tensor | None, *others: Tensor
     """Raise unless the arguments of batch_norm_act fit together; others: running_mean, running_var, residual."""
     running_mean, running_var, residual = others
     _checks.tensor(NAME, "x", x, ndim=4)
-    allowed = (x.dtype,) if x.dtype in (torch.float32, torch.float64) else (x.dtype, torch.float32)
     channels = (("weight", weight), ("bias", bias), ("running_mean", running_mean), ("running_var", running_var))
     for name, value in channels:
-        if value is None:
-            continue
-        _checks.tensor(NAME, name, value, dtypes=allowed)
-        _checks.shape(NAME, name, value, x.shape[1:2], "one number for each channel of x")
-        if value.device != x.device:
-            raise ValueError(f"{NAME}: {name} must be on x's device {x.device}, got {value.device}")
+        if value is not None:
+            check_channels(x, name, value)
     if (running_mean is None) != (running_var is None):
         raise ValueError(f"{NAME}: running_mean and running_var must be given both or neither")
     if residual is not None:

@@ -111,6 +111,7 @@ def _aligned(tensor: Tensor | None) -> Tensor | None:
 def _kernel(lib: ModuleType, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> Tensor:
     *layers, upsample_to = rest
     weights, biases = layers[::2], layers[1::2]
+    _check(x, tuple(weights), (scale, shift, *biases), upsample_to)
     sizes, handle = _sizes(x, weights[0], upsample_to), _native.exec_handle(x)
     needs = _bottleneck_native.query(lib, sizes, handle)
     assert needs is not None

@@ -12,6 +12,7 @@ from hgfast import reference
 from hgfast.ops import _conv_train as train
 from hgfast.ops._conv_checks import check
 from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._operands import expect
 from hgfast.ops._registry import define
 
 
@@ -78,7 +79,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _input_sizes(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> ConvSizes:
-    return ConvSizes(grad.shape[0], h, w, weight.shape[1], weight.shape[0], weight.shape[-1], stride)
+    """The sizes of the convolution; raises where the tensors are not of them (ATen's gradients do not look either)."""
+    sizes = ConvSizes(grad.shape[0], h, w, weight.shape[1], weight.shape[0], weight.shape[-1], stride)
+    expect("conv2d", "grad", grad, (sizes.n, sizes.k, *sizes.result), grad)
+    expect("conv2d", "weight", weight, (sizes.k, sizes.c, sizes.kernel, sizes.kernel), grad)
+    return sizes
 
 
 def _supports_input(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> str | None:
@@ -113,8 +118,11 @@ def _backward_input(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _weight_sizes(grad: Tensor, x: Tensor, kernel: int, stride: int) -> ConvSizes:
+    """As `_input_sizes`."""
     n, c, h, w = x.shape
-    return ConvSizes(n, h, w, c, grad.shape[1], kernel, stride)
+    sizes = ConvSizes(n, h, w, c, grad.shape[1], kernel, stride)
+    expect("conv2d", "grad", grad, (n, sizes.k, *sizes.result), x)
+    return sizes
 
 
 def _supports_weight(grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> str | None:

@@ -103,6 +103,7 @@ def _kernel(
     relu: bool,
     upsample_to: Tensor | None,
 ) -> Tensor:
+    _check(x, weight, bias, stride, residual, upsample_to)
     sizes, exec_handle = _sizes(x, weight, stride, upsample_to), _native.exec_handle(x)
     needs = query(lib, sizes, exec_handle)
     packed = packed_weight(lib, weight, sizes, needs, exec_handle)

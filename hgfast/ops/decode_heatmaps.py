@@ -10,6 +10,7 @@ from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops._heatmaps import MAX_FLIP_CHANNELS, check_affine, check_heatmaps, dense_maps, points_like
 from hgfast.ops._registry import define
+from hgfast.ops.flip_merge import check_flip
 from hgfast.ops.soft_argmax import soft_argmax
 from hgfast.reference.flip_merge import apply_affine
 
@@ -115,6 +116,12 @@ def _kernel(
     method: str,
     blur_kernel_size: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    op = "decode_heatmaps"
+    check_heatmaps(op, "heatmaps", heatmaps)
+    check_method(op, method, blur_kernel_size)
+    check_affine(op, affine, heatmaps)
+    if flipped is not None:
+        check_flip(op, heatmaps, flipped, flip_indices)
     keypoints, scores = _fake(heatmaps)
     if scores.numel() == 0:
         return keypoints, scores

@@ -65,6 +65,7 @@ def _supports(heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indices: list[
 def _kernel(
     lib: ModuleType, heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indices: list[int], shift: bool
 ) -> torch.Tensor:
+    check_flip("flip_merge", heatmaps, flipped, flip_indices)
     out = _fake(heatmaps, flipped, flip_indices, shift)
     if out.numel() == 0:
         return out

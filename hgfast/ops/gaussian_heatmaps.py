@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
+from hgfast.ops._operands import expect
 from hgfast.ops._registry import define
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS
 
@@ -79,6 +80,10 @@ def _kernel(
     lib: ModuleType, keypoints: Tensor, visible: Tensor, width: int, height: int, sigma: float, kind: int,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    check_points("gaussian_heatmaps", keypoints, visible)
+    for name, value in (("keypoints", keypoints), ("visible", visible)):
+        expect("gaussian_heatmaps", name, value, value.shape, keypoints, torch.float32)
+    keypoints, visible, kind = keypoints.contiguous(), visible.contiguous(), range(len(GAUSSIAN_KINDS))[kind]
     n, k = visible.shape
     heatmaps = torch.empty((n, k, height, width), dtype=dtype, device=keypoints.device)
     weights = torch.empty_like(visible)

@@ -14,6 +14,7 @@ from hgfast.ops._heatmaps import check_heatmaps, dense_maps, points_like
 from hgfast.ops._registry import define
 from hgfast.ops.decode_heatmaps import METHODS
 
+MAX_COUNT = 1 << 16
 PEAK_METHODS = ("argmax", "quarter", "newell")
 
 
@@ -28,7 +29,7 @@ def heatmap_peaks(
 
     Args:
         heatmaps: (N, K, H, W), float32, float16, bfloat16 or float64.
-        count: peaks a map, at least 1.
+        count: peaks a map, at least 1; at most 65536, or as many as a map has pixels.
         threshold: what a peak exceeds.
         method: "argmax", "quarter" or "newell": the step below a pixel, see `decode_heatmaps`.
 
@@ -39,18 +40,20 @@ def heatmap_peaks(
     Raises:
         TypeError, ValueError: an argument does not fit.
     """
+    _check(heatmaps, count, threshold, method)
+    return _heatmap_peaks(heatmaps.detach(), int(count), float(threshold), method)
+
+
+def _check(heatmaps: torch.Tensor, count: int, threshold: float, method: str) -> None:
     op = "heatmap_peaks"
     check_heatmaps(op, "heatmaps", heatmaps)
     _checks.choice(op, "method", method, PEAK_METHODS)
-    if not isinstance(count, int) or isinstance(count, bool):
-        raise TypeError(f"{op}: count must be an int, got {type(count).__name__}")
-    if count < 1:
-        raise ValueError(f"{op}: count must be at least 1, got {count}")
+    most = max(MAX_COUNT, heatmaps.shape[2] * heatmaps.shape[3])
+    _checks.integer(op, "count", count, 1, most)
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
         raise TypeError(f"{op}: threshold must be a number, got {type(threshold).__name__}")
     if math.isnan(threshold):
         raise ValueError(f"{op}: threshold must not be NaN")
-    return _heatmap_peaks(heatmaps.detach(), count, float(threshold), method)
 
 
 def _supports(heatmaps: torch.Tensor, *rest: Any) -> str | None:
@@ -64,6 +67,7 @@ def _fake(heatmaps: torch.Tensor, count: int, threshold: float, method: str) -> 
 def _kernel(
     lib: ModuleType, heatmaps: torch.Tensor, count: int, threshold: float, method: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    _check(heatmaps, count, threshold, method)
     keypoints, scores = _fake(heatmaps, count, threshold, method)
     if scores.numel():
         heatmaps, _, layout = dense_maps(heatmaps, None)

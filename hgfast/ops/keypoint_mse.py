@@ -12,6 +12,8 @@ from torch import Tensor
 from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
 from hgfast.ops import _buffers
+from hgfast.ops._batch_norm_native import stat_dtype
+from hgfast.ops._operands import expect
 from hgfast.ops._registry import define
 from hgfast.ops.gaussian_heatmaps import check_points, check_sigma
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS
@@ -146,7 +148,11 @@ def _launch(
 def _kernel(
     lib: ModuleType, pred: Tensor, target: Tensor, weight: Tensor | None, want_grad: bool
 ) -> tuple[Tensor, Tensor]:
+    _checks.tensor("keypoint_mse", "pred", pred, ndim=4)
+    expect("keypoint_mse", "target", target, pred.shape, pred, stat_dtype(pred))
+    expect("keypoint_mse", "weight", weight, pred.shape[:2], pred, stat_dtype(pred))
     pred, layout, memory_format = _dense(pred)
+    weight = None if weight is None else weight.contiguous()
     inputs = (target.contiguous(memory_format=memory_format), weight, None, None)
     return _launch(lib, pred, layout, want_grad, inputs, False, 0, 1.0)
 
@@ -154,6 +160,11 @@ def _kernel(
 def _kernel_from_points(
     lib: ModuleType, pred: Tensor, keypoints: Tensor, visible: Tensor, sigma: float, kind: int, want_grad: bool
 ) -> tuple[Tensor, Tensor]:
+    op = "keypoint_mse_from_points"
+    _checks.tensor(op, "pred", pred, ndim=4)
+    expect(op, "keypoints", keypoints, (*pred.shape[:2], 2), pred, torch.float32)
+    expect(op, "visible", visible, pred.shape[:2], pred, torch.float32)
+    keypoints, visible, kind = keypoints.contiguous(), visible.contiguous(), range(len(GAUSSIAN_KINDS))[kind]
     pred, layout, _ = _dense(pred)
     return _launch(lib, pred, layout, want_grad, (None, None, keypoints, visible), True, kind, sigma)
 

@@ -10,6 +10,7 @@ import torch
 from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, NHWC, exec_handle, layout_of
 from hgfast.ops import _buffers, _layout
+from hgfast.ops._operands import expect
 from hgfast.ops._registry import define
 
 Tensor = torch.Tensor
@@ -62,6 +63,7 @@ def _sizes(x: Tensor) -> tuple[int, int, int, int]:
 
 
 def _kernel(lib: ModuleType, x: Tensor) -> Tensor:
+    _check(x)
     x = _layout.dense(x, x)
     out = _fake(x)
     if out.numel():
@@ -98,7 +100,10 @@ class _Branch(torch.autograd.Function):
 
 
 def _kernel_backward(lib: ModuleType, grad: Tensor, x: Tensor, addend: Tensor | None) -> Tensor:
-    x, grad, addend = _layout.dense(x, x), _layout.dense(grad, x), _layout.dense(addend, x)
+    n, c, h, w = x.shape
+    expect("max_pool", "grad", grad, (n, c, h // 2, w // 2), x)
+    x, addend = _layout.dense_like("max_pool", x, {"addend": addend})
+    grad = _layout.dense(grad, x)
     x_grad = _buffers.empty_like(x)
     if x.numel():
         tensors = _native.ptr(x), _native.ptr(grad), _native.ptr(addend), _native.out(x_grad)

@@ -10,9 +10,12 @@ import torch
 
 from hgfast import _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
-from hgfast.ops._heatmaps import dense_maps, points_like
+from hgfast.ops._batch_norm_native import stat_dtype
+from hgfast.ops._heatmaps import check_heatmaps, dense_maps, points_like
+from hgfast.ops._operands import expect
 from hgfast.ops._registry import define
 
+OP = "soft_argmax"
 Three = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -44,6 +47,7 @@ def _fake(heatmaps: torch.Tensor, temperature: float, window: int) -> Three:
 
 
 def _kernel(lib: ModuleType, heatmaps: torch.Tensor, temperature: float, window: int) -> Three:
+    check_heatmaps(OP, "heatmaps", heatmaps)
     keypoints, scores, totals = _fake(heatmaps, temperature, window)
     if scores.numel():
         heatmaps, _, layout = dense_maps(heatmaps, None)
@@ -80,13 +84,17 @@ def _kernel_backward(
     temperature: float,
     window: int,
 ) -> torch.Tensor:
+    for name, value in (("keypoints", keypoints), ("grad_keypoints", grad_keypoints)):
+        expect(OP, name, value, (*heatmaps.shape[:2], 2), heatmaps, stat_dtype(heatmaps))
+    for name, value in (("scores", scores), ("totals", totals), ("grad_scores", grad_scores)):
+        expect(OP, name, value, heatmaps.shape[:2], heatmaps, stat_dtype(heatmaps))
     grad = _fake_backward(heatmaps)
     if grad.numel():
         maps = heatmaps.contiguous()
+        results = [value.contiguous() for value in (keypoints, scores, totals, grad_keypoints, grad_scores)]
         lib.soft_argmax_backward(
-            _native.ptr(maps), DTYPE_CODES[maps.dtype], *maps.shape, _native.ptr(keypoints), _native.ptr(scores),
-            _native.ptr(totals), _native.ptr(grad_keypoints), _native.ptr(grad_scores), _native.out(grad), temperature,
-            window, exec_handle(maps),
+            _native.ptr(maps), DTYPE_CODES[maps.dtype], *maps.shape, *map(_native.ptr, results), _native.out(grad),
+            temperature, window, exec_handle(maps),
         )  # fmt: skip
     return grad
 

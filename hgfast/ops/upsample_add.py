@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
 from hgfast.ops import _buffers, _layout
+from hgfast.ops._operands import expect
 from hgfast.ops._registry import define
 
 
@@ -32,7 +33,8 @@ def upsample_add(skip: torch.Tensor, low: torch.Tensor, *, out: torch.Tensor | N
 
     Raises:
         TypeError: an argument is no floating-point tensor, or their dtypes differ.
-        ValueError: ranks, sizes or devices do not fit, or a gradient is asked for through a foreign `out`.
+        ValueError: ranks, sizes or devices do not fit, a gradient is asked for through a foreign `out`, or `out` is
+            expanded, or shares memory with low or with a part of skip.
     """
     _check(skip, low)
     if out is None:
@@ -43,6 +45,7 @@ def upsample_add(skip: torch.Tensor, low: torch.Tensor, *, out: torch.Tensor | N
         return out
     if torch.compiler.is_compiling():
         return skip.copy_(_upsample_add(skip, low))
+    _check_written(skip)
     if torch.is_grad_enabled() and (skip.requires_grad or low.requires_grad):
         return _InPlace.apply(skip, low)
     _upsample_add_out(skip, low, skip)
@@ -64,8 +67,17 @@ def _check_out(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None
     _checks.tensor("upsample_add", "out", out)
     _checks.same_kind("upsample_add", ("skip", skip), ("out", out))
     _checks.shape("upsample_add", "out", out, skip.shape, "that of skip")
+    _check_written(out)
     if torch.is_grad_enabled() and (skip.requires_grad or low.requires_grad or out.requires_grad):
         raise ValueError("upsample_add: out must be skip itself, or absent, where a gradient is asked for")
+
+
+def _check_written(out: torch.Tensor) -> None:
+    strides = out.stride()
+    if 0 in strides and any(stride == 0 and size > 1 for stride, size in zip(strides, out.shape, strict=True)):
+        raise ValueError(
+            "upsample_add: out must not be an expanded tensor, several elements of which are the same memory"
+        )
 
 
 def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = None) -> str | None:
@@ -80,14 +92,25 @@ def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = 
 
 
 def _call(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
+    """skip and out dense in the same memory format, low dense in it too."""
+    n, c, h, w = skip.shape
+    for name, value, size in (("low", low, ((h + 1) // 2, (w + 1) // 2)), ("out", out, (h, w))):
+        expect("upsample_add", name, value, (n, c, *size), skip)
     if not skip.numel():
         return
-    n, c, h, w = skip.shape
     in_place = out.data_ptr() == skip.data_ptr()
+    if _overlap(out, low) or (not in_place and _overlap(out, skip)):
+        raise ValueError("upsample_add: out must not share memory with low, nor a part of it with skip")
     target = _native.inout(out) if in_place else _native.out(out)
     source = target if in_place else _native.ptr(skip)
     kind = DTYPE_CODES[skip.dtype], layout_of(skip)
     lib.upsample_add(source, _native.ptr(low), target, *kind, n, h, w, c, exec_handle(skip))
+
+
+def _overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two dense tensors share memory."""
+    size, distance = a.element_size(), b.data_ptr() - a.data_ptr()
+    return -b.numel() * size < distance < a.numel() * size
 
 
 def _kernel(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:

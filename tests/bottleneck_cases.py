@@ -6,7 +6,6 @@ import dataclasses
 import math
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from hgfast import _native
 from hgfast.ops import _bottleneck_native, _conv_native
 from hgfast.ops._bottleneck_native import BottleneckSizes
+from tests.conv_cases import needs_hopper
 from tests.tolerances import assert_close
 
 # csrc/cuda/bottleneck_args.cuh: BottleneckKernel
@@ -83,6 +83,8 @@ def expected(arguments: dict[str, Tensor], dtype: torch.dtype) -> list[Tensor]:
 
 def run(case: Case, arguments: dict[str, Tensor], device: str, in_place: str = "") -> list[Tensor]:
     """The outputs by the kernel; in_place names the argument whose memory y takes."""
+    if case.algorithm in WGMMA.values():
+        needs_hopper(device)
     a = {name: value.to(device) for name, value in arguments.items()}
     lib: Any = _native.library(device)
     handle, sizes, read = _native.exec_handle(a["x"]), case.sizes, _native.ptr
@@ -106,8 +108,6 @@ def run(case: Case, arguments: dict[str, Tensor], device: str, in_place: str = "
 
 
 def check(case: Case, device: str, in_place: str = "") -> None:
-    if case.algorithm in WGMMA.values() and device == "cuda" and torch.cuda.get_device_capability()[0] != 9:
-        pytest.skip("needs a Hopper GPU")
     arguments = draw(case)
     exact, same = expected(arguments, torch.float64), expected(arguments, case.dtype)
     for out, reference64, rounded in zip(run(case, arguments, device, in_place), exact, same, strict=True):

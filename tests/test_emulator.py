@@ -71,7 +71,7 @@ COPY_RULES = {  # those that read a first argument
             "stride 120 of dimension 1",
             "box size 512 of dimension 1",
             "tensor map: out of bounds",
-            "more than the swizzle",
+            "not the swizzle's 64",
         ],
     ),
 }

@@ -16,7 +16,7 @@ from tests.emulator.build import NoToolkit, toolkit_include
 from tests.emulator.probes import Probes, probes, read, update, write
 
 BOXES = [  # sizes, box, steps, corner
-    ((64, 10), (64, 8), (1, 1), (0, 0)),
+    ((64, 10), (64, 8), (1, 1), (8, 3)),
     ((72, 9, 5), (32, 4, 3), (1, 1, 1), (40, -1, 3)),
     ((40, 7, 6, 3), (16, 4, 4, 2), (1, 1, 1, 1), (-8, 5, -2, 2)),
     ((32, 9, 9, 2), (32, 8, 6, 1), (1, 2, 2, 1), (0, -1, 1, 1)),
@@ -81,6 +81,7 @@ def test_mma(machine: Probes, dtype: torch.dtype) -> None:
 def test_mma_tf32(machine: Probes) -> None:
     torch.manual_seed(0)
     a, b, d = torch.randn(16, 8), torch.randn(8, 8), torch.randn(16, 8)
+    a[0] = torch.tensor([1, -1, 2, -2, 4, -4, 0.5, -0.5]) * (1 + 2**-11)  # ties: away from zero
     out, rounded = place(machine, d.clone()), place(machine, torch.empty_like(a))
     machine.run("mma_tf32", read(place(machine, a)), read(place(machine, b)), update(out), write(rounded))
 
@@ -150,8 +151,7 @@ def test_tma_load(machine: Probes, case: int, mode: str) -> None:
     needs_hopper(machine)
     sizes, box, steps, corner = BOXES[case]
     span = SPANS[SWIZZLES[mode]]
-    if span and box[0] * 2 > span:
-        box = (span // 2, *box[1:])
+    box = (span // 2 or box[0], *box[1:])
     tensor = torch.randn(*reversed(sizes)).bfloat16()
     expected = box_rows(tensor, box, steps, corner)
     out = place(machine, torch.empty(expected.numel() // 2, dtype=torch.int32))
@@ -170,11 +170,20 @@ def test_tma_load(machine: Probes, case: int, mode: str) -> None:
     assert torch.equal(out.cpu().view(torch.uint8), swizzle(expected, span))
 
 
+def test_box_narrower_than_its_swizzle(machine: Probes) -> None:
+    needs_hopper(machine)
+    tensor, out = place(machine, torch.zeros(8, 64).bfloat16()), place(machine, torch.empty(128, dtype=torch.int32))
+    shape = [64, 8], [32, 8], [1, 1], [0, 0], 2
+    with pytest.raises(RuntimeError, match="inner box has 64 bytes, not the swizzle's 128"):
+        machine.run("tma_load", read(tensor), write(out), *shape, SWIZZLES["128"], 512)
+
+
 @pytest.mark.parametrize("mode", ["none", "128"])
 @pytest.mark.parametrize("case", range(3))
 def test_tma_store(machine: Probes, case: int, mode: str) -> None:
     needs_hopper(machine)
     sizes, box, steps, corner = BOXES[case]
+    box = (SPANS[SWIZZLES[mode]] // 2 or box[0], *box[1:])
     before = torch.randn(*reversed(sizes)).bfloat16()
     values = torch.randn(*reversed(box)).bfloat16()
     source = swizzle(values, SPANS[SWIZZLES[mode]]).view(torch.int32)

@@ -127,9 +127,11 @@ inline double rate_factor(const ConvShape& s) {
   return is_exact(s) ? 0.5 / 3 : 0.5;
 }
 
+// A block's static memory, a flag, reaches up to where its dynamic memory is aligned.
 inline bool takes_tile(const ConvShape& s, const ConvTile& tile, const Device& device) {
   if (is_exact(s) && tile.exact_name == nullptr) return false;
-  return is_wgmma(tile.kernel) ? takes_wgmma(s, device) : tile.smem_bytes <= device.shared_bytes;
+  if (is_wgmma(tile.kernel)) return takes_wgmma(s, device);
+  return tile.smem_bytes + kSwizzleAlignment <= device.shared_bytes;
 }
 
 class ConvCost {

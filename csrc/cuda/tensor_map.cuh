@@ -15,7 +15,7 @@ struct TiledMap {
   std::array<uint64_t, 5> sizes;                    // in elements
   std::array<uint64_t, 4> strides;                  // in bytes, of dimensions 1.., multiples of 16
   std::array<uint32_t, 5> box;                      // up to 256 each; the inner one a multiple of 16 bytes
-  ptx::Swizzle swizzle = ptx::Swizzle::kNone;       // the inner box is at most the swizzle's span
+  ptx::Swizzle swizzle = ptx::Swizzle::kNone;       // the inner box fills the swizzle's span
   std::array<uint32_t, 5> steps = {1, 1, 1, 1, 1};  // the box holds every steps[i]-th element of its extent
 };
 
@@ -82,6 +82,14 @@ inline CUtensorMapSwizzle tensor_map_swizzle(ptx::Swizzle swizzle) {
   }
 }
 
+// How a row that is narrower than its swizzle lies in shared memory is written nowhere, though the driver takes it.
+inline void check_row(uint32_t elements, DType dtype, ptx::Swizzle swizzle) {
+  constexpr uint32_t kSpans[4] = {0, 128, 64, 32};
+  const uint32_t span = kSpans[static_cast<uint32_t>(swizzle)];
+  const uint32_t bytes = elements * (dtype == DType::kFloat64 ? 8 : dtype == DType::kFloat32 ? 4 : 2);
+  if (span && bytes != span) fail_value("tensor map: the inner box has ", bytes, " bytes, not the swizzle's ", span);
+}
+
 inline void check_encoded(CUresult result) {
   if (result != CUDA_SUCCESS)
     throw std::runtime_error("CUDA: the driver refuses a tensor map (" + std::to_string(result) + ")");
@@ -89,6 +97,7 @@ inline void check_encoded(CUresult result) {
 
 inline ptx::TensorMap make_tensor_map(const TiledMap& m) {
   static const auto encode = driver_function<decltype(cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
+  check_row(m.box[0], m.dtype, m.swizzle);
   ptx::TensorMap map;
   check_encoded(encode(&map, tensor_map_type(m.dtype), m.rank, const_cast<void*>(m.base), m.sizes.data(),
                        m.strides.data(), m.box.data(), m.steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
@@ -99,6 +108,7 @@ inline ptx::TensorMap make_tensor_map(const TiledMap& m) {
 
 inline ptx::TensorMap make_tensor_map(const Im2colMap& m) {
   static const auto encode = driver_function<decltype(cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
+  check_row(m.channels, m.dtype, m.swizzle);
   const uint32_t steps[4] = {1, m.stride, m.stride, 1};
   ptx::TensorMap map;
   check_encoded(encode(&map, tensor_map_type(m.dtype), 4, const_cast<void*>(m.base), m.sizes.data(), m.strides.data(),

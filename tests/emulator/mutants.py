@@ -17,6 +17,7 @@ class Mutant:
     file: str
     find: tuple[str, ...]
     replace: tuple[str, ...]
+    unseen: str = ""  # why nothing can see it, where nothing can
 
     def apply(self, text: str) -> str:
         """The file's text with the mistake.
@@ -35,8 +36,15 @@ class Mutant:
 def _parse(entry: str) -> Mutant:
     title, *lines = entry.rstrip("\n").split("\n")
     name, file = re.fullmatch(r"(.+) @ (\S+)", title).groups()  # type: ignore[union-attr]
+    unseen = " ".join(line[2:] for line in lines if line[:1] == "?")
+    lines = [line for line in lines if line[:1] != "?"]
     find = tuple(line[2:] for line in lines if line[:1] != "+")
-    return Mutant(name, file, find, tuple(line[2:] for line in lines if line[:1] != "-"))
+    return Mutant(name, file, find, tuple(line[2:] for line in lines if line[:1] != "-"), unseen)
 
 
-MUTANTS = [_parse(entry) for entry in re.split(r"^== ", TABLE.read_text(), flags=re.M)[1:]]
+def read_mutants(table: Path) -> list[Mutant]:
+    """The mutants of a table."""
+    return [_parse(entry) for entry in re.split(r"^== ", table.read_text(), flags=re.M)[1:]]
+
+
+MUTANTS = read_mutants(TABLE)

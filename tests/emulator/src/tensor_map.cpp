@@ -34,8 +34,8 @@ void check_box(const TensorMap& m) {
     if (!m.steps[i] || m.steps[i] > 8) fail("tensor map: step %u of dimension %d", m.steps[i], i);
   const uint32_t inner = m.box[0] * m.element_bytes;
   if (inner % 16) fail("tensor map: the inner box has %u bytes, not a multiple of 16", inner);
-  if (m.swizzle_bytes && inner > static_cast<uint32_t>(m.swizzle_bytes))
-    fail("tensor map: the inner box has %u bytes, more than the swizzle's %d", inner, m.swizzle_bytes);
+  if (m.swizzle_bytes && inner != static_cast<uint32_t>(m.swizzle_bytes))
+    fail("tensor map: the inner box has %u bytes, not the swizzle's %d", inner, m.swizzle_bytes);
 }
 
 void check_corners(const TensorMap& m) {

@@ -19,6 +19,7 @@ import torch
 
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 INT64_MAX = 2**63 - 1
+_UNINITIALISED = (torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer)  # of lazy modules
 
 
 def describe(value: Any) -> str:
@@ -46,11 +47,13 @@ def tensor(
     """A dense (strided) tensor of the given rank and one of the given dtypes.
 
     Raises:
-        TypeError: not a tensor, a sparse, nested or quantised one, or another dtype.
+        TypeError: not a tensor, a sparse, nested, quantised or uninitialised one, or another dtype.
         ValueError: another rank.
     """
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{_at(where, name)} must be a torch.Tensor, got {type(value).__name__}")
+    if isinstance(value, _UNINITIALISED):
+        raise TypeError(f"{_at(where, name)} must hold data, got a parameter that is not initialised yet")
     if value.layout != torch.strided or value.is_nested:
         layout = "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
         raise TypeError(f"{_at(where, name)} must be a dense tensor, got layout {layout}")

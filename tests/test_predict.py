@@ -105,6 +105,7 @@ def test_model_is_put_into_evaluation_mode_and_table_is_respected():
     [
         (np.zeros((4, 4)), None, TypeError, r"images\[0\] must be a path or a uint8 array .* got ndarray of float64"),
         ([3], None, TypeError, r"images\[0\] must be a path or a uint8 array .* got int"),
+        ({"a.jpg": 1}, None, TypeError, r"images must be a picture or a list of pictures, got dict"),
         (5, None, TypeError, r"images must be a picture or a list of pictures, got int 5"),
         ([torch.zeros(4, 4, 3)], None, TypeError, r"images\[0\] must be a path or a uint8 array .* got Tensor"),
         (np.zeros((4, 4), np.uint8), None, ValueError, r"images\[0\] must have shape \(H, W, 3\), got \(4, 4\)"),
@@ -119,7 +120,7 @@ def test_model_is_put_into_evaluation_mode_and_table_is_respected():
         (picture(9, 9), [[0, 0, 10**400, 3]], TypeError, r"boxes\[0\] must hold real numbers"),
         (picture(9, 9), [[-3e38, 0, 3e38, 9]], ValueError, r"boxes\[0\] must lie within 1048576 pixels"),
         (picture(9, 9), [[-(2**63), 0, 1, 1]], ValueError, r"boxes\[0\] must lie within 1048576 pixels"),
-        ([picture(9, 9)], [], ValueError, "boxes must have an array for each of the 1 pictures, got 0"),
+        ([picture(9, 9)], [], ValueError, "boxes must have an array for each of the 1 images, got 0"),
         ([picture(9, 9)], 4, TypeError, "boxes must be a list of boxes for each picture, got int 4"),
         ("nowhere.jpg", None, FileNotFoundError, "nowhere.jpg: picture not found"),
     ],

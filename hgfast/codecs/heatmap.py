@@ -11,7 +11,7 @@ from hgfast import _checks
 from hgfast.ops._heatmaps import check_affine, check_heatmaps
 from hgfast.ops.decode_flip import decode_flip
 from hgfast.ops.decode_heatmaps import check_method, decode_heatmaps
-from hgfast.ops.gaussian_heatmaps import gaussian_heatmaps
+from hgfast.ops.gaussian_heatmaps import VISIBLE_DTYPES, gaussian_heatmaps
 
 _LONGEST_SIDE = 1 << 15
 
@@ -61,8 +61,8 @@ class HeatmapCodec:
         """
         _checks.tensor("encode", "keypoints", keypoints, ndim=3)
         _checks.shape("encode", "keypoints", keypoints, (*keypoints.shape[:2], 2))
-        if isinstance(visible, Tensor) and visible.layout == torch.strided and not visible.is_nested:
-            _checks.shape("encode", "visible", visible, keypoints.shape[:2], "N and K of keypoints")
+        _checks.tensor("encode", "visible", visible, ndim=2, dtypes=VISIBLE_DTYPES)
+        _checks.shape("encode", "visible", visible, keypoints.shape[:2], "N and K of keypoints")
         keypoints = keypoints.float() / self._on(keypoints.device)[0]
         return gaussian_heatmaps(keypoints, visible, self.heatmap_size, self.sigma, self.kind)
 

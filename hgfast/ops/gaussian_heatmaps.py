@@ -13,6 +13,8 @@ from hgfast.ops._operands import expect
 from hgfast.ops._registry import define
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS
 
+VISIBLE_DTYPES = (*_checks.FLOATING, torch.bool, torch.uint8, torch.int64)
+
 
 def gaussian_heatmaps(
     keypoints: Tensor,
@@ -64,7 +66,7 @@ def gaussian_heatmaps(
 def check_points(op: str, keypoints: Tensor, visible: Tensor) -> None:
     """keypoints (N, K, 2) and visible (N, K) on one device."""
     _checks.tensor(op, "keypoints", keypoints, ndim=3)
-    _checks.tensor(op, "visible", visible, ndim=2, dtypes=(*_checks.FLOATING, torch.bool, torch.uint8, torch.int64))
+    _checks.tensor(op, "visible", visible, ndim=2, dtypes=VISIBLE_DTYPES)
     _checks.shape(op, "keypoints", keypoints, (*visible.shape, 2), "N and K of visible, then x and y")
     if visible.device != keypoints.device:
         raise ValueError(f"{op}: visible must be on keypoints' device {keypoints.device}, got {visible.device}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def pairs_of(images: Any, boxes: Any) -> Iterator[tuple[Any, Any]]:
         TypeError: not a list of pictures, or no list of boxes.
         ValueError: more or fewer arrays of boxes than pictures.
     """
-    if not isinstance(images, Iterable) or isinstance(images, torch.Tensor):
+    if not isinstance(images, Iterable) or isinstance(images, (torch.Tensor, Mapping, Set, bytes)):
         raise TypeError(f"images must be a picture or a list of pictures, got {_checks.describe(images)}")
     if boxes is None:
         return zip(images, repeat(None), strict=False)
@@ -84,5 +84,5 @@ def pairs_of(images: Any, boxes: Any) -> Iterator[tuple[Any, Any]]:
     if not isinstance(boxes, (list, tuple, np.ndarray, torch.Tensor)) or getattr(boxes, "ndim", 1) == 0:
         raise TypeError(f"boxes must be a list of boxes for each picture, got {_checks.describe(boxes)}")
     if len(boxes) != len(images):
-        raise ValueError(f"boxes must have an array for each of the {len(images)} pictures, got {len(boxes)}")
+        raise ValueError(f"boxes must have an array for each of the {len(images)} images, got {len(boxes)}")
     return zip(images, boxes, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -173,7 +174,7 @@ def test_saved_files_hold_contiguous_tensors_and_meta(tmp_path: Path) -> None:
 def test_form_must_suit_the_network(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"'princeton' is for networks with weights pre\.\*; got .*backbone"):
         save_checkpoint(small("mmpose"), tmp_path / "c.pt", "princeton")
-    with pytest.raises(ValueError, match="form must be one of .* got 'onnx'"):
+    with pytest.raises(ValueError, match="form must be one of .*; got 'onnx'"):
         save_checkpoint(small("mmpose"), tmp_path / "c.pt", "onnx")
     for form in ("mmpose", "mmpose0"):
         for stem in ((4, 8), (128, 64), (64, 256)):
@@ -182,3 +183,37 @@ def test_form_must_suit_the_network(tmp_path: Path) -> None:
             ):
                 save_checkpoint(small("mmpose", stem=stem), tmp_path / "c.pt", form)
     assert not (tmp_path / "c.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.to_sparse(), "must be a dense tensor of real numbers, got .* sparse_coo"),
+        (lambda x: x.to("meta"), "must be a dense tensor of real numbers, got .* meta"),
+        (lambda x: x.to(torch.complex64), "must be a dense tensor of real numbers, got .* complex64"),
+    ],
+)
+def test_only_dense_weights_are_converted(change: Any, message: str, tmp_path: Path) -> None:
+    state = small("mmpose").state_dict()
+    last = list(state)[-1]
+    path = saved(tmp_path / "c.pth", state | {last: change(state[last])})
+    with pytest.raises(CheckpointError, match=f"c.pth: {last} {message}"):
+        convert_checkpoint(path, tmp_path / "d.pth")
+    assert not (tmp_path / "d.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((torch.zeros(3), "c.pt"), TypeError, "save_checkpoint: weights must be a Module or Mapping, got Tensor"),
+        (({"a": 3}, "c.pt"), TypeError, r"save_checkpoint: weights\['a'\] must be a torch.Tensor, got int"),
+        (({3: torch.zeros(1)}, "c.pt"), TypeError, "save_checkpoint: name of a weight must be a str, got int 3"),
+        (({"a": torch.zeros(1, device="meta")}, "c.pt"), ValueError, r"weights\['a'\] must hold numbers"),
+        (({}, 3), TypeError, "save_checkpoint: path must be a path, got int 3"),
+        (({}, "c.pt", 3), TypeError, "save_checkpoint: form must be one of .*; got int 3"),
+        (({}, "c.pt", "hgfast", [1]), TypeError, "save_checkpoint: meta must be a dict, got list"),
+    ],
+)
+def test_saving_names_the_argument(arguments: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        save_checkpoint(*arguments)

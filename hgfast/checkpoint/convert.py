@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hgfast import _checks as checks
 from hgfast.checkpoint.file import CheckpointError, read_checkpoint
-from hgfast.checkpoint.load import unwrap
+from hgfast.checkpoint.load import describe_weight, unwrap
 from hgfast.checkpoint.names import FORMATS
 from hgfast.checkpoint.weights import find_weights
 from hgfast.files import atomic_write
@@ -18,6 +19,7 @@ from hgfast.files import atomic_write
 __all__ = ["convert_checkpoint", "save_checkpoint"]
 
 _PEER_STEM = (128, 256)  # widths that MMPose's HourglassNet cannot be built without
+SAVED = (*checks.FLOATING, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 _BUFFERS = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
@@ -41,15 +43,24 @@ def save_checkpoint(
         ValueError: If there is no such form, or it is not for this network (:class:`CheckpointError`): of another
             family, or in MMPose's forms with a stem of other widths than 128 and 256, which its class has fixed.
     """
-    if form not in FORMATS:
-        raise ValueError(f"form must be one of {sorted(FORMATS)}, got {form!r}")
+    checks.instance("save_checkpoint", "weights", weights, nn.Module, Mapping)
+    path = checks.path("save_checkpoint", "path", path)
+    checks.choice("save_checkpoint", "form", form, sorted(FORMATS))
+    if meta is not None:
+        checks.instance("save_checkpoint", "meta", meta, dict)
     state = unwrap(weights).state_dict() if isinstance(weights, nn.Module) else weights
+    for name in state:
+        checks.instance("save_checkpoint", "name of a weight", name, str)
     family = FORMATS[form].family
     if family and not any(name.startswith(family) for name in state):
         groups = sorted({name.partition(".")[0] for name in state})
         raise CheckpointError(f"form {form!r} is for networks with weights {family}*; got {groups}")
     if family == "backbone.":
         _check_stem(state, form)
+    for name, value in state.items():
+        checks.tensor("save_checkpoint", f"weights[{name!r}]", value, dtypes=SAVED)
+        if value.device.type == "meta":
+            raise ValueError(f"save_checkpoint: weights[{name!r}] must hold numbers, got a tensor on the meta device")
     # Contiguous copies: a file should not depend on the layout in which a model works.
     plain = {FORMATS[form].rename(name): value.detach().cpu().contiguous() for name, value in state.items()}
     if form == "princeton":
@@ -87,7 +98,16 @@ def convert_checkpoint(
         check_hash: See :func:`hgfast.load_checkpoint`.
 
     Raises:
+        TypeError, ValueError: If an argument is of the wrong type, or there is no such form.
         FileNotFoundError: If there is no source.
         CheckpointError: If it cannot be read, or the form is not for its network.
     """
-    save_checkpoint(find_weights(read_checkpoint(source, check_hash), str(source)).tensors, target, form)
+    checks.path("convert_checkpoint", "target", target)
+    checks.choice("convert_checkpoint", "form", form, sorted(FORMATS))
+    weights = find_weights(read_checkpoint(source, check_hash), str(source)).tensors
+    for name, value in weights.items():
+        if value.layout != torch.strided or value.device.type == "meta" or value.dtype not in SAVED:
+            raise CheckpointError(
+                f"{source}: {name} must be a dense tensor of real numbers, got {describe_weight(value)}"
+            )
+    save_checkpoint(weights, target, form)

@@ -137,7 +137,7 @@ def _compare(
     dropped: tuple[str, ...],
 ) -> LoadReport:
     shared = [name for name in target if name in tensors]
-    differing = {name: (_describe(target[name]), _describe(tensors[name])) for name in shared}
+    differing = {name: (describe_weight(target[name]), describe_weight(tensors[name])) for name in shared}
     mismatched = {name: pair for name, pair in differing.items() if pair[0] != pair[1]}
     # Files of very old PyTorch versions lack the counters; no computation of these models needs them.
     counted = (name for name in target if name not in tensors and not name.endswith(".num_batches_tracked"))
@@ -146,14 +146,14 @@ def _compare(
         form=form,
         model=type(model).__name__,
         loaded=tuple(name for name in shared if name not in mismatched),
-        missing={name: _describe(target[name]) for name in counted},
-        unexpected={name: _describe(value) for name, value in tensors.items() if name not in target},
+        missing={name: describe_weight(target[name]) for name in counted},
+        unexpected={name: describe_weight(value) for name, value in tensors.items() if name not in target},
         mismatched=mismatched,
         dropped=dropped,
     )
 
 
-def _describe(tensor: Tensor) -> str:
+def describe_weight(tensor: Tensor) -> str:
     """Shape, and what else it must have in common with a weight that it may become: layout and kind of number."""
     if tensor.is_nested:
         return "nested"

@@ -127,6 +127,16 @@ def test_head_boxes_from_matlab_file(tmp_path):
     savemat(tmp_path / "gt.mat", {"headboxes_src": boxes})
     persons = load_mpii(path, tmp_path, head_boxes=tmp_path / "gt.mat")
     assert [p.head_size for p in persons] == pytest.approx([3, 30])
+    for wrong in (np.full((2, 2, 2), np.nan), boxes * 1j, np.full((2, 2, 2), "a", object)):
+        savemat(tmp_path / "gt.mat", {"headboxes_src": wrong})
+        with pytest.raises(AnnotationError, match="gt.mat: field 'headboxes_src'"):
+            load_mpii(path, tmp_path, head_boxes=tmp_path / "gt.mat")
+    savemat(tmp_path / "gt.mat", {"headboxes_src": boxes})
+    whole = (tmp_path / "gt.mat").read_bytes()
+    for length in (0, 3, 100, 130, 150, len(whole) - 9):
+        (tmp_path / "gt.mat").write_bytes(whole[:length])
+        with pytest.raises(AnnotationError, match="gt.mat: (not a MATLAB file|field 'headboxes_src' is missing)"):
+            load_mpii(path, tmp_path, head_boxes=tmp_path / "gt.mat")
     savemat(tmp_path / "gt.mat", {"headboxes_src": boxes[..., :1]})
     with pytest.raises(AnnotationError, match="headboxes_src': expected shape"):
         load_mpii(path, tmp_path, head_boxes=tmp_path / "gt.mat")

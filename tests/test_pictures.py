@@ -160,8 +160,23 @@ def test_damaged_headers_are_refused_before_memory_is_taken(tmp_path, form, plac
         data = data.replace(struct.pack("<HHII", 257, 3, 1, 48), struct.pack("<HHII", 257, 4, 1, 30_000))
     else:
         data = resized(data, place, numbers, 20_000, 30_000)
-    with pytest.raises(ValueError, match=rf"a.{form}: a damaged picture: .* which a file of {len(data)} bytes"):
+    words = rf"a.{form}: a damaged picture: it announces more than a file of {len(data)} bytes holds .(20000 x 30000|30000 x 20000)"
+    with pytest.raises(ValueError, match=words):
         read_image(write(tmp_path, f"a.{form}", data))
+
+
+def test_a_damaged_length_of_a_png_chunk_takes_no_memory(tmp_path):
+    data = cv2.imencode(".png", scene(64, 48))[1].tobytes()
+    place = data.index(b"IDAT") - 4
+    data = data[:place] + struct.pack(">I", 0x79002000) + data[place + 4 :]
+    with pytest.raises(ValueError, match="a.png: a damaged picture: it announces more than"):
+        read_image(write(tmp_path, "a.png", data))
+
+
+def test_a_damaged_big_tiff_is_named(tmp_path):
+    data = b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(64)
+    with pytest.raises(ValueError, match="a.tif: not a picture"):
+        read_image(write(tmp_path, "a.tif", data))
 
 
 @pytest.mark.parametrize(("width", "height"), [(33_000, 2), (2, 33_000)])

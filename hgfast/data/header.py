@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_FREE = 1 << 24  # pixels that any file may have, however small it is
+_FREE = 1 << 24  # pixels, and bytes of a piece, that any file may announce, however small it is
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Header:
         dense: most pixels that a byte of such a file can stand for.
         jpeg: whether it is a JPEG.
         orientation: EXIF's number of 1 to 8 for JPEG files: how the stored picture is to be turned and mirrored.
+        piece: bytes that the largest part of a PNG file is said to have: OpenCV reserves them before it reads.
     """
 
     width: int
@@ -31,10 +32,11 @@ class Header:
     dense: float
     jpeg: bool = False
     orientation: int = 1
+    piece: int = 0
 
     def fits(self, length: int) -> bool:
-        """Whether a file of that many bytes can hold so many pixels."""
-        return self.width * self.height <= _FREE + self.dense * length
+        """Whether a file of that many bytes can hold what is announced."""
+        return self.width * self.height <= _FREE + self.dense * length and self.piece <= _FREE + length
 
     def mirrored(self) -> tuple[bool, bool]:
         """Whether the shown picture begins, in x and in y, at the stored one's last column or row."""
@@ -51,7 +53,7 @@ def read_header(data: bytes) -> Header | None:
         if re.match(start, data, re.DOTALL):
             try:
                 return read(data)
-            except (struct.error, IndexError, ValueError):
+            except (struct.error, IndexError, ValueError, OverflowError):
                 return None
     return None
 
@@ -81,7 +83,7 @@ def _orientation(exif: bytes) -> int:
     """EXIF's orientation; 1 where it is missing or no number of 1 to 8."""
     try:
         value = _tiff_tags(exif, (0x112,)).get(0x112, 1)
-    except (struct.error, KeyError):
+    except (struct.error, KeyError, OverflowError):
         return 1
     return value if 1 <= value <= 8 else 1
 
@@ -113,7 +115,11 @@ def _tiff(data: bytes) -> Header | None:
 def _png(data: bytes) -> Header:
     width, height, depth, kind = struct.unpack_from(">IIBB", data, 16)
     bits = depth * {2: 3, 4: 2, 6: 4}.get(kind, 1)
-    return Header(width, height, 1032 * 8 / max(bits, 1))  # deflate makes 1,032 bytes of one at most
+    place, piece = 8, 0
+    while place + 4 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        place, piece = place + 12 + length, max(piece, length)
+    return Header(width, height, 1032 * 8 / max(bits, 1), piece=piece)  # deflate makes 1,032 bytes of one at most
 
 
 def _bmp(data: bytes) -> Header:

@@ -49,8 +49,8 @@ def read_image(path: str | Path, reduce: int = 1) -> np.ndarray:
         _check_size(header.width, header.height, f"{path}: the picture")
         if not header.fits(len(data)):
             raise ValueError(
-                f"{path}: a damaged picture: the header says {header.width} x {header.height} pixels, which a file of "
-                f"{len(data)} bytes cannot hold"
+                f"{path}: a damaged picture: it announces more than a file of {len(data)} bytes holds "
+                f"({header.width} x {header.height} pixels)"
             )
     jpeg = header is not None and header.jpeg
     if jpeg and not data.endswith(_JPEG_END):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from hgfast.data.person import Person
 _PIXELS_PER_SCALE = 200.0  # `scale` is the person's height in units of 200 px
 _CENTER_SHIFT = 15.0  # the annotated centre sits high on the body: all readers move it down by 15 * scale
 
-# what scipy raises for files that are cut off or changed
-_BROKEN_MAT = (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, MemoryError, OverflowError, zlib.error)
+_MAT_NUMBERS = ("double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
 def load_mpii(
@@ -95,22 +93,26 @@ def _neck_to_top(joints: np.ndarray, visible: np.ndarray) -> float:
 
 def _head_sizes(path: Path, count: int) -> np.ndarray:
     try:
-        from scipy.io import loadmat
+        from scipy.io import loadmat, whosmat
     except ImportError:
         raise ImportError("head_boxes: reading a .mat file needs scipy (pip install 'hgfast[train]')") from None
     if not path.is_file():
         raise FileNotFoundError(f"{path}: head box file not found")
     try:
-        content = loadmat(str(path), variable_names=["headboxes_src"])
+        found = {name: (shape, kind) for name, shape, kind in whosmat(str(path))}
+        shape, kind = found.get("headboxes_src", (None, ""))
+        if shape == (2, 2, count) and kind in _MAT_NUMBERS:  # (2 corners, 2 coordinates, persons)
+            boxes = np.asarray(loadmat(str(path), variable_names=["headboxes_src"])["headboxes_src"])
     except NotImplementedError:
         raise AnnotationError(f"{path}: a MATLAB file of version 7.3; save it with -v7 in MATLAB") from None
-    except _BROKEN_MAT as error:
+    except Exception as error:  # scipy's readers end in whatever comes of the numbers in a broken file
         raise AnnotationError(f"{path}: not a MATLAB file that scipy can read ({error})") from None
-    if "headboxes_src" not in content:
+    if shape is None:
         raise AnnotationError(f"{path}: field 'headboxes_src' is missing")
-    boxes = content["headboxes_src"]  # (2 corners, 2 coordinates, persons)
-    if boxes.shape != (2, 2, count):
-        raise AnnotationError(f"{path}: field 'headboxes_src': expected shape (2, 2, {count}), got {boxes.shape}")
-    if boxes.dtype.kind not in "biuf" or not (np.abs(boxes.astype(np.float64)) <= LIMIT).all():
-        raise AnnotationError(f"{path}: field 'headboxes_src': expected numbers of up to {LIMIT:g}, got {boxes.dtype}")
+    if shape != (2, 2, count):
+        raise AnnotationError(f"{path}: field 'headboxes_src': expected shape (2, 2, {count}), got {shape}")
+    if kind not in _MAT_NUMBERS or boxes.dtype.kind not in "biuf":
+        raise AnnotationError(f"{path}: field 'headboxes_src': expected real numbers, got {kind}")
+    if not (np.abs(boxes.astype(np.float64)) <= LIMIT).all():
+        raise AnnotationError(f"{path}: field 'headboxes_src' holds NaN or a number beyond {LIMIT:g}")
     return np.asarray(0.6 * np.linalg.norm(boxes[1].astype(np.float64) - boxes[0], axis=0))

@@ -13,7 +13,7 @@ import cv2
 import torch
 from torch import Tensor, nn
 
-from hgfast import __version__
+from hgfast import __version__, _checks
 from hgfast.data import read_image
 from hgfast.data.synthetic import write_set
 from hgfast.files import atomic_write, write_text
@@ -44,8 +44,16 @@ def run_demo(
 
     Returns:
         the summary: accuracy on figures that were not trained on, times, speed of fused against reference modules.
+
+    Raises:
+        TypeError, ValueError: another kind of argument, epochs below 1, a negative seed.
+        OSError: the folder cannot be written.
     """
-    folder, started = Path(output), time.perf_counter()
+    folder, started = _checks.path("run_demo", "output", output), time.perf_counter()
+    epochs = _checks.integer("run_demo", "epochs", epochs, 1, 2**31)
+    seed = _checks.integer("run_demo", "seed", seed, 0)
+    quiet = _checks.flag("run_demo", "quiet", quiet)
+    _checks.function("run_demo", "say", say)
     config = demo_config(folder, epochs, seed)
     say(f"1/4  drawing {TRAIN_FIGURES} + {VAL_FIGURES} figures into {folder / 'data'}")
     for name, count, figures_seed in (("train", TRAIN_FIGURES, _TRAIN_SEED), ("val", VAL_FIGURES, _VAL_SEED)):

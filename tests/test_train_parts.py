@@ -5,7 +5,9 @@ import os
 import pytest
 import torch
 
+from hgfast.demo import run_demo
 from hgfast.files import atomic_write, write_text
+from hgfast.train import Trainer, evaluate
 from hgfast.train.build import make_model
 from hgfast.train.config import Config, ConfigError, apply, parse_assignments, read_toml, to_dict, to_toml
 from hgfast.train.log import RunLog, draw_curves, read_log
@@ -133,6 +135,35 @@ def test_wrong_files_and_presets_are_named(tmp_path):
         (tmp_path / "bad.toml").write_bytes(content)
         with pytest.raises(ConfigError, match="bad.toml: not a TOML file"):
             read_toml(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: preset(["demo"]), TypeError, "preset: name must be a str, got list"),
+        (lambda: learning_rate("demo", 0, 0), TypeError, "learning_rate: config must be a Config, got str 'demo'"),
+        (lambda: learning_rate(Config(), -1, 0), ValueError, "learning_rate: step must be at least 0, got -1"),
+        (lambda: learning_rate(Config(), 0, None), TypeError, "learning_rate: epoch must be an int, got None"),
+        (lambda: apply(None, {}), TypeError, "apply: config must be a Config, got None"),
+        (lambda: apply(Config(), [1]), TypeError, "apply: changes must be a Mapping, got list"),
+        (lambda: Config(lr="x"), ConfigError, "lr must be a number, got str 'x'"),
+        (lambda: Config(augment={"scale": 0.1}), ConfigError, "augment must be a table"),
+        (lambda: to_toml({}), TypeError, "config must be a Config, got dict"),
+        (lambda: parse_assignments("lr=1"), TypeError, "assignments must be texts in a list, got str 'lr=1'"),
+        (lambda: parse_assignments([3]), TypeError, r"assignments\[0\] must be a str, got int 3"),
+        (lambda: read_toml(3), TypeError, "read_toml: path must be a path, got int 3"),
+        (lambda: evaluate(None, None), TypeError, "evaluate: predictor must be a Predictor, got None"),
+        (lambda: Trainer({}), TypeError, "Trainer: config must be a Config, got dict"),
+        (lambda: Trainer(Config(), resume=1), TypeError, "Trainer: resume must be True or False, got int 1"),
+        (lambda: run_demo("d", epochs=0), ValueError, "run_demo: epochs must be at least 1, got 0"),
+        (lambda: run_demo("d", seed=1.5), TypeError, "run_demo: seed must be an int, got float 1.5"),
+        (lambda: run_demo("d", say=3), TypeError, "run_demo: say must be a function, got int 3"),
+        (lambda: run_demo(None), TypeError, "run_demo: output must be a path, got None"),
+    ],
+)
+def test_wrong_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        call()
 
 
 def test_log_gets_columns_and_forgets_what_is_done_again(tmp_path):

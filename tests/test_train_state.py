@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hgfast.checkpoint import read_checkpoint
-from hgfast.train.config import apply
+from hgfast.train.config import Config, apply
 from hgfast.train.parallel import World
-from hgfast.train.state import read_state, restore
+from hgfast.train.state import checkpoint_meta, read_state, restore, stored_config
 from tests.test_train import config, figures, trainer_for  # noqa: F401 - fixtures
 
 NAN = float("nan")
@@ -85,3 +85,14 @@ def test_damaged_states_are_named_by_file_and_field(config):  # noqa: F811
         assert error_of(content) == f"{part} lacks ['{inside}']"
     torch.save(good, trainer.last)
     assert restore(read_state(trainer.last), trainer.last, trainer.step, World()).epoch == 1
+
+
+def test_relative_paths_lead_to_where_training_was_started(figures, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(figures)
+    relative = {"val_annotations": "val.json", "val_images": "images", "train_images": "nowhere"}
+    content = {"meta": checkpoint_meta(apply(Config(), relative), {})}
+    assert stored_config(content, "best.pt").val_annotations == "val.json"
+    monkeypatch.chdir(tmp_path)
+    found = stored_config(content, "best.pt")
+    assert (found.val_annotations, found.val_images) == (str(figures / "val.json"), str(figures / "images"))
+    assert found.train_images == "nowhere"

@@ -158,9 +158,16 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """Nested changes of texts such as ``lr=1e-3``, ``augment.rotation=30`` or ``output=runs/a``.
 
     Values are read as TOML; what is not TOML is taken as text.
+
+    Raises:
+        TypeError: something else than a list of texts.
+        ConfigError: a text that is no assignment.
     """
+    if isinstance(assignments, str) or not isinstance(assignments, Iterable):
+        raise TypeError(f"assignments must be texts in a list, got {_checks.describe(assignments)}")
     changes: dict[str, Any] = {}
-    for text in assignments:
+    for number, text in enumerate(assignments):
+        _checks.instance("", f"assignments[{number}]", text, str)
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {text:.80}: expected key=value")
@@ -183,7 +190,8 @@ def _value(text: str) -> Any:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Plain dictionaries and lists, as stored in checkpoints."""
+    """Plain dictionaries and lists, as stored in checkpoints; raises TypeError for what is no Config."""
+    _checks.instance("", "config", config, Config)
     plain = dataclasses.asdict(config)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 

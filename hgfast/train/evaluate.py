@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hgfast import _checks
+from hgfast._extras import require
 from hgfast.codecs.affine import fix_aspect_ratio
 from hgfast.data import EpochSampler, Person, PoseDataset, make_loader
 from hgfast.metrics import auc, coco_ap, coco_results, epe, nme, pck, pckh, pckh_auc
@@ -52,7 +53,17 @@ def evaluate(
     Returns:
         for MPII the results of :func:`hgfast.metrics.pckh` and :func:`hgfast.metrics.pckh_auc`; for COCO AP and AR;
         faces NME; hands PCK, AUC and EPE.
+
+    Raises:
+        TypeError, ValueError: another kind of argument, or a predictor of other keypoints than the data set's.
+        ImportError: COCO's AP without pycocotools.
+        OSError: a picture or the annotations cannot be read.
     """
+    _check_parts("evaluate", predictor, dataset, workers, progress, world)
+    pixel_origin = _checks.integer("evaluate", "pixel_origin", pixel_origin, 0, 1)
+    if dataset.table.name == "coco":
+        require("pycocotools.cocoeval", "COCO's AP")
+        annotations = _checks.path("evaluate", "annotations", annotations)
     keypoints, scores = predict_dataset(predictor, dataset, workers, progress, world)
     return measure(dataset, keypoints + np.float32(pixel_origin), scores, annotations)
 
@@ -64,7 +75,11 @@ def predict_dataset(
     progress: Callable[[Any], Any] = iter,
     world: World = World(),  # noqa: B008 - immutable
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (N, K, 2) in picture pixels and scores (N, K) of all persons of a data set, in its order."""
+    """Keypoints (N, K, 2) in picture pixels and scores (N, K) of all persons of a data set, in its order.
+
+    Arguments and errors as of :func:`evaluate`.
+    """
+    _check_parts("predict_dataset", predictor, dataset, workers, progress, world)
     count = dataset.table.count
     found = torch.zeros(len(dataset), count, 4, device=predictor.device)  # x, y, score, times predicted
     sampler = EpochSampler(len(dataset), predictor.batch_size, rank=world.rank, world=world.size)
@@ -75,6 +90,19 @@ def predict_dataset(
     found = world.total(found).cpu()
     found /= found[..., 3:]
     return found[..., :2].numpy(), found[..., 2].numpy()
+
+
+def _check_parts(where: str, predictor: Any, dataset: Any, workers: Any, progress: Any, world: Any) -> None:
+    _checks.instance(where, "predictor", predictor, Predictor)
+    _checks.instance(where, "dataset", dataset, PoseDataset)
+    _checks.integer(where, "workers", workers, 0, 1024)
+    _checks.function(where, "progress", progress)
+    _checks.instance(where, "world", world, World)
+    mine, wanted = predictor.table, dataset.table
+    if mine.count != wanted.count:
+        raise ValueError(
+            f"{where}: predictor finds {mine.count} keypoints ({mine.name}), dataset has {wanted.count} ({wanted.name})"
+        )
 
 
 def measure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hgfast import _checks
 from hgfast.train.config import Config, ConfigError, apply
 
 _COCO = {
@@ -122,9 +123,12 @@ def preset(name: str) -> Config:
     """Configuration by name.
 
     Raises:
+        TypeError: no text.
         ConfigError: there is none of that name.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"preset: name must be a str, got {_checks.describe(name)}")
     if name not in PRESETS:
-        raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+        raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r:.80}")
     output = {"output": f"runs/{name}"}
     return apply(Config(), output | PRESETS[name])

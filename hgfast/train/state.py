@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,15 @@ from hgfast.train.parallel import World
 from hgfast.train.state_checks import PARTS, as_checkpoint_error, check_like, check_optimizer, check_parts, check_scaler
 from hgfast.train.step import TrainingStep
 
+_PATHS = (
+    "train_annotations",
+    "train_images",
+    "val_annotations",
+    "val_images",
+    "val_head_boxes",
+    "val_detections",
+)
+
 
 @dataclass
 class Position:
@@ -34,18 +44,38 @@ class Position:
 
 def checkpoint_meta(config: Config, metrics: dict[str, float]) -> dict[str, Any]:
     """What is stored beside weights, so that a file alone suffices to rebuild its network."""
-    return {"hgfast": __version__, "config": to_dict(config), "metrics": metrics}
+    return {"hgfast": __version__, "config": to_dict(config), "metrics": metrics, "folder": _working_folder()}
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd().encode(errors="replace").decode()
+    except OSError:  # it has been removed
+        return ""
 
 
 def stored_config(content: Any, path: str | Path) -> Config:
-    """Configuration that a checkpoint of hgfast was trained with; raises ConfigError for other files."""
+    """Configuration that a checkpoint of hgfast was trained with; raises ConfigError for other files.
+
+    Its relative paths hold where training was started and, if nothing is there from here, lead there.
+    """
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or not isinstance(meta.get("config"), dict):
         raise ConfigError(f"{path}: holds no configuration of hgfast; give a preset (--preset) for its network")
     try:
-        return apply(Config(), meta["config"])
+        config = apply(Config(), meta["config"])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    return apply(config, _paths_from(meta.get("folder"), config))
+
+
+def _paths_from(folder: Any, config: Config) -> dict[str, str]:
+    """Relative paths that lead nowhere from here, from the folder where training was started if they do there."""
+    if not isinstance(folder, str) or "\0" in folder:
+        return {}
+    paths = {name: getattr(config, name) for name in _PATHS if getattr(config, name)}
+    there = {name: os.path.join(folder, path) for name, path in paths.items() if not os.path.exists(path)}
+    return {name: path for name, path in there.items() if os.path.exists(path)}
 
 
 def save_state(path: Path, meta: dict[str, Any], step: TrainingStep, position: Position, ranks: Tensor) -> None:

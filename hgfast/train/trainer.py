@@ -83,6 +83,7 @@ class Trainer:
         _checks.flag("Trainer", "resume", resume), _checks.flag("Trainer", "quiet", quiet)
         _checks.function("Trainer", "say", say)
         self.config, self.folder = config, Path(config.output)
+        self.last = self.folder / "last.pt"  # the state to go on from
         self._refuse_what_is_there(resume)
         missing = build.check_beforehand(config)
         device = build.choose_device(config.device)
@@ -113,11 +114,6 @@ class Trainer:
             self.log = RunLog(self.folder / "log.csv", first_epoch=self.position.epoch)
             self.board = TensorBoard(self.folder, self.position.step) if config.tensorboard else None
 
-    @property
-    def last(self) -> Path:
-        """The file with the state to go on from."""
-        return self.folder / "last.pt"
-
     def _refuse_what_is_there(self, resume: bool) -> None:
         if self.last.exists() and not resume:
             raise ConfigError(f"{self.folder} already holds a training run: resume it or choose another output folder")
@@ -126,8 +122,7 @@ class Trainer:
         content = read_state(self.last)
         self.position = restore(content, self.last, self.step, self.world)
         self.metrics = content["meta"]["metrics"]
-        changed = differences(stored_config(content, self.last), self.config)
-        if changed:
+        if changed := differences(stored_config(content, self.last), self.config):
             self.say(f"going on with other settings than before: {', '.join(changed)}")
 
     def fit(self) -> dict[str, float]:
@@ -144,8 +139,7 @@ class Trainer:
         """
         with self.stop, hold(self.folder) if self.world.is_main else nullcontext():
             while self.position.epoch < self.config.epochs:
-                started = time.perf_counter()
-                first_batch = self.position.batch
+                started, first_batch = time.perf_counter(), self.position.batch
                 self._train_epoch()
                 images = len(self.train_set) - first_batch * self.config.batch_size * self.world.size
                 self._finish_epoch(max(0, images) / (time.perf_counter() - started))
@@ -210,8 +204,7 @@ class Trainer:
             self.board.add({"loss of the step": loss}, self.position.step)
 
     def _give_up(self, reason: str) -> None:
-        position = self.position
-        rate = learning_rate(self.config, position.step, position.epoch)
+        position, rate = self.position, learning_rate(self.config, self.position.step, self.position.epoch)
         kept = f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
         raise TrainingError(
             f"{reason} at step {position.step}, epoch {position.epoch + 1} (learning rate {rate:.3g}); {kept}. "
@@ -285,23 +278,21 @@ class Trainer:
     def _keep_best(self) -> None:
         """Keeps weights better than all before; and the newest ones as long as nothing could be measured."""
         position, value = self.position, self.metrics[self.config.monitor]
-        sign = -1 if self.config.lower_is_better else 1
-        finite = math.isfinite(value)
+        sign, finite = -1 if self.config.lower_is_better else 1, math.isfinite(value)
         if position.best is None or (finite and sign * value > sign * position.best):
             self._check_weights()
             if finite:
                 position.best, position.best_epoch = value, position.epoch
             if self.world.is_main:
-                meta = checkpoint_meta(self.config, self.metrics)
-                save_checkpoint(self.step.evaluated, self.folder / "best.pt", meta=meta)
+                best = self.folder / "best.pt"
+                save_checkpoint(self.step.evaluated, best, meta=checkpoint_meta(self.config, self.metrics))
 
     def _save_last(self) -> None:
         self._settle()
         self._check_weights()
         ranks = self.world.gather(own_values(self.step.models, self.position))
         if self.world.is_main:
-            meta = checkpoint_meta(self.config, self.metrics)
-            save_state(self.last, meta, self.step, self.position, ranks)
+            save_state(self.last, checkpoint_meta(self.config, self.metrics), self.step, self.position, ranks)
         self._saved = self.position.step
 
     def _check_weights(self) -> None:

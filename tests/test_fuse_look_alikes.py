@@ -174,6 +174,18 @@ def test_global_hooks_do_not_run_in_a_proof() -> None:
         handle.remove()
 
 
+class Wide(Block):
+    """Decides by its number of channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(self.branch(x), x) if x.shape[1] < 12 else self.branch(x)
+
+
+def test_what_depends_on_the_number_of_channels_is_tried_at_that_number() -> None:
+    report = hgfast.fuse(nn.ModuleList([Wide(16, 16), Wide(10, 10), Block(16, 16)])).fusion
+    assert set(report.replaced) == {"1", "2"} and "0" in report.left
+
+
 def test_a_proof_leaves_no_trace() -> None:
     """Parameters, buffers, gradients, modes, and the generators of torch, Python and numpy stay."""
     model = nn.Sequential(Block(), look_alike(look_alikes.noise), Block(4, 6, 2))

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from hgfast import reference
 from hgfast.fusion import source
 from hgfast.fusion.adopt import adopt
-from hgfast.fusion.copies import clean_copy, generator, random_state, undisturbed
+from hgfast.fusion.copies import clean_copy, generator, narrowed, random_state, undisturbed
 from hgfast.fusion.record import Recorder
 from hgfast.fusion.twins import WITHOUT_PARTS, plain_twin
 from hgfast.nn import Bottleneck
 
-EVEN, ODD = (2, 4, 2), (3, 3, 2)  # N, H, W; small, for the channels are those of the module
+EVEN, ODD = (2, 4, 2), (3, 3, 2)  # N, H, W; small, for the channels may be those of the module
 CASES = ((True, EVEN, True), (True, ODD, False), (False, EVEN, True), (False, ODD, False))  # training, size, gradients
+NARROW = 8  # channels to which copies are cut down, for speed
 DIFFERENT = "it does not compute what its structure suggests"
 Build = Callable[[nn.Module], nn.Module | None]
 
@@ -44,25 +45,33 @@ def objection(module: nn.Module, build: Build, channels: int, parts: dict[str, n
         if reason:
             return reason
     with undisturbed():
-        try:
-            plain = clean_copy(module, parts)
-        except Exception as error:  # of whatever hangs on a user's module
-            return f"it cannot be copied: {_words(error)}"
-        fused = build(copy.deepcopy(plain))
-        assert fused is not None
-        if _keys(plain) != _keys(fused):
-            return "it has parameters or buffers of its own"
-        return _difference(plain, fused, channels)
+        reason = _tried(module, build, channels, parts, None if parts else NARROW)
+        return reason and _tried(module, build, channels, parts, None)
 
 
-def _difference(plain: nn.Module, fused: nn.Module, channels: int) -> str | None:
-    expected = _narrow(_unfused(copy.deepcopy(fused)))
+def _tried(
+    module: nn.Module, build: Build, channels: int, parts: dict[str, nn.Module] | None, width: int | None
+) -> str | None:
+    """The objection against copies cut down to `width` channels, where they are known not to ask for their number."""
+    try:
+        plain = clean_copy(module, parts, width)
+    except Exception as error:  # of whatever hangs on a user's module
+        return f"it cannot be copied: {_words(error)}"
+    fused = build(copy.deepcopy(plain))
+    assert fused is not None
+    if _keys(plain) != _keys(fused):
+        return "it has parameters or buffers of its own"
+    return _difference(plain, fused, min(channels, width or channels), width is not None)
+
+
+def _difference(plain: nn.Module, fused: nn.Module, channels: int, narrow: bool) -> str | None:
+    expected = narrowed(_unfused(copy.deepcopy(fused)), 1)
     refused, ran = "", False
     for training, (batch, height, width), gradients in CASES:
         shape = batch, channels, height, width
         x = torch.randn(shape, dtype=torch.float64, device="cpu", generator=generator())
         before, state = _attributes(plain), random_state()
-        recorder, counter = Recorder(), Recorder()
+        recorder, counter = Recorder(channels_too=narrow), Recorder()
         try:
             wanted = _run(plain.train(training), x, gradients, recorder)
         except Exception as error:  # a user's code may raise anything
@@ -141,17 +150,6 @@ def _unfused(fused: nn.Module) -> nn.Module:
         elif isinstance(fused, Bottleneck) and not isinstance(child, nn.BatchNorm2d):
             fused._modules[name] = adopt(reference.ConvModule, child, ("conv",), bn=None, relu=False)  # type: ignore
     return plain_twin(fused)
-
-
-def _narrow(module: nn.Module) -> nn.Module:
-    """The module with its first channel alone, to see which functions run."""
-    for part in module.modules():
-        for tensors in (part._parameters, part._buffers):
-            for name, value in tensors.items():
-                if value is not None and value.dim():
-                    narrow = value.detach()[:1] if value.dim() == 1 else value.detach()[:1, :1]
-                    tensors[name] = nn.Parameter(narrow) if isinstance(value, nn.Parameter) else narrow  # type: ignore
-    return module
 
 
 def _keys(module: nn.Module) -> list[list[str]]:

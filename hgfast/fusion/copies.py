@@ -20,15 +20,16 @@ GLOBAL_HOOKS: list[dict[int, Any]] = [
 ]
 
 
-def clean_copy(module: nn.Module, parts: dict[str, nn.Module] | None = None) -> nn.Module:
+def clean_copy(module: nn.Module, parts: dict[str, nn.Module] | None = None, width: int | None = None) -> nn.Module:
     """A copy in float64 on the CPU with random numbers, without hooks, that asks for every gradient.
 
-    parts: what stands in the copy for children of module.
+    parts: what stands in the copy for children of module. width: channels that are kept of each tensor.
     """
     memo: dict[int, Any] = {id(module._modules[name]): copy.deepcopy(part) for name, part in (parts or {}).items()}
     hooks = (getattr(part, name) for part in module.modules() for name in CALL_HOOKS + STATE_HOOKS)
     memo |= {id(registered): type(registered)() for registered in hooks}  # empty in the copy, whatever they hold
     twin = copy.deepcopy(module, memo)
+    twin = twin if width is None else narrowed(twin, width)
     twin = (twin.to_empty(device="cpu") if _is_meta(twin) else twin.cpu()).double().requires_grad_()
     numbers = generator()
     for part in twin.modules():
@@ -41,6 +42,17 @@ def clean_copy(module: nn.Module, parts: dict[str, nn.Module] | None = None) -> 
             elif value is not None:
                 value.zero_()
     return twin
+
+
+def narrowed(module: nn.Module, width: int) -> nn.Module:
+    """The module with the first `width` channels of all its tensors."""
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, value in tensors.items():
+                if value is not None and value.dim():
+                    narrow = value.detach()[(slice(width),) * min(value.dim(), 2)].clone()
+                    tensors[name] = nn.Parameter(narrow) if isinstance(value, nn.Parameter) else narrow  # type: ignore
+    return module
 
 
 def _fill(name: str, value: Tensor, generator: torch.Generator) -> None:

@@ -21,8 +21,10 @@ class Recorder(TorchFunctionMode):
         decides: whether a height, width or batch size was compared with anything, torch's functions apart.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels_too: bool = False) -> None:
+        """channels_too: comparing the number of channels is deciding, too."""
         super().__init__()
+        self.channels_too = channels_too
         self.calls: Counter[str] = Counter()
         self.decides = self.inside = False
 
@@ -45,10 +47,12 @@ class Recorder(TorchFunctionMode):
         return result
 
     def _watched(self, result: Any, which: tuple[Any, ...]) -> Any:
-        """The size, or one of its numbers, with all numbers watched but that of the channels."""
+        """The size, or one of its numbers, with all numbers watched, that of the channels if wanted."""
         if isinstance(result, int):
-            return result if which in ((1,), (-3,)) else Watched.of(self, result)
-        return torch.Size([size if i == 1 else Watched.of(self, size) for i, size in enumerate(result)])
+            return result if which in ((1,), (-3,)) and not self.channels_too else Watched.of(self, result)
+        return torch.Size(
+            [size if i == 1 and not self.channels_too else Watched.of(self, size) for i, size in enumerate(result)]
+        )
 
 
 class Watched(int):

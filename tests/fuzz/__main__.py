@@ -1,5 +1,6 @@
 """`python -m tests.fuzz`: fuzz for as long as you like.
 
+Each distinct failure is printed when it is first seen, with the command that shows it again; the table comes last.
 Cases are numbered: the same target, seed and index give the same case again. With --index one case runs in this process
 and shows its traceback.
 """
@@ -40,7 +41,8 @@ def main() -> int:
         return 0 if options.list else 2
     if options.index is not None:
         return _show(chosen[0], options.seed, options.index)
-    results, started, start = Results(), time.monotonic(), options.start
+    results = Results(say=lambda failure: print(failure, file=sys.stderr, flush=True))
+    started, start = time.monotonic(), options.start
     while True:
         counts = {name: options.cases or TARGETS[name].cases for name in chosen}
         results = run(batches(counts, start), options.seed, options.jobs, results)
@@ -48,7 +50,6 @@ def main() -> int:
         if options.minutes is None or time.monotonic() - started > 60 * options.minutes:
             break
     print(results.table())
-    print("\n".join(map(str, results.failures.values())))
     if options.record:
         record.record(options.record, results, options.seed)
     return 1 if results.failures else 0

@@ -18,7 +18,8 @@ class Case:
     Attributes:
         run: makes it.
         check: of a good call, says what is wrong with the result, or None.
-        blame: words that the message of a refusal must have, each as a word of its own; None: a good call.
+        blame: words that the message of a refusal must have, each as a word of its own ("a|b": one of these); None: a
+            good call.
         spoiled: what was done to the argument, for the report.
         either: whether a result is right, too (an argument of an unusual type that has the right value, say).
         errors: what a refusal may be.
@@ -46,7 +47,7 @@ class Target:
     group: str  # "function", "file" or "command"
 
 
-def target(name: str, cases: int = 150, group: str = "function") -> Callable[[Callable[[Draw], Case]], Any]:
+def target(name: str, cases: int = 100, group: str = "function") -> Callable[[Callable[[Draw], Case]], Any]:
     """Decorator: registers a target."""
 
     def register(make: Callable[[Draw], Case]) -> Callable[[Draw], Case]:

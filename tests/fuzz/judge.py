@@ -80,7 +80,7 @@ def _run(case: Case) -> tuple[Any, Outcome]:
 def _refusal(case: Case, error: BaseException) -> Outcome:
     if case.blame is None:
         return Outcome("refused-valid", False, _text(case, error), _place(error))
-    missing = [word for word in case.blame if not _names(str(error), word)]
+    missing = [word for word in case.blame if not any(_names(str(error), one) for one in word.split("|"))]
     if missing:
         text = f"does not name {', '.join(missing)}: {_text(case, error)}"
         return Outcome("unnamed", True, text, _place(error))

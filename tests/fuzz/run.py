@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Results:
 
     counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     failures: dict[tuple[str, str, str], Failure] = field(default_factory=dict)
+    say: Callable[[Failure], None] = lambda failure: None  # hears of each new one
 
     def add(self, target: str, seed: int, outcome: dict[str, Any]) -> None:
         counts, verdict = self.counts[target], outcome["verdict"]
@@ -58,7 +59,9 @@ class Results:
         if key in self.failures:
             self.failures[key].count += 1
         else:
-            self.failures[key] = Failure(target, seed, outcome["index"], verdict, outcome["text"], outcome["place"])
+            failure = Failure(target, seed, outcome["index"], verdict, outcome["text"], outcome["place"])
+            self.failures[key] = failure
+            self.say(failure)
 
     def total(self, *names: str) -> int:
         return sum(counts[name] for counts in self.counts.values() for name in names)

@@ -17,11 +17,12 @@ import signal
 import sys
 import time
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-CPU_SECONDS, WALL_SECONDS = 10.0, 60.0  # a case's own time; and a case that waits for ever on a busy machine
+CPU_SECONDS = 10.0  # a case's own time: others may keep the machine busy
+IDLE_SECONDS = 60.0  # without a tenth of a second of work: it waits for ever
 ADDRESS_SPACE = 6 << 30  # beyond what the server has mapped itself
 _PRELOADED = (
     "h5py",
@@ -62,6 +63,26 @@ def prepare() -> None:
     importlib.import_module("tests.fuzz.targets")
 
 
+@dataclass
+class _Watch:
+    """Times of the case that a child is at."""
+
+    child: int
+    began: float = 0.0
+    worked: float = 0.0
+    moved: float = field(default_factory=time.monotonic)
+
+    def begin(self, cpu: float) -> None:
+        self.began = self.worked = cpu
+        self.moved = time.monotonic()
+
+    def hangs(self) -> bool:
+        cpu, now = _cpu_seconds(self.child), time.monotonic()
+        if cpu - self.worked > 0.1:
+            self.worked, self.moved = cpu, now
+        return cpu - self.began > CPU_SECONDS or now - self.moved > IDLE_SECONDS
+
+
 def _run_child(request: dict[str, Any], first: int, out: Any) -> int:
     """Cases from `first` on in one child; the index of the next case to be run."""
     reading, writing = os.pipe()
@@ -70,12 +91,9 @@ def _run_child(request: dict[str, Any], first: int, out: Any) -> int:
         os.close(reading)
         _cases(request, first, writing)
     os.close(writing)
-    index, started, cpu = first, time.monotonic(), 0.0
-    running, end = False, ""
-    buffer = b""
-    while True:
-        ready, _, _ = select.select([reading], [], [], 0.5)
-        if ready:
+    watch, index, running, end, buffer = _Watch(child), first, False, "", b""
+    while not end:
+        if select.select([reading], [], [], 0.5)[0]:
             chunk = os.read(reading, 1 << 16)
             if not chunk:
                 break
@@ -84,13 +102,13 @@ def _run_child(request: dict[str, Any], first: int, out: Any) -> int:
                 message = json.loads(line)
                 running = "begins" in message
                 if running:
-                    index, started, cpu = message["begins"], time.monotonic(), message["cpu"]
+                    index = message["begins"]
+                    watch.begin(message["cpu"])
                 else:
                     print(line.decode(), file=out, flush=True)
-        elif running and (_cpu_seconds(child) - cpu > CPU_SECONDS or time.monotonic() - started > WALL_SECONDS):
+        elif running and watch.hangs():
             end = "hang"
             os.kill(child, signal.SIGKILL)
-            break
     os.close(reading)
     status = os.waitpid(child, 0)[1]
     if not running and status == 0:

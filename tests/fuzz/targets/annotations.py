@@ -60,7 +60,7 @@ def mpii_entry(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@target("file.mpii_json", 300, "file")
+@target("file.mpii_json", 200, "file")
 def mpii(draw: Draw) -> Case:
     content = [mpii_entry(i) for i in range(draw.one((1, 3)))]
     return file_case(draw, "mpii.json", content, lambda path: load_mpii(path, "images"))
@@ -84,7 +84,7 @@ def coco_content() -> dict[str, Any]:
     }
 
 
-@target("file.coco_json", 400, "file")
+@target("file.coco_json", 250, "file")
 def coco(draw: Draw) -> Case:
     table = draw.one((COCO, COCO, FACE, HAND))
     return file_case(draw, "coco.json", coco_content(), lambda path: load_coco(path, "images", table))
@@ -110,7 +110,7 @@ def _write_h5(content: Any, path: Path) -> None:
                     pass
 
 
-@target("file.princeton_h5", 250, "file")
+@target("file.princeton_h5", 150, "file")
 def princeton(draw: Draw) -> Case:
     n = draw.one((1, 3))
     content = {
@@ -130,7 +130,7 @@ def _write_mat(content: Any, path: Path) -> None:
         savemat(path, {})
 
 
-@target("file.head_boxes_mat", 250, "file")
+@target("file.head_boxes_mat", 150, "file")
 def head_boxes(draw: Draw) -> Case:
     n = draw.one((1, 3))
     annotations = draw.folder / "mpii.json"

@@ -84,7 +84,7 @@ def same_points(
     return difference(torch.where(steady, keypoints, nothing), torch.where(steady, wanted, nothing), 5e-2, "keypoints")
 
 
-@target("ops.decode_heatmaps", 500)
+@target("ops.decode_heatmaps", 250)
 def decode_heatmaps(draw: Draw) -> Case:
     maps = heatmaps(draw)
     arguments = {"heatmaps": Arg(maps, Tensor((), {2: 1, 3: 1}, alone=True))} | decoding(draw)
@@ -127,7 +127,7 @@ def mirrored(draw: Draw) -> dict[str, Arg]:
     }
 
 
-@target("ops.flip_merge", 300)
+@target("ops.flip_merge", 200)
 def flip_merge(draw: Draw) -> Case:
     arguments = mirrored(draw)
     if draw.chance(0.4):
@@ -140,7 +140,7 @@ def _flip_merge(heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indices: lis
     return reference.flip_merge(heatmaps, flipped, flip_indices, shift)
 
 
-@target("ops.decode_flip", 400)
+@target("ops.decode_flip", 200)
 def decode_flip(draw: Draw) -> Case:
     arguments = mirrored(draw) | decoding(draw)
     arguments["shift"] = Arg(draw.one((None, True, False)), Flag(optional=True))
@@ -163,7 +163,7 @@ def decode_flip(draw: Draw) -> Case:
     return call(draw, ops.decode_flip, arguments, lambda result: same_points(result, expect, maps.dtype))
 
 
-@target("ops.heatmap_peaks", 300)
+@target("ops.heatmap_peaks", 200)
 def heatmap_peaks(draw: Draw) -> Case:
     maps = heatmaps(draw)
     arguments = {

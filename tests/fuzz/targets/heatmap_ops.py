@@ -29,7 +29,7 @@ def points(draw: Draw, n: int, k: int, h: int, w: int) -> tuple[torch.Tensor, to
     return keypoints, visible.to(dtype)
 
 
-@target("ops.gaussian_heatmaps", 300)
+@target("ops.gaussian_heatmaps", 200)
 def gaussian_heatmaps(draw: Draw) -> Case:
     n, k, h, w = draw.maps()
     keypoints, visible = points(draw, n, k, h, w)
@@ -77,7 +77,7 @@ class Stacks:
         return ways
 
 
-@target("ops.keypoint_mse", 300)
+@target("ops.keypoint_mse", 200)
 def keypoint_mse(draw: Draw) -> Case:
     n, k, h, w = draw.maps(empty=0.03)
     dtype = draw.dtype()
@@ -124,7 +124,7 @@ def _loss(expected: Callable[..., torch.Tensor], values: dict[str, Any]) -> Call
     return check
 
 
-@target("ops.keypoint_mse_from_points", 250)
+@target("ops.keypoint_mse_from_points", 150)
 def keypoint_mse_from_points(draw: Draw) -> Case:
     n, k, h, w = draw.maps(empty=0.03)
     keypoints, visible = points(draw, n, k, h, w)

@@ -39,7 +39,7 @@ def merged(skip: torch.Tensor, low: torch.Tensor, out: Any = None) -> torch.Tens
     return skip + F.interpolate(low, size=skip.shape[-2:]) if skip.numel() else skip.clone()
 
 
-@target("ops.upsample_add", 400)
+@target("ops.upsample_add", 250)
 def upsample_add(draw: Draw) -> Case:
     n, c, h, w = draw.maps()
     dtype, grad = draw.dtype(), draw.chance(0.4)
@@ -64,7 +64,7 @@ def pooled(x: torch.Tensor) -> torch.Tensor:
     return F.max_pool2d(x, 2) if x.numel() else x[..., : x.shape[2] // 2, : x.shape[3] // 2]
 
 
-@target("ops.max_pool", 250)
+@target("ops.max_pool", 150)
 def max_pool(draw: Draw) -> Case:
     n, c, h, w = draw.maps()
     x = draw.tensor(n, c, max(h, 2), max(w, 2), dtype=draw.dtype(), grad=draw.chance(0.5))
@@ -72,7 +72,7 @@ def max_pool(draw: Draw) -> Case:
     return call(draw, ops.max_pool, arguments, against(pooled, {"x": x}, "max_pool"))
 
 
-@target("ops.max_pool_branch", 250)
+@target("ops.max_pool_branch", 150)
 def max_pool_branch(draw: Draw) -> Case:
     n, c, h, w = draw.maps()
     x = draw.tensor(n, c, max(h, 2), max(w, 2), dtype=draw.dtype(), grad=draw.chance(0.5))
@@ -81,7 +81,7 @@ def max_pool_branch(draw: Draw) -> Case:
     return call(draw, ops.max_pool_branch, arguments, check)
 
 
-@target("ops.batch_norm_act", 500)
+@target("ops.batch_norm_act", 250)
 def batch_norm_act(draw: Draw) -> Case:
     n, c, h, w = draw.maps(empty=0.0)
     training = draw.chance(0.5)
@@ -155,14 +155,14 @@ def convolution(draw: Draw) -> tuple[dict[str, Arg], dict[str, int]]:
     return arguments, {"n": n, "k": k, "p": -(-h // stride), "q": -(-w // stride)}
 
 
-@target("ops.conv2d", 500)
+@target("ops.conv2d", 250)
 def conv2d(draw: Draw) -> Case:
     arguments, _ = convolution(draw)
     check = against(reference.conv2d, values_of(arguments), "conv2d")
     return call(draw, ops.conv2d, arguments, check if arguments["x"].value.numel() else lambda result: None)
 
 
-@target("ops.conv_bias_act", 500)
+@target("ops.conv_bias_act", 250)
 def conv_bias_act(draw: Draw) -> Case:
     arguments, s = convolution(draw)
     dtype = arguments["x"].value.dtype
@@ -191,7 +191,7 @@ def conv_bias_act(draw: Draw) -> Case:
     return call(draw, ops.conv_bias_act, arguments, check if values["x"].numel() else lambda result: None)
 
 
-@target("ops.bottleneck", 250)
+@target("ops.bottleneck", 150)
 def bottleneck(draw: Draw) -> Case:
     n, c, h, w = draw.maps()
     m, dtype = draw.one((1, 3, 8, 16)), draw.dtype()

@@ -32,7 +32,7 @@ def encoded(draw: Draw, form: str) -> bytes:
         return bytes(cv2.imencode(".png", image.astype(np.uint8))[1])
 
 
-@target("file.picture", 400, "file")
+@target("file.picture", 250, "file")
 def read_picture(draw: Draw) -> Case:
     form = draw.one(FORMS)
     content = encoded(draw, form)
@@ -114,7 +114,7 @@ def written_video(draw: Draw, suffix: str) -> Path:
     return path
 
 
-@target("file.video", 120, "file")
+@target("file.video", 60, "file")
 def video(draw: Draw) -> Case:
     path = written_video(draw, draw.one((".mp4", ".avi", ".mov", ".mkv")))
     content = path.read_bytes() if path.exists() else b""
@@ -132,7 +132,7 @@ def video(draw: Draw) -> Case:
     return Case(read, blame=blame, spoiled=spoiled, either=True, errors=REFUSALS, inputs=[path], outputs=64 << 20)
 
 
-@target("data.video", 60)
+@target("data.video", 40)
 def good_video(draw: Draw) -> Case:
     """What VideoWriter writes is read again, and its arguments are checked."""
     frames = [draw.numpy.integers(0, 256, (24, 32, 3), dtype=np.uint8) for _ in range(draw.one((1, 4)))]

@@ -36,7 +36,7 @@ def predictor(flip_test: bool) -> Predictor:
     return Predictor(network(), NewellHeatmap((64, 64), (16, 16)), flip_test=flip_test, batch_size=2)
 
 
-@target("predict.Predictor", 100)
+@target("predict.Predictor", 60)
 def init(draw: Draw) -> Case:
     arguments = {
         "model": Arg(network(), Instance()),
@@ -77,7 +77,7 @@ def _persons(p: int) -> Any:
     return check
 
 
-@target("predict.call", 200)
+@target("predict.call", 120)
 def predict(draw: Draw) -> Case:
     p = draw.one((0, 1, 2, 3))
     image = np.ascontiguousarray(picture(draw))

@@ -70,7 +70,7 @@ def _changes(draw: Draw) -> dict[str, Arg]:
     return {name: Arg(plain[name], _kind(name, plain[name])) for name in names}
 
 
-@target("train.apply", 300)
+@target("train.apply", 100)
 def applied(draw: Draw) -> Case:
     arguments = _changes(draw)
     return call(draw, lambda **changes: apply(Config(), changes), arguments, _unchanged)
@@ -80,7 +80,7 @@ def _unchanged(config: Config) -> str | None:
     return None if config == Config() else "differs from the defaults"
 
 
-@target("train.Config", 200)
+@target("train.Config", 80)
 def config(draw: Draw) -> Case:
     return call(draw, Config, _changes(draw), _unchanged)
 
@@ -112,13 +112,13 @@ def _toml(value: Any) -> str:
     return repr(value) if isinstance(value, (int, float)) else '"' + str(value).replace("\\", "/") + '"'
 
 
-@target("file.config_toml", 300, "file")
+@target("file.config_toml", 150, "file")
 def toml_file(draw: Draw) -> Case:
     content = to_dict(Config())
     case = file_case(draw, "config.toml", content, lambda path: apply(Config(), read_toml(path)), _write_toml)
     if case.spoiled.startswith("odd value at "):  # the file is TOML all the same: the setting is to be named
         setting = case.spoiled.removeprefix("odd value at ").split("/")
-        case.blame = setting[: 2 if setting[0] == "augment" else 1]
+        case.blame = (f"{setting[1 if setting[0] == 'augment' and len(setting) > 1 else 0]}|config.toml",)
     elif case.spoiled:
         case.blame = ()  # a setting, or the file
     return case

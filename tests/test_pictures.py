@@ -160,7 +160,9 @@ def test_damaged_headers_are_refused_before_memory_is_taken(tmp_path, form, plac
         data = data.replace(struct.pack("<HHII", 257, 3, 1, 48), struct.pack("<HHII", 257, 4, 1, 30_000))
     else:
         data = resized(data, place, numbers, 20_000, 30_000)
-    words = rf"a.{form}: a damaged picture: it announces more than a file of {len(data)} bytes holds .(20000 x 30000|30000 x 20000)"
+    words = (
+        rf"a.{form}: a damaged picture: it announces more than a file of {len(data)} bytes holds .[23]0000 x [23]0000"
+    )
     with pytest.raises(ValueError, match=words):
         read_image(write(tmp_path, f"a.{form}", data))
 

@@ -80,7 +80,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with h5py.File(path, "r") as file:
             fields = {name: _field(file, name, path) for name in _FIELDS}
-    except (OSError, RuntimeError, KeyError, TypeError) as error:  # what h5py raises for broken files
+    except AnnotationError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # what h5py raises for broken files
         raise AnnotationError(f"{path}: not an HDF5 file that can be read ({error})") from None
     for name, array in fields.items():
         if len(array) != len(fields["imgname"]):

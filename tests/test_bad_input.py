@@ -247,3 +247,33 @@ def test_networks_of_nothing(name, what) -> None:
         small(name, **{what: 0})
     with pytest.raises(TypeError, match=f"{what} must be an int, got float"):
         small(name, **{what: 1.5})
+
+
+ONE, PAIR = torch.rand(1, 2, 8, 8), torch.rand(2, 2, 3, 3)
+SETTINGS: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: ops.batch_norm_act(ONE, None, None, None, None, 2.5), TypeError, "training must be True or False"),
+    (
+        lambda: ops.batch_norm_act(ONE, None, None, None, None, True, float("nan")),
+        ValueError,
+        "momentum must be finite",
+    ),
+    (lambda: ops.batch_norm_act(ONE, None, None, None, None, True, eps=None), TypeError, "eps must be a number"),
+    (lambda: ops.conv2d(ONE, PAIR, None, 2**31), ValueError, "stride must be at most 2147483647"),
+    (lambda: ops.conv_bias_act(ONE, PAIR, None, 1, None, 3.0), TypeError, "relu must be True or False"),
+    (lambda: ops.flip_merge(ONE, ONE, [0, 1], {}), TypeError, "shift must be True or False"),
+    (lambda: ops.decode_flip(ONE, ONE, [0, 1], shift="no"), TypeError, "shift must be True or False"),
+    (lambda: ops.decode_heatmaps(ONE, "dark", 2**20 + 1), ValueError, "blur_kernel_size must be at most 65535"),
+    (lambda: ops.heatmap_peaks(ONE, 2**40), ValueError, "count must be at most 65536"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), SETTINGS)
+def test_settings(call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_blur_wider_than_the_map_takes_no_longer() -> None:
+    """Taps that lie outside the map for every pixel are not summed."""
+    keypoints, _ = ops.decode_heatmaps(ONE, "dark", 65535)
+    assert keypoints.isfinite().all()

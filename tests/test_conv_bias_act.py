@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -162,12 +163,28 @@ def test_kernel_has_the_same_gradient(device: str) -> None:
         torch.testing.assert_close(x, y, rtol=tolerance, atol=tolerance)
 
 
-def test_changed_weights_are_packed_again() -> None:
+def _through_numpy(weight: Tensor) -> None:
+    values = weight.detach().numpy()
+    values[0] *= 2
+
+
+CHANGES: list[Callable[[Tensor], Any]] = [
+    lambda weight: weight.mul_(2),
+    lambda weight: weight.data.mul_(2),
+    lambda weight: weight.data.copy_(weight.data.flip(0)),
+    lambda weight: setattr(weight, "data", weight.data * 2),
+    _through_numpy,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_weights_are_packed_again(change: Callable[[Tensor], Any]) -> None:
     a = make(1, 8, 8, 16, 16)
     weight = torch.nn.Parameter(a["weight"])
+    conv_bias_act(**{**a, "weight": weight})
     for _ in range(2):
         with torch.no_grad():
-            weight.mul_(2)
+            change(weight)
         check({**a, "weight": weight.detach()})
         assert_close(
             "conv_bias_act winograd",

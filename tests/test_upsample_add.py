@@ -167,3 +167,16 @@ GOOD = torch.zeros(2, 3, 4, 4)
 def test_bad_input(skip, low, kwargs, error, message) -> None:
     with pytest.raises(error, match=re.escape(message)):
         upsample_add(skip, low, **kwargs)
+
+
+def test_out_that_overlaps_is_refused() -> None:
+    """As by torch: what is read would have been written."""
+    memory, low = torch.randn(512), torch.randn(1, 4, 4, 4)
+    skip, shifted = memory[:256].view(1, 4, 8, 8), memory[8:264].view(1, 4, 8, 8)
+    expanded = torch.zeros(1, 4, 1, 8).expand(1, 4, 8, 8)
+    for out, small in ((shifted, low), (skip.clone(), None), (expanded, low)):
+        small = out.flatten()[:64].view(1, 4, 4, 4) if small is None else small
+        with pytest.raises(ValueError, match="out must not"):
+            upsample_add(skip, small, out=out)
+    with pytest.raises(ValueError, match="out must not"):
+        upsample_add(expanded, low, out=expanded)

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from hgfast import _checks
 
+LARGEST_STRIDE = 2**31 - 1  # ATen's gradients hang with a larger one
+
 
 def check(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> None:
     """x, weight, bias and stride fit each other.
@@ -18,10 +20,7 @@ def check(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) 
     if bias is not None:
         _checks.tensor(op, "bias", bias, ndim=1)
     _checks.same_kind(op, ("x", x), ("weight", weight), ("bias", bias))
-    if isinstance(stride, bool) or not isinstance(stride, int):
-        raise TypeError(f"{op}: stride must be an int, got {type(stride).__name__}")
-    if stride < 1:
-        raise ValueError(f"{op}: stride must be at least 1, got {stride}")
+    _checks.integer(op, "stride", stride, 1, LARGEST_STRIDE)
     k, kernel = weight.shape[0], weight.shape[-1]
     if weight.shape[2] != kernel or kernel % 2 == 0:
         raise ValueError(f"{op}: weight must be (K, C, r, r) with r odd, got shape {tuple(weight.shape)}")

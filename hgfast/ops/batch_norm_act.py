@@ -53,6 +53,9 @@ def batch_norm_act(
         NotImplementedError: a second derivative is asked for.
     """
     check(x, weight, bias, running_mean, running_var, residual)
+    for name, value in (("training", training), ("relu", relu), ("recompute", recompute)):
+        _checks.flag(NAME, name, value)
+    momentum, eps = _checks.number(NAME, "momentum", momentum), _checks.number(NAME, "eps", eps)
     if not training and (running_mean is None or running_var is None):
         raise ValueError(f"{NAME}: running_mean and running_var are needed where training is False")
     recompute = recompute or torch.jit.is_tracing()  # a trace is the same with and without gradient

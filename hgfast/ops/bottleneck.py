@@ -38,8 +38,8 @@ def bottleneck(
     Args:
         x: (N, C, H, W); channels_last is the fast layout.
         scale, shift: (C,), of the BatchNorm that opens the block; float32 or x's dtype, like the biases.
-        weight1, weight2, weight3: (M, C, 1, 1), (M, M, 3, 3) and (C, M, 1, 1). Packed at the first call, and again when
-            they have changed.
+        weight1, weight2, weight3: (M, C, 1, 1), (M, M, 3, 3) and (C, M, 1, 1); the CUDA kernel has them packed at each
+            call (a frozen network, see :func:`hgfast.freeze`, packs once).
         bias1, bias2, bias3: (M,), (M,) and (C,).
         upsample_to: (N, C, H', W') with H = ceil(H' / 2) and W = ceil(W' / 2): the result is brought to this size
             (nearest neighbour) and added to it, as in :func:`hgfast.ops.upsample_add`; or None.

@@ -26,9 +26,10 @@ def conv_bias_act(
     """``relu(conv2d(x, weight, bias, stride) + residual)`` in one kernel, "same" padding; made for inference.
 
     With upsample_to, that result is brought to upsample_to's size (nearest neighbour, 2x) and added to it in the same
-    kernel: the merge of an hourglass. Weights are packed for the kernel at the first call and again when they have
-    changed (weights made under `torch.inference_mode` at each call). On the CPU 3x3 convolutions run by Winograd's
-    algorithm where that is faster: relative error below 1e-4 (usually 2e-6) instead of 1e-6.
+    kernel: the merge of an hourglass. The kernel wants packed weights: on the CPU they are packed at the first call and
+    again when their numbers have changed, in whatever way (a copy is kept and compared), on CUDA at each call; a frozen
+    network (:func:`hgfast.freeze`) packs once. On the CPU 3x3 convolutions run by Winograd's algorithm where that is
+    faster: relative error below 1e-4 (usually 2e-6) instead of 1e-6.
 
     Args:
         x: (N, C, H, W); channels_last is the fast layout.
@@ -51,6 +52,7 @@ def conv_bias_act(
         ValueError: ranks, sizes, devices or stride do not fit.
     """
     _check(x, weight, bias, stride, residual, upsample_to)
+    relu = _checks.flag("conv_bias_act", "relu", relu)
     return _conv_bias_act(x, weight, bias, stride, residual, relu, upsample_to)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from hgfast import _checks
 from hgfast.ops._heatmaps import check_affine
 from hgfast.ops.decode_heatmaps import _decode, check_method
 from hgfast.ops.flip_merge import check_flip, flip_merge
@@ -50,7 +51,7 @@ def decode_flip(
     indices = check_flip("decode_flip", heatmaps, flipped, flip_indices)
     check_method("decode_flip", method, blur_kernel_size, extra=("soft",))
     affine = check_affine("decode_flip", inverse_affine, heatmaps)
-    shifts = method not in ("dark_udp", "newell") if shift is None else bool(shift)
+    shifts = method not in ("dark_udp", "newell") if shift is None else _checks.flag("decode_flip", "shift", shift)
     if method == "soft":
         keypoints, scores = soft_argmax(
             "decode_flip", flip_merge(heatmaps, flipped, indices, shifts), temperature, window

@@ -16,6 +16,7 @@ from hgfast.reference.flip_merge import apply_affine
 
 METHODS = {"argmax": 0, "quarter": 1, "dark": 2, "dark_udp": 3, "newell": 4}  # csrc/common: DecodeMethod
 MAX_BLUR_KERNEL_SIZE = 63  # csrc/common/decode_heatmaps.h: kMaxBlurRadius; a larger one goes to the reference
+LARGEST_BLUR_KERNEL = (1 << 16) - 1
 MAX_CUDA_WIDTH = 4096  # csrc/cuda/decode_heatmaps.cuh: kMaxDecodeWidth
 
 
@@ -49,7 +50,7 @@ def decode_heatmaps(
     Args:
         heatmaps: (N, K, H, W), float32, float16, bfloat16 or float64; contiguous or channels_last are the fast layouts.
         method: see above.
-        blur_kernel_size: odd, positive; of "dark" and "dark_udp" (11 for sigma 2, 17 for sigma 3).
+        blur_kernel_size: odd, positive, at most 65535; of "dark" and "dark_udp" (11 for sigma 2, 17 for sigma 3).
         temperature: of "soft", > 0.
         window: of "soft": only pixels at most that far from the maximum, in x and in y, take part; None: all.
         inverse_affine: (N, 2, 3) or (2, 3), float32 or float64: maps the keypoints (x, y, 1) further, e.g. to pixels of
@@ -80,8 +81,7 @@ def check_method(op: str, method: str, blur_kernel_size: int, extra: tuple[str, 
         TypeError, ValueError: they are not.
     """
     _checks.choice(op, "method", method, (*METHODS, *extra))
-    if not isinstance(blur_kernel_size, int) or isinstance(blur_kernel_size, bool):
-        raise TypeError(f"{op}: blur_kernel_size must be an int, got {type(blur_kernel_size).__name__}")
+    _checks.integer(op, "blur_kernel_size", blur_kernel_size, maximum=LARGEST_BLUR_KERNEL)
     if blur_kernel_size < 1 or blur_kernel_size % 2 == 0:
         raise ValueError(f"{op}: blur_kernel_size must be odd and positive, got {blur_kernel_size}")
 

@@ -34,7 +34,7 @@ def flip_merge(
         ValueError: shapes or devices differ, maps without pixels, flip_indices not K numbers in [0, K).
     """
     indices = check_flip("flip_merge", heatmaps, flipped, flip_indices)
-    return _flip_merge(heatmaps, flipped, indices, bool(shift))
+    return _flip_merge(heatmaps, flipped, indices, _checks.flag("flip_merge", "shift", shift))
 
 
 def check_flip(op: str, heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indices: Sequence[int]) -> list[int]:

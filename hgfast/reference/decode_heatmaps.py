@@ -38,22 +38,29 @@ def opencv_gaussian_kernel(size: int) -> list[float]:
         return [tap / sum(_SMALL_KERNELS[size]) for tap in _SMALL_KERNELS[size]]
     sigma = 0.3 * ((size - 1) / 2 - 1) + 0.8
     taps = [math.exp(-((i - size // 2) ** 2) / (2 * sigma**2)) for i in range(size)]
-    return [tap / sum(taps) for tap in taps]
+    total = sum(taps)
+    return [tap / total for tap in taps]
 
 
 def gaussian_blur(maps: torch.Tensor, size: int) -> torch.Tensor:
     """Maps (..., H, W) blurred with OpenCV's Gaussian, zeros around them.
 
-    Taps at equal distance are summed first, so that symmetric maps give exactly symmetric results.
+    Taps at equal distance are summed first, so that symmetric maps give exactly symmetric results. Those that lie
+    outside the map for every pixel are left out.
     """
-    radius, (h, w) = size // 2, maps.shape[-2:]
-    half = opencv_gaussian_kernel(size)[radius:]
-    padded = F.pad(maps, (radius,) * 4)
-    rows = [padded[..., radius + d : radius + d + h, :] for d in range(-radius, radius + 1)]
-    tall = rows[radius] * half[0] + sum((rows[radius - d] + rows[radius + d]) * half[d] for d in range(1, radius + 1))
-    columns = [tall[..., radius + d : radius + d + w] for d in range(-radius, radius + 1)]
-    pairs = ((columns[radius - d] + columns[radius + d]) * half[d] for d in range(1, radius + 1))
-    return columns[radius] * half[0] + sum(pairs)
+    half = opencv_gaussian_kernel(size)[size // 2 :]
+    return _blur_last(_blur_last(maps.mT, half).mT, half)
+
+
+def _blur_last(maps: torch.Tensor, half: list[float]) -> torch.Tensor:
+    """Maps blurred along the last dimension; half: weights by distance."""
+    length = maps.shape[-1]
+    reach = min(len(half), length) - 1
+    padded = F.pad(maps, (reach, reach))
+    shifted = [padded[..., d : d + length] for d in range(2 * reach + 1)]
+    return shifted[reach] * half[0] + sum(
+        (shifted[reach - d] + shifted[reach + d]) * half[d] for d in range(1, reach + 1)
+    )
 
 
 def first_maximum(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -102,6 +102,7 @@ def convert_checkpoint(
         FileNotFoundError: If there is no source.
         CheckpointError: If it cannot be read, or the form is not for its network.
     """
+    source = checks.path("convert_checkpoint", "source", source)
     checks.path("convert_checkpoint", "target", target)
     checks.choice("convert_checkpoint", "form", form, sorted(FORMATS))
     weights = find_weights(read_checkpoint(source, check_hash), str(source)).tensors

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
+from hgfast import _checks
 from hgfast.nn._program import norm_program
 from hgfast.nn._tape import run
 from hgfast.ops.batch_norm_act import check
@@ -39,6 +40,12 @@ class BatchNormAct(_NormBase):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
+        where = type(self).__name__
+        num_features = _checks.integer(where, "num_features", num_features, 1)
+        eps = _checks.number(where, "eps", eps)
+        momentum = None if momentum is None else _checks.number(where, "momentum", momentum)
+        flags = {"affine": affine, "track_running_stats": track_running_stats, "relu": relu}
+        affine, track_running_stats, relu = (_checks.flag(where, name, value) for name, value in flags.items())
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
         self.relu = relu
         self.synchronised = False

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hgfast import _checks
 from hgfast.codecs import HeatmapCodec
 from hgfast.ops import decode_flip, decode_heatmaps
+from hgfast.ops._heatmaps import check_affine, check_heatmaps
+from hgfast.ops.decode_heatmaps import check_method
 
 
 class HeatmapDecoder(nn.Module):
@@ -23,6 +26,9 @@ class HeatmapDecoder(nn.Module):
         flip_indices: for each joint its left-right partner's channel; needed where `flipped` is given.
         shift: of :func:`hgfast.ops.decode_flip`.
         to_input: (2, 3), from heatmap pixels to those that are wanted, e.g. of the network's input; None leaves them.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit.
 
     Shapes: heatmaps, flipped (N, K, H, W); inverse_affine (N, 2, 3) or (2, 3), applied after `to_input`; out: keypoints
     (N, K, 2), scores (N, K).
@@ -40,8 +46,19 @@ class HeatmapDecoder(nn.Module):
         window: int | None = None,
     ) -> None:
         super().__init__()
+        where = type(self).__name__
+        check_method(where, method, blur_kernel_size, extra=("soft",))
+        if flip_indices is not None:
+            flip_indices = _checks.integers(where, "flip_indices", flip_indices, minimum=0)
+        if shift is not None:
+            shift = _checks.flag(where, "shift", shift)
+        temperature = _checks.number(where, "temperature", temperature, above=0)
+        window = None if window is None else _checks.integer(where, "window", window, 0)
+        if to_input is not None:
+            _checks.tensor(where, "to_input", to_input, ndim=2, dtypes=(torch.float32, torch.float64))
+            _checks.shape(where, "to_input", to_input, (2, 3))
         self.method, self.blur_kernel_size = method, blur_kernel_size
-        self.flip_indices = None if flip_indices is None else [int(index) for index in flip_indices]
+        self.flip_indices = None if flip_indices is None else list(flip_indices)
         self.shift, self.temperature, self.window = shift, temperature, window
         self.to_input: Tensor | None
         self.register_buffer("to_input", None if to_input is None else to_input.double(), persistent=False)
@@ -59,6 +76,8 @@ class HeatmapDecoder(nn.Module):
         Raises:
             TypeError, ValueError: as the ops; ValueError for `flipped` without flip_indices.
         """
+        check_heatmaps(type(self).__name__, "heatmaps", heatmaps)
+        check_affine(type(self).__name__, inverse_affine, heatmaps)
         matrix = self._matrix(inverse_affine)
         if flipped is None:
             return decode_heatmaps(

@@ -35,8 +35,11 @@ class UpsampleAdd(nn.Module):
         """Add skip (N, C, H, W) and low (N, C, h, w) resized to (H, W) as ``F.interpolate(mode="nearest")`` does.
 
         Raises:
-            ValueError: exact, and (H, W) is not (2h, 2w).
+            TypeError: an argument is no dense floating-point tensor, or dtypes differ.
+            ValueError: ranks, sizes or devices do not fit; exact, and (H, W) is not (2h, 2w).
         """
+        _checks.tensor("UpsampleAdd", "skip", skip, ndim=4)
+        _checks.tensor("UpsampleAdd", "low", low, ndim=4)
         if self.exact and (*low.shape[:2], 2 * low.shape[2], 2 * low.shape[3]) != tuple(skip.shape):
             return _repeat_add(skip, low)
         differentiable = torch.is_grad_enabled() and (skip.requires_grad or low.requires_grad)

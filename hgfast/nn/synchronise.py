@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from hgfast import _checks
 from hgfast.nn.batch_norm_act import BatchNormAct
 from hgfast.nn.blocks import BasicBlock, Bottleneck, ConvModule
 from hgfast.nn.sequential import FusedSequential
@@ -26,7 +27,11 @@ def convert_sync_batchnorm(model: nn.Module, process_group: Any = None) -> nn.Mo
 
     Returns:
         The model, or its replacement if it is itself a BatchNorm.
+
+    Raises:
+        TypeError: model is no module.
     """
+    _checks.instance("convert_sync_batchnorm", "model", model, nn.Module)
     if isinstance(model, (BasicBlock, Bottleneck, ConvModule, BatchNormAct, FusedSequential)):
         for module in model.modules():
             if isinstance(module, (nn.BatchNorm2d, BatchNormAct)):

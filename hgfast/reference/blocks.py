@@ -12,9 +12,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hgfast import _checks
 from hgfast.reference.upsample_add import upsample_add
 
 __all__ = ["REFERENCE", "BasicBlock", "BlockSet", "Bottleneck", "ConvModule", "MaxPool", "UpsampleAdd"]
+
+
+def check_widths(module: nn.Module, in_channels: int, out_channels: int, least: int = 1) -> tuple[int, int]:
+    """Both numbers of channels, whole, from 1, and from `least` for the output.
+
+    Raises:
+        TypeError, ValueError: they are not; the message names the module and the argument.
+    """
+    where = type(module).__name__
+    into = _checks.integer(where, "in_channels", in_channels, 1)
+    return into, _checks.integer(where, "out_channels", out_channels, least)
+
+
+def check_flags(module: nn.Module, **flags: bool) -> tuple[bool, ...]:
+    """Flags of a constructor, by their names.
+
+    Raises:
+        TypeError: one is no bool.
+    """
+    return tuple(_checks.flag(type(module).__name__, name, value) for name, value in flags.items())
 
 
 class ConvModule(nn.Module):
@@ -45,6 +66,10 @@ class ConvModule(nn.Module):
         relu: bool = True,
     ) -> None:
         super().__init__()
+        in_channels, out_channels = check_widths(self, in_channels, out_channels)
+        kernel_size = _checks.integer(type(self).__name__, "kernel_size", kernel_size, 1)
+        stride = _checks.integer(type(self).__name__, "stride", stride, 1)
+        bias, bn, relu = check_flags(self, bias=bias, bn=bn, relu=relu)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=bias)
         self.bn = nn.BatchNorm2d(out_channels) if bn else None
         self.relu = relu
@@ -75,6 +100,10 @@ class BasicBlock(nn.Module):
         self, in_channels: int, out_channels: int, stride: int = 1, downsample: nn.Module | None = None
     ) -> None:
         super().__init__()
+        in_channels, out_channels = check_widths(self, in_channels, out_channels)
+        stride = _checks.integer(type(self).__name__, "stride", stride, 1)
+        if downsample is not None:
+            _checks.instance(type(self).__name__, "downsample", downsample, nn.Module)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
@@ -110,6 +139,7 @@ class Bottleneck(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
+        in_channels, out_channels = check_widths(self, in_channels, out_channels, least=2)
         mid = out_channels // 2
         bare = {"bias": True, "bn": False, "relu": False}
         self.bn1 = nn.BatchNorm2d(in_channels)

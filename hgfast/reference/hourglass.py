@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from hgfast import _checks
 from hgfast.reference.blocks import REFERENCE, BlockSet
 
 __all__ = ["HourglassModule", "NewellHourglass", "residual_layer"]
+
+MAX_DEPTH = 30  # a picture of 2^30 pixels a side is halved to one
 
 
 def residual_layer(
@@ -49,9 +52,12 @@ class HourglassModule(nn.Module):
         self, depth: int, stage_channels: Sequence[int], stage_blocks: Sequence[int], blocks: BlockSet = REFERENCE
     ) -> None:
         super().__init__()
-        if depth < 1 or min(len(stage_channels), len(stage_blocks)) <= depth:
+        depth = _checks.integer("HourglassModule", "depth", depth, 1, MAX_DEPTH)
+        stage_channels = _checks.integers("HourglassModule", "stage_channels", stage_channels, minimum=1)
+        stage_blocks = _checks.integers("HourglassModule", "stage_blocks", stage_blocks, minimum=0)
+        if min(len(stage_channels), len(stage_blocks)) <= depth:
             raise ValueError(
-                "HourglassModule: depth must be at least 1, with depth + 1 numbers in stage_channels and stage_blocks; "
+                "HourglassModule: there must be depth + 1 numbers in stage_channels and stage_blocks; "
                 f"got depth {depth}, stage_channels {tuple(stage_channels)}, stage_blocks {tuple(stage_blocks)}"
             )
         width, inner = stage_channels[:2]
@@ -85,9 +91,9 @@ class NewellHourglass(nn.Module):
 
     def __init__(self, depth: int, channels: int, increase: int = 0, blocks: BlockSet = REFERENCE) -> None:
         super().__init__()
-        if depth < 1:
-            raise ValueError(f"NewellHourglass: depth must be at least 1, got {depth}")
-        inner = channels + increase
+        depth = _checks.integer("NewellHourglass", "depth", depth, 1, MAX_DEPTH)
+        channels = _checks.integer("NewellHourglass", "channels", channels, 2)
+        inner = channels + _checks.integer("NewellHourglass", "increase", increase, 2 - channels)
         self.up1 = blocks.bottleneck(channels, channels)
         self.low1 = blocks.bottleneck(channels, inner)
         self.low2 = type(self)(depth - 1, inner, blocks=blocks) if depth > 1 else blocks.bottleneck(inner, inner)

@@ -64,7 +64,7 @@ __global__ void mma_tf32_kernel(const float* a, const float* b, float* d, float*
   for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + t * 2 + i % 2] = fd[i];
 }
 
-// Lane l copies 16 bytes of which l % 17 come from the source; also 8- and 4-byte copies.
+// Lane l copies 16 bytes of which l % 17 come from the source; also 8 of which l % 9 do, and 4 of which l % 5 do.
 __global__ void cp_async_kernel(const unsigned char* in, unsigned char* out) {
   HG_SHARED(uint4, wide, 32);
   HG_SHARED(uint64_t, half, 32);
@@ -73,7 +73,7 @@ __global__ void cp_async_kernel(const unsigned char* in, unsigned char* out) {
   ptx::cp_async16(ptx::smem_u32(&wide[lane]), in + lane * 16, lane % 17);
   ptx::cp_async_commit();
   ptx::cp_async8(ptx::smem_u32(&half[lane]), in + lane * 8, lane % 9);
-  ptx::cp_async4(ptx::smem_u32(&quarter[lane]), in + lane * 4);
+  ptx::cp_async4(ptx::smem_u32(&quarter[lane]), in + lane * 4, lane % 5);
   ptx::cp_async_commit();
   ptx::cp_async_wait<1>();
   reinterpret_cast<uint4*>(out)[lane] = wide[lane];

@@ -116,3 +116,31 @@ def test_a_block_refuses_a_part_that_does_not_fit(name: str, training: bool, how
         with pytest.raises((*REFUSED, RuntimeError)):
             bad(x)
             pytest.fail(f"{part} was taken")
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("kind", [BasicBlock, BatchNormAct, FusedSequential])
+def test_views_that_stand_for_the_negative_of_others(kind: type[nn.Module], channels_last: bool) -> None:
+    torch.manual_seed(0)
+    parts = {
+        BasicBlock: (8, 8),
+        BatchNormAct: (8,),
+        FusedSequential: (nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)),
+    }
+    module = kind(*parts[kind])
+    values = torch.randn(2, 8, 6, 6)
+    values = values.contiguous(memory_format=torch.channels_last) if channels_last else values
+    seed = torch.randn(2, 8, 6, 6)
+    found = []
+    for x, grad in ((torch._neg_view(values), torch._neg_view(seed)), (-values, -seed)):
+        leaf = x.detach().requires_grad_()
+        y = module(leaf)
+        found.append([y, *torch.autograd.grad(y, [leaf, *module.parameters()], grad)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_weight_of_another_size_than_the_kernel_is_torchs_to_convolve() -> None:
+    block, x = ConvModule(4, 4, 3, bn=True), torch.randn(2, 4, 8, 8)
+    block.conv.weight = nn.Parameter(torch.randn(4, 4, 5, 5))
+    assert block(x).shape == torch.conv2d(x, block.conv.weight, None, 1, 1).shape

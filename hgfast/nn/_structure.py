@@ -20,13 +20,19 @@ def has_hooks(*modules: nn.Module) -> bool:
 
 
 def is_plain_conv(module: Any) -> bool:
-    """A torch Conv2d with an odd square kernel, "same" padding with zeros, equal strides, one group, no dilation."""
+    """A torch Conv2d with an odd square kernel, "same" padding with zeros, equal strides, one group, no dilation.
+
+    Its weight is of the kernel's size: somebody may have put in another.
+    """
     if type(module) is not nn.Conv2d or has_hooks(module):
         return False
     kernel, padding = module.kernel_size[0], module.padding
     same = padding == "same" or tuple(padding) == (kernel // 2, kernel // 2)
-    square = module.kernel_size == (kernel, kernel) and kernel % 2 == 1 and module.stride[0] == module.stride[1]
-    return same and square and module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
+    square = module.kernel_size == (kernel, kernel) == module.weight.shape[2:] and kernel % 2 == 1
+    even = module.stride[0] == module.stride[1]
+    return (
+        same and square and even and module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
+    )
 
 
 def is_plain_norm(module: Any) -> bool:

@@ -162,12 +162,12 @@ def _convolve(
 ) -> Tensor:
     x = _nhwc(x)
     channels_last = not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
-    weight = weight if channels_last else weight.contiguous()
+    weight = (weight if channels_last else weight.contiguous()).resolve_neg()
     addend = None if addend is None else _nhwc(addend)
     y = _buffers.empty_nhwc((sizes.n, sizes.k, *sizes.result), x)
     lib = _native.library("cpu")
     assert lib is not None
-    bias = None if bias is None else bias.contiguous()
+    bias = None if bias is None else bias.contiguous().resolve_neg()
     lib.conv_train(
         *(sizes.native(lib, algorithm), *(_native.ptr(tensor) for tensor in (x, weight, bias, addend))),
         *(_native.out(y), int(transposed), int(channels_last), _native.exec_handle(x)),
@@ -176,4 +176,5 @@ def _convolve(
 
 
 def _nhwc(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last)
+    """Dense in channels_last order, with its numbers in memory, not their negatives."""
+    return tensor.contiguous(memory_format=torch.channels_last).resolve_neg()

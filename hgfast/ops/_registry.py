@@ -141,7 +141,12 @@ def below_autograd(operator: Any) -> Callable[..., Any]:
         first = args[0]
         plain = type(first) in PLAIN and first.device.type == "cpu" and not torch.is_grad_enabled()
         watched = torch._C._len_torch_dispatch_stack() or torch._C._autograd._profiler_enabled() or is_recorded()
-        return op.run("cpu", args) if plain and not watched else operator(*args)
+        if not plain or watched:
+            return operator(*args)
+        for arg in args:  # the dispatcher makes numbers of views that only stand for the negative of others
+            if type(arg) in PLAIN and arg.is_neg():
+                return operator(*args)
+        return op.run("cpu", args)
 
     return call
 

@@ -136,20 +136,22 @@ def number(
     maximum: float | None = None,
     *,
     above: float | None = None,
+    finite: bool = True,
 ) -> float:
-    """A finite number between two bounds, or greater than `above`, as float; no bool.
+    """A finite number between two bounds, or greater than `above`, as float; no bool. Without `finite`, infinities too.
 
     Raises:
         TypeError: not a real number.
-        ValueError: not finite, or outside the bounds.
+        ValueError: NaN, not finite, or outside the bounds.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{_at(where, name)} must be a number, got {describe(value)}")
+    real: Any = value
     try:
-        result = float(value)
+        result = float(real)
     except OverflowError:
-        result = math.inf
-    if not math.isfinite(result):
+        result = math.inf if real > 0 else -math.inf
+    if math.isnan(result) or (finite and math.isinf(result)):
         raise ValueError(f"{_at(where, name)} must be finite, got {_short.repr(value)}")
     for bound, fits, words in (
         (minimum, minimum is None or result >= minimum, "at least"),

@@ -168,7 +168,7 @@ A, B = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
         ((A, B, [0, 1]), ValueError, "flip_indices must be 3 channel numbers in [0, 3), got [0, 1]"),
         ((A, B, [0, 1, 3]), ValueError, "flip_indices must be 3 channel numbers"),
         ((A, B, [0, 1, -1]), ValueError, "flip_indices must be 3 channel numbers"),
-        ((A, B, [0.0, 1.0, 2.0]), TypeError, "flip_indices must be integers"),
+        ((A, B, [0.0, 1.0, 2.0]), TypeError, "flip_indices[0] must be an int, got float 0.0"),
         ((A, B, [0, 1, 2], "nothing"), ValueError, "method must be one of"),
         (
             (A, B, [0, 1, 2], "dark", True, torch.eye(3)),

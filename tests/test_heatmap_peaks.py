@@ -102,8 +102,8 @@ MAPS = torch.rand(1, 2, 4, 4)
         ((MAPS[0], 1), {}, ValueError, "heatmaps must have 4 dimensions"),
         ((MAPS, 0), {}, ValueError, "count must be at least 1, got 0"),
         ((MAPS, 1.0), {}, TypeError, "count must be an int, got float"),
-        ((MAPS, 1), {"threshold": math.nan}, ValueError, "threshold must not be NaN"),
-        ((MAPS, 1), {"threshold": None}, TypeError, "threshold must be a number, got NoneType"),
+        ((MAPS, 1), {"threshold": math.nan}, ValueError, "threshold must be finite, got nan"),
+        ((MAPS, 1), {"threshold": None}, TypeError, "threshold must be a number, got None"),
         ((MAPS, 1), {"method": "dark"}, ValueError, "method must be one of 'argmax', 'quarter', 'newell'; got 'dark'"),
     ],
 )

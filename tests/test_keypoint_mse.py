@@ -132,7 +132,11 @@ PRED, WEIGHT, POINTS = torch.zeros(2, 3, 4, 4), torch.ones(2, 3), torch.zeros(2,
         (lambda: keypoint_mse(PRED.long(), PRED), TypeError, "pred must have one of the dtypes"),
         (lambda: keypoint_mse(PRED, PRED, WEIGHT[:, :2]), ValueError, "weight must have shape (2, 3)"),
         (lambda: keypoint_mse_from_points(PRED, POINTS[:1], WEIGHT[:1], 2.0), ValueError, "visible must have shape"),
-        (lambda: keypoint_mse_from_points(PRED, POINTS, WEIGHT, -1.0), ValueError, "sigma must be a positive number"),
+        (
+            lambda: keypoint_mse_from_points(PRED, POINTS, WEIGHT, -1.0),
+            ValueError,
+            "sigma must be greater than 0, got -1.0",
+        ),
         (lambda: keypoint_mse_from_points(PRED, POINTS, WEIGHT, 1.0, "x"), ValueError, "kind must be one of"),
     ],
 )

@@ -125,11 +125,11 @@ def test_empty(n, k, device) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"temperature": 0.0}, ValueError, "decode_heatmaps: temperature must be positive and finite, got 0.0"),
-        ({"temperature": float("nan")}, ValueError, "temperature must be positive and finite"),
-        ({"temperature": "1"}, TypeError, "temperature must be a number, got str"),
-        ({"window": -1}, ValueError, "window must not be negative, got -1"),
-        ({"window": 1.5}, TypeError, "window must be an int or None, got float"),
+        ({"temperature": 0.0}, ValueError, "decode_heatmaps: temperature must be greater than 0, got 0.0"),
+        ({"temperature": float("nan")}, ValueError, "temperature must be finite, got nan"),
+        ({"temperature": "1"}, TypeError, "temperature must be a number, got str '1'"),
+        ({"window": -1}, ValueError, "window must be at least 0, got -1"),
+        ({"window": 1.5}, TypeError, "window must be an int, got float 1.5"),
     ],
 )
 def test_bad_input(options, error, message) -> None:

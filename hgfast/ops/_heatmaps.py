@@ -34,7 +34,8 @@ def check_affine(op: str, inverse_affine: torch.Tensor | None, heatmaps: torch.T
     fits = len(shape) in (2, 3) and tuple(shape[-2:]) == (2, 3)
     if not fits or (len(shape) == 3 and shape[0] != n and shape[0] != 1):
         raise ValueError(
-            f"{op}: inverse_affine must have shape (2, 3) or ({n}, 2, 3), got {tuple(inverse_affine.shape)}"
+            f"{op}: inverse_affine must have shape (2, 3) or ({n}, 2, 3) for heatmaps of shape "
+            f"{tuple(heatmaps.shape)}, got {tuple(inverse_affine.shape)}"
         )
     if inverse_affine.device != heatmaps.device:
         raise ValueError(

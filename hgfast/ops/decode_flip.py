@@ -10,7 +10,7 @@ from hgfast import _checks
 from hgfast.ops._heatmaps import check_affine
 from hgfast.ops.decode_heatmaps import _decode, check_method
 from hgfast.ops.flip_merge import check_flip, flip_merge
-from hgfast.ops.soft_argmax import soft_argmax
+from hgfast.ops.soft_argmax import check_soft, soft_argmax
 from hgfast.reference.flip_merge import apply_affine
 
 
@@ -50,11 +50,10 @@ def decode_flip(
     """
     indices = check_flip("decode_flip", heatmaps, flipped, flip_indices)
     check_method("decode_flip", method, blur_kernel_size, extra=("soft",))
+    check_soft("decode_flip", temperature, window)
     affine = check_affine("decode_flip", inverse_affine, heatmaps)
     shifts = method not in ("dark_udp", "newell") if shift is None else _checks.flag("decode_flip", "shift", shift)
     if method == "soft":
-        keypoints, scores = soft_argmax(
-            "decode_flip", flip_merge(heatmaps, flipped, indices, shifts), temperature, window
-        )
+        keypoints, scores = soft_argmax(flip_merge(heatmaps, flipped, indices, shifts), temperature, window)
         return apply_affine(keypoints, affine), scores
     return _decode(heatmaps.detach(), flipped.detach(), indices, shifts, affine, method, blur_kernel_size)

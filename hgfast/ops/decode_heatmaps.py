@@ -11,7 +11,7 @@ from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops._heatmaps import MAX_FLIP_CHANNELS, check_affine, check_heatmaps, dense_maps, points_like
 from hgfast.ops._registry import define
 from hgfast.ops.flip_merge import check_flip
-from hgfast.ops.soft_argmax import soft_argmax
+from hgfast.ops.soft_argmax import check_soft, soft_argmax
 from hgfast.reference.flip_merge import apply_affine
 
 METHODS = {"argmax": 0, "quarter": 1, "dark": 2, "dark_udp": 3, "newell": 4}  # csrc/common: DecodeMethod
@@ -67,9 +67,10 @@ def decode_heatmaps(
     """
     check_heatmaps("decode_heatmaps", "heatmaps", heatmaps)
     check_method("decode_heatmaps", method, blur_kernel_size, extra=("soft",))
+    check_soft("decode_heatmaps", temperature, window)
     affine = check_affine("decode_heatmaps", inverse_affine, heatmaps)
     if method == "soft":
-        keypoints, scores = soft_argmax("decode_heatmaps", heatmaps, temperature, window)
+        keypoints, scores = soft_argmax(heatmaps, temperature, window)
         return apply_affine(keypoints, affine), scores
     return _decode(heatmaps.detach(), None, [], False, affine, method, blur_kernel_size)
 

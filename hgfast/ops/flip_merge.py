@@ -47,10 +47,8 @@ def check_flip(op: str, heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indi
     _checks.tensor(op, "flipped", flipped)
     _checks.same_kind(op, ("heatmaps", heatmaps), ("flipped", flipped))
     _checks.shape(op, "flipped", flipped, heatmaps.shape, "that of heatmaps")
-    indices = flip_indices.tolist() if hasattr(flip_indices, "tolist") else list(flip_indices)
-    if not all(isinstance(index, int) for index in indices):
-        raise TypeError(f"{op}: flip_indices must be integers, got {flip_indices!r}")
     k = heatmaps.shape[1]
+    indices = _checks.integers(op, "flip_indices", flip_indices)
     if len(indices) != k or not all(0 <= index < k for index in indices):
         raise ValueError(f"{op}: flip_indices must be {k} channel numbers in [0, {k}), got {indices}")
     return indices

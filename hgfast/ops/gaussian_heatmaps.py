@@ -56,10 +56,8 @@ def gaussian_heatmaps(
     _checks.choice(op, "kind", kind, GAUSSIAN_KINDS)
     _checks.choice(op, "dtype", dtype, _checks.FLOATING)
     check_sigma(op, sigma)
-    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
-        raise ValueError(f"{op}: size must be (W, H), whole numbers of at least 1; got {size!r}")
     points, seen = keypoints.detach().float().contiguous(), visible.detach().float().contiguous()
-    width, height = (int(side) for side in size)
+    width, height = _checks.size(op, "size", size)
     return _gaussian_heatmaps(points, seen, width, height, float(sigma), GAUSSIAN_KINDS.index(kind), dtype)
 
 
@@ -74,8 +72,7 @@ def check_points(op: str, keypoints: Tensor, visible: Tensor) -> None:
 
 def check_sigma(op: str, sigma: float) -> None:
     """A finite, positive number."""
-    if isinstance(sigma, bool) or not isinstance(sigma, (int, float)) or not 0 < sigma < float("inf"):
-        raise ValueError(f"{op}: sigma must be a positive number, got {sigma!r}")
+    _checks.number(op, "sigma", sigma, above=0)
 
 
 def _kernel(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from types import ModuleType
 from typing import Any
 
@@ -50,10 +49,7 @@ def _check(heatmaps: torch.Tensor, count: int, threshold: float, method: str) ->
     _checks.choice(op, "method", method, PEAK_METHODS)
     most = max(MAX_COUNT, heatmaps.shape[2] * heatmaps.shape[3])
     _checks.integer(op, "count", count, 1, most)
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
-        raise TypeError(f"{op}: threshold must be a number, got {type(threshold).__name__}")
-    if math.isnan(threshold):
-        raise ValueError(f"{op}: threshold must not be NaN")
+    _checks.number(op, "threshold", threshold, finite=False)
 
 
 def _supports(heatmaps: torch.Tensor, *rest: Any) -> str | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from types import ModuleType
 from typing import Any
 
 import torch
 
-from hgfast import _native, reference
+from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops._batch_norm_native import stat_dtype
 from hgfast.ops._heatmaps import check_heatmaps, dense_maps, points_like
@@ -16,26 +15,24 @@ from hgfast.ops._operands import expect
 from hgfast.ops._registry import define
 
 OP = "soft_argmax"
+WIDEST = 1 << 20  # a window that holds any map
 Three = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def soft_argmax(
-    op: str, heatmaps: torch.Tensor, temperature: float, window: int | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keypoints (N, K, 2) and scores (N, K) of checked heatmaps, see `hgfast.ops.decode_heatmaps`.
+def soft_argmax(heatmaps: torch.Tensor, temperature: float, window: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keypoints (N, K, 2) and scores (N, K) of checked arguments, see `hgfast.ops.decode_heatmaps`."""
+    return _soft_argmax(heatmaps, float(temperature), -1 if window is None else min(int(window), WIDEST))[:2]
+
+
+def check_soft(op: str, temperature: float, window: int | None) -> None:
+    """What the method "soft" is told, whether it is asked for or not.
 
     Raises:
         TypeError, ValueError: temperature is no positive, finite number, or window no number of pixels.
     """
-    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
-        raise TypeError(f"{op}: temperature must be a number, got {type(temperature).__name__}")
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"{op}: temperature must be positive and finite, got {temperature}")
-    if window is not None and (not isinstance(window, int) or isinstance(window, bool)):
-        raise TypeError(f"{op}: window must be an int or None, got {type(window).__name__}")
-    if window is not None and window < 0:
-        raise ValueError(f"{op}: window must not be negative, got {window}")
-    return _soft_argmax(heatmaps, float(temperature), -1 if window is None else window)[:2]
+    _checks.number(op, "temperature", temperature, above=0)
+    if window is not None:
+        _checks.integer(op, "window", window, 0)
 
 
 def _supports(heatmaps: torch.Tensor, *rest: Any) -> str | None:

@@ -73,8 +73,8 @@ def _check_out(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None
 
 
 def _check_written(out: torch.Tensor) -> None:
-    strides = out.stride()
-    if 0 in strides and any(stride == 0 and size > 1 for stride, size in zip(strides, out.shape, strict=True)):
+    places = zip(out.stride(), out.shape, strict=True)
+    if out.numel() and 0 in out.stride() and any(stride == 0 and size > 1 for stride, size in places):
         raise ValueError(
             "upsample_add: out must not be an expanded tensor, several elements of which are the same memory"
         )

@@ -23,7 +23,7 @@ N, K, H, W = 2, 3, 8, 6
 
 @dataclass(frozen=True)
 class Function:
-    """A function of named tensors, and which of them may be absent. `name`: what its messages begin with."""
+    """A function of named tensors, and which of them may be absent. `name`: a pattern of what messages begin with."""
 
     name: str
     call: Callable[..., Any]
@@ -73,13 +73,13 @@ FUNCTIONS = [
     Function("keypoint_mse", ops.keypoint_mse, {"pred": MAPS, "target": MAPS, "weight": (N, K)}, ("weight",)),
     Function("keypoint_mse_from_points", lambda pred, keypoints, visible: ops.keypoint_mse_from_points(
         pred, keypoints, visible, 2.0), {"pred": MAPS, "keypoints": POINTS, "visible": (N, K)}),
-    Function("decode_heatmaps", HeatmapDecoder(), {"heatmaps": MAPS}),
+    Function("HeatmapDecoder", HeatmapDecoder(), {"heatmaps": MAPS}),
     *(
-        Function("decode_heatmaps", codec((4 * W, 4 * H), (W, H), 2.0).decode, {"heatmaps": MAPS})
+        Function("decode", codec((4 * W, 4 * H), (W, H), 2.0).decode, {"heatmaps": MAPS})
         for codec in (MSRAHeatmap, UDPHeatmap, NewellHeatmap)
     ),
     *(
-        Function("gaussian_heatmaps", codec((4 * W, 4 * H), (W, H), 2.0).encode,
+        Function("(encode|gaussian_heatmaps)", codec((4 * W, 4 * H), (W, H), 2.0).encode,
                  {"keypoints": POINTS, "visible": (N, K)})
         for codec in (MSRAHeatmap, UDPHeatmap, NewellHeatmap)
     ),

@@ -87,7 +87,7 @@ def batches(config: Config, size: int, core: int) -> Iterator[Batch]:
     dataset = ours(config.input_size[0])
     dataset.persons, dataset.augment = people, config.augment
     sampler = EpochSampler(len(people), size, shuffle=True)
-    loader = make_loader(OnCore(dataset, core), sampler, workers=1)  # type: ignore[arg-type]
+    loader = make_loader(OnCore(dataset, core), sampler, workers=1)
     for sampler.epoch in count():
         yield from loader
 

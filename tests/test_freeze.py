@@ -248,11 +248,7 @@ def raise_shapes(images: Tensor) -> Tensor:
             "what model gives must be a torch.Tensor",
         ),
         (lambda m: setattr(m, "calls", [lambda x: [x]]), ValueError, "model must give one tensor a stack"),
-        (
-            lambda m: setattr(m, "calls", [lambda x: [x, x]]),
-            ValueError,
-            (lambda m: setattr(m, "calls", [lambda x: [x, x]]), ValueError, r"one tensor a stack, .*\(1, 5, 16, 16\)"),
-        ),
+        (lambda m: setattr(m, "calls", [lambda x: [x, x]]), ValueError, r"one tensor a stack, .*\(1, 5, 16, 16\)"),
         (lambda m: m.to("meta"), ValueError, "model must be on the CPU or on CUDA, got meta"),
     ],
 )

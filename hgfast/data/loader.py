@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from hgfast import _checks
-from hgfast.data.dataset import EpochSampler, Key, PoseDataset
+from hgfast.data.dataset import EpochSampler, Key
 
 Batch = dict[str, torch.Tensor]
 
@@ -25,11 +25,11 @@ _TO_STOP = {signal.SIGINT, signal.SIGTERM}  # a shell, SLURM and systemd send th
 _SECONDS_TO_DIE = 1.0  # between a broken connection and the end of the process behind it
 
 
-def make_loader(dataset: PoseDataset, sampler: EpochSampler, workers: int = 0) -> Loader:
+def make_loader(dataset: Dataset[Any], sampler: EpochSampler, workers: int = 0) -> Loader:
     """Loader of batches: the fields of a sample stacked as tensors.
 
     Args:
-        dataset: what to load.
+        dataset: what to load: a PoseDataset, or one whose samples are like its.
         sampler: what of it, in which order.
         workers: processes that load; 0 loads where the batches are asked for. They take no notice of SIGINT and
             SIGTERM and end with the process that started them.
@@ -37,7 +37,7 @@ def make_loader(dataset: PoseDataset, sampler: EpochSampler, workers: int = 0) -
     Raises:
         TypeError, ValueError: another kind of argument, or a negative number of workers.
     """
-    _checks.instance("make_loader", "dataset", dataset, PoseDataset)
+    _checks.instance("make_loader", "dataset", dataset, Dataset)
     _checks.instance("make_loader", "sampler", sampler, EpochSampler)
     workers = _checks.integer("make_loader", "workers", workers, 0, 1024)
     return Loader(
@@ -128,11 +128,11 @@ def _cause_of_death(code: int | None) -> str:
 class _Batches(Dataset[Any]):
     """Whole batches of a data set. What it raises is passed on as a value: torch would wrap it in a page of text."""
 
-    def __init__(self, dataset: PoseDataset) -> None:
+    def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.dataset)  # type: ignore[arg-type]  # torch leaves the length out of Dataset
 
     def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]] | Exception:
         """Samples, or the error of one of them."""

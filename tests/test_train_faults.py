@@ -31,12 +31,11 @@ from tests.test_train import (  # noqa: F401 - fixtures
 ENDLESS = {"epochs": 10**6, "val_interval": 10**6, "workers": 1, "checkpoint_interval": 10**6}
 
 
-def train_in_a_group(method, arguments):
-    """`hgfast train` in a process group of its own."""
+def train_in_a_group(method, errors, arguments):
+    """`hgfast train` in a process group of its own; what it says of errors goes into a file."""
     os.setpgid(0, 0)
     multiprocessing.set_start_method(method, force=True)
-    log = open(os.environ["HGFAST_TEST_LOG"], "w", buffering=1)
-    sys.stderr = log
+    sys.stderr = open(errors, "w", buffering=1)
     sys.exit(main(arguments))
 
 
@@ -44,10 +43,10 @@ def endless_run(settings, tmp_path, method="fork"):
     """A run with a loader process that has done some epochs; the process and the file of its errors."""
     settings = apply(settings, ENDLESS)
     (tmp_path / "run.toml").write_text(to_toml(settings))
-    os.environ["HGFAST_TEST_LOG"] = str(tmp_path / "errors.txt")
-    process = start(train_in_a_group, method, ["train", "--config", str(tmp_path / "run.toml"), "--quiet"])
+    errors = tmp_path / "errors.txt"
+    process = start(train_in_a_group, method, errors, ["train", "--config", str(tmp_path / "run.toml"), "--quiet"])
     until(lambda: len(_lines(Path(settings.output) / "log.csv")) > 1 or not process.is_alive())
-    return process, tmp_path / "errors.txt"
+    return process, errors
 
 
 def _lines(path):

@@ -72,7 +72,7 @@ def load_setup() -> ModuleType:
 def ninja_file() -> str:
     """build.ninja: for each variant its kernels and two modules; what calls or runs kernels is the same for all."""
     cxx, csrc = os.environ.get("CXX", "c++"), ROOT / "csrc"
-    includes = f"-I{csrc} -I{HERE / 'include'} -I{toolkit_include()} -I{pybind11.get_include()}"
+    includes = f"-I{csrc} -I{HERE / 'include'} -I{toolkit_include()}"
     includes += f" -I{sysconfig.get_path('include')}"
     defines = "-DHGFAST_EMULATOR -DHGFAST_BACKEND=cuda -DHGFAST_MODULE=_cuda"
     defines += """ '-DHGFAST_CUDA_ARCHS="emulator"' '-DHGFAST_NVCC_VERSION="none"'"""
@@ -88,7 +88,8 @@ def ninja_file() -> str:
 
     runtime = objects(OUT / "runtime", sorted((HERE / "src").glob("*.cpp")), f"-O3 -I{HERE / 'src'}")
     callers = load_setup().unity(OUT / "bindings.cpp", csrc / "bindings", csrc / "cuda")
-    bindings = objects(OUT, [callers], "-O0")
+    # Of this environment alone: in another one the kernels are found as they were built.
+    bindings = objects(OUT, [callers], f"-O0 -I{pybind11.get_include()}")
     for variant, optimisation in KERNEL_FLAGS.items():
         out, flags = OUT / variant, f"-x c++ {optimisation}"
         kernels = objects(out / "kernels", sorted((csrc / "cuda").glob("*.cu")), flags)

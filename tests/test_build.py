@@ -185,7 +185,7 @@ def test_sdist_holds_the_sources(checkout: Path) -> None:
     assert result.returncode == 0, result.stderr
     with tarfile.open(next((checkout / "dist").glob("*.tar.gz"))) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*") if path.is_file()}
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.[chp]*") if path.suffix != ".pyc"}
     assert sources <= names and {"setup.py", "LICENSE", "pyproject.toml"} <= names
     assert not [name for name in names if name.endswith((".so", ".o"))]
 

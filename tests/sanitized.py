@@ -42,10 +42,10 @@ OP_TESTS = [
 
 def digest() -> str:
     """SHA-256 of all that a run depends on but the compiler and the packages."""
-    folders = ("csrc/bindings", "csrc/common", "csrc/cpu", "hgfast/ops")
+    folders = ("csrc/bindings", "csrc/common", "csrc/cpu", "hgfast/ops", "hgfast/_checks")
     files = {path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".cpp", ".h", ".py")}
     files |= {path for path in (ROOT / "tests").glob("*.py") if not path.name.startswith("test_")}
-    files |= {ROOT / name for name in (*OP_TESTS, "setup.py", "hgfast/_native.py", "hgfast/_checks.py")}
+    files |= {ROOT / name for name in (*OP_TESTS, "setup.py", "hgfast/_native.py")}
     sums = (f"{path.relative_to(ROOT).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files)
     return hashlib.sha256("\n".join(sorted(sums)).encode()).hexdigest()
 

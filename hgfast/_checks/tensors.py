@@ -1,0 +1,88 @@
+"""Tensors: kind, shape, device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from hgfast._checks.objects import instance
+from hgfast._checks.text import at
+
+FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_UNINITIALISED = (torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer)  # of lazy modules
+
+
+def tensor(
+    where: str, name: str, value: Any, *, ndim: int | None = None, dtypes: Sequence[torch.dtype] = FLOATING
+) -> None:
+    """A dense (strided) tensor of the given rank and one of the given dtypes.
+
+    Raises:
+        TypeError: not a tensor, a sparse, nested, quantised or uninitialised one, or another dtype.
+        ValueError: another rank.
+    """
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{at(where, name)} must be a torch.Tensor, got {type(value).__name__}")
+    if isinstance(value, _UNINITIALISED):
+        raise TypeError(f"{at(where, name)} must hold data, got a parameter that is not initialised yet")
+    if value.layout != torch.strided or value.is_nested:
+        layout = "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
+        raise TypeError(f"{at(where, name)} must be a dense tensor, got layout {layout}")
+    if value.dtype not in dtypes:
+        expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        came = str(value.dtype).removeprefix("torch.")
+        raise TypeError(f"{at(where, name)} must have one of the dtypes {expected}; got {came}")
+    if ndim is not None and value.dim() != ndim:
+        raise ValueError(
+            f"{at(where, name)} must have {ndim} dimensions, got {value.dim()} (shape {tuple(value.shape)})"
+        )
+
+
+def same_kind(where: str, first: tuple[str, torch.Tensor], *others: tuple[str, torch.Tensor | None]) -> None:
+    """The other tensors have the first one's dtype and device; None is passed over.
+
+    Raises:
+        TypeError: another dtype.
+        ValueError: another device.
+    """
+    name, reference = first
+    for other_name, other in others:
+        if other is None:
+            continue
+        if other.dtype != reference.dtype:
+            raise TypeError(f"{at(where, other_name)} must have {name}'s dtype {reference.dtype}, got {other.dtype}")
+        if other.device != reference.device:
+            raise ValueError(
+                f"{at(where, other_name)} must be on {name}'s device {reference.device}, got {other.device}"
+            )
+
+
+def shape(where: str, name: str, value: torch.Tensor | np.ndarray, expected: Sequence[int], why: str = "") -> None:
+    """Exactly this shape.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if tuple(value.shape) != tuple(expected):
+        note = f" ({why})" if why else ""
+        raise ValueError(f"{at(where, name)} must have shape {tuple(expected)}{note}, got {tuple(value.shape)}")
+
+
+def device(where: str, name: str, value: Any) -> torch.device:
+    """A device that this machine has and that holds numbers (not "meta").
+
+    Raises:
+        TypeError: neither a str nor a torch.device.
+        ValueError: no such device.
+    """
+    instance(where, name, value, str, torch.device)
+    try:
+        result = torch.device(value)
+        torch.zeros(1, device=result).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{at(where, name)}: cannot use {str(value)!r} ({reason})") from None
+    return result

@@ -19,7 +19,7 @@ from hgfast.data.synthetic import write_set
 from hgfast.files import atomic_write, write_text
 from hgfast.progress import progress_bar
 from hgfast.train import Config, Trainer, preset
-from hgfast.train.build import make_model
+from hgfast.train.build import make_model, place
 from hgfast.train.config import apply
 from hgfast.train.evaluate import predict_dataset
 from hgfast.train.log import draw_curves
@@ -118,7 +118,8 @@ def compare_speed(config: Config, device: torch.device, batch: int = 16, seconds
 
     Both networks have the same weights and get the same batch.
     """
-    networks = {name: make_model(apply(config, {"implementation": name})).to(device) for name in ("fused", "reference")}
+    models = {name: make_model(apply(config, {"implementation": name})) for name in ("fused", "reference")}
+    networks = {name: place(model, device) for name, model in models.items()}
     width, height = config.input_size
     images = torch.randn(batch, 3, height, width, device=device)
     calls = {"training step": _training_step, "inference": _inference}

@@ -54,6 +54,14 @@ def test_layout_of_results_stays(name: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_networks_built_of_fused_blocks_stay_as_they_are(family: str) -> None:
+    model, images = small_model(family), torch.randn(2, 3, 64, 64)
+    strides = [heatmap.stride() for heatmap in model(images)]
+    assert [heatmap.stride() for heatmap in hgfast.fuse(model, recompute=True)(images)] == strides
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_results_of_networks_can_be_viewed(family: str) -> None:
     model = hgfast.fuse(foreign_model(family))
     for heatmap in heatmaps(model, torch.randn(2, 3, 64, 64)):

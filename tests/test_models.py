@@ -208,7 +208,7 @@ def test_fused_runs_channels_last(family: str) -> None:
             module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     model(torch.rand(2, 3, 64, 128))
     assert seen and all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
-    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in model.parameters() if p.dim() == 4)
+    assert all(p.is_contiguous() for p in model.parameters())  # flattened by LBFGS, pruning, safetensors
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

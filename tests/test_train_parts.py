@@ -8,7 +8,7 @@ import torch
 from hgfast.demo import run_demo
 from hgfast.files import atomic_write, write_text
 from hgfast.train import Trainer, evaluate
-from hgfast.train.build import make_model
+from hgfast.train.build import make_model, place
 from hgfast.train.config import Config, ConfigError, apply, parse_assignments, read_toml, to_dict, to_toml
 from hgfast.train.log import RunLog, draw_curves, read_log
 from hgfast.train.presets import PRESETS, preset
@@ -203,3 +203,13 @@ def test_atomic_write_keeps_the_old_file_when_something_fails(tmp_path):
 def test_kaiming_is_for_networks_that_have_it():
     with pytest.raises(ConfigError, match="init: model 'hg1' has only 'peer', got 'kaiming'"), torch.device("meta"):
         make_model(apply(preset("hg1-mpii"), {"init": "kaiming"}))
+
+
+@pytest.mark.parametrize("implementation", ["fused", "reference"])
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_weights_are_in_channels_last_on_a_gpu_only(kind, implementation, monkeypatch):
+    model = make_model(apply(preset("demo"), {"implementation": implementation}))
+    to = model.to
+    monkeypatch.setattr(model, "to", lambda *args, **options: to(**options))  # there may be no GPU
+    weight = place(model, torch.device(kind)).backbone.stem[0].conv.weight
+    assert weight.is_contiguous() == (kind == "cpu" or implementation == "reference")

@@ -96,3 +96,19 @@ def test_relative_paths_lead_to_where_training_was_started(figures, tmp_path, mo
     found = stored_config(content, "best.pt")
     assert (found.val_annotations, found.val_images) == (str(figures / "val.json"), str(figures / "images"))
     assert found.train_images == "nowhere"
+
+
+def test_a_state_of_other_layouts_goes_on_as_its_own(config):  # noqa: F811
+    """Adam's fused step pairs the numbers of its tensors by their places in memory, not by their indices."""
+    trainer = trainer_for(apply(config, {"epochs": 1}))
+    trainer.fit()
+    content = read_checkpoint(trainer.last)
+    for entry in content["optimizer"]["state"].values():
+        for name in ("exp_avg", "exp_avg_sq"):
+            if entry[name].dim() == 4:
+                entry[name] = entry[name].contiguous(memory_format=torch.channels_last)
+    restore(content, trainer.last, trainer.step, World())
+    before = read_checkpoint(trainer.last)["optimizer"]["state"]
+    for number, (parameter, entry) in enumerate(trainer.step.optimizer.state.items()):
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert entry[name].stride() == parameter.stride() and torch.equal(entry[name], before[number][name])

@@ -65,7 +65,8 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
         if isinstance(module, FUSED):
             module.recompute = recompute  # type: ignore[assignment]
     freeze_unused(model, report)
-    keep_layouts(model, FUSED)
+    if report.replaced:
+        keep_layouts(model, FUSED)
     log.info("fuse:\n%s", report)
     vars(model)[REPORT] = report
     if not hasattr(model, "fusion") or isinstance(model.fusion, FusionReport):

@@ -9,7 +9,7 @@ from hgfast import _checks as checks
 from hgfast.nn.blocks import FUSED
 from hgfast.reference.blocks import REFERENCE, BlockSet
 
-__all__ = ["IMPLEMENTATIONS", "PoseNetwork", "block_set", "check_images", "images_to_layout", "weights_to_layout"]
+__all__ = ["IMPLEMENTATIONS", "PoseNetwork", "block_set", "check_images", "images_to_layout"]
 
 LARGEST, MOST, LARGEST_DEPTH = 1 << 16, 256, 16  # channels; stacks and blocks of a level; depth of an hourglass
 IMPLEMENTATIONS: dict[str, BlockSet] = {"fused": FUSED, "reference": REFERENCE}
@@ -22,7 +22,10 @@ class PoseNetwork(nn.Module):
 
     @property
     def memory_format(self) -> torch.memory_format | None:
-        """Layout that the network brings its input to; None leaves it as it comes."""
+        """Layout that the network brings its input to; None leaves it as it comes.
+
+        No attribute, for torch.save refuses these.
+        """
         return IMPLEMENTATIONS[self.implementation].memory_format
 
 
@@ -73,9 +76,3 @@ def check_images(images: Tensor, unit: int, slack: int, weight: Tensor | None = 
 def images_to_layout(images: Tensor, memory_format: torch.memory_format | None) -> Tensor:
     """Bring images (N, 3, H, W) to a memory format, once, at the entrance; None leaves them as they come."""
     return images if memory_format is None else images.contiguous(memory_format=memory_format)
-
-
-def weights_to_layout(model: nn.Module, memory_format: torch.memory_format | None) -> None:
-    """Bring the weights of convolutions to a memory format; None leaves them as they are."""
-    if memory_format is not None:
-        model.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stub lacks this form

@@ -17,7 +17,6 @@ from hgfast.models.common import (
     block_set,
     check_images,
     images_to_layout,
-    weights_to_layout,
 )
 from hgfast.reference.blocks import BlockSet
 from hgfast.reference.hourglass import HourglassModule, residual_layer
@@ -112,7 +111,7 @@ class HourglassPose(PoseNetwork):
         feat_channel: Width of the features that the head reads.
         stem_channels: Width after the stem's first convolution and after its block; the latter is stage_channels[0].
         implementation: "fused" works in channels_last on hgfast's kernels; "reference" is plain PyTorch and leaves
-            the layout of images and weights as it comes.
+            the layout of images as it comes. Weights are contiguous in both.
 
     Raises:
         TypeError: If a number, a sequence of numbers or a name is expected, and something else comes.
@@ -142,12 +141,6 @@ class HourglassPose(PoseNetwork):
         )
         self.head = HeatmapHead(num_stacks, feat_channel, num_keypoints)
         self.reset_parameters()
-        weights_to_layout(self, self.memory_format)
-
-    @property
-    def memory_format(self) -> torch.memory_format | None:
-        """Layout of images and weights; None leaves them as they come. No attribute, for torch.save refuses these."""
-        return block_set(self.implementation).memory_format
 
     @torch.no_grad()
     def reset_parameters(self, init: str = "peer") -> None:

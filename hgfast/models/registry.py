@@ -6,15 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import nn
-
 from hgfast import _checks as checks
+from hgfast.models.common import PoseNetwork
 from hgfast.models.hourglass_pose import HourglassPose
 from hgfast.models.stacked_hourglass import StackedHourglass
 
 __all__ = ["MODELS", "build"]
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
+MODELS: dict[str, Callable[..., PoseNetwork]] = {
     "hourglass52": partial(HourglassPose, num_stacks=1),
     "hourglass104": partial(HourglassPose, num_stacks=2),
     "hg1": partial(StackedHourglass, num_stacks=1),
@@ -23,7 +22,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(name: str, **overrides: Any) -> nn.Module:
+def build(name: str, **overrides: Any) -> PoseNetwork:
     """Build a model by name.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from hgfast import _checks as checks
@@ -15,7 +14,6 @@ from hgfast.models.common import (
     block_set,
     check_images,
     images_to_layout,
-    weights_to_layout,
 )
 from hgfast.reference.blocks import BlockSet
 from hgfast.reference.hourglass import NewellHourglass
@@ -49,7 +47,7 @@ class StackedHourglass(PoseNetwork):
         increase: Channels added below the outermost level of each hourglass.
         stem_channels: Width after the stem's first convolution and after its first bottleneck.
         implementation: "fused" works in channels_last on hgfast's kernels; "reference" is plain PyTorch and leaves
-            the layout of images and weights as it comes.
+            the layout of images as it comes. Weights are contiguous in both.
 
     Raises:
         TypeError: If a number, a pair of numbers or a name is expected, and something else comes.
@@ -97,12 +95,6 @@ class StackedHourglass(PoseNetwork):
         )
         self.merge_features = nn.ModuleList(Merge(channels, channels, blocks) for _ in merges)
         self.merge_preds = nn.ModuleList(Merge(num_keypoints, channels, blocks) for _ in merges)
-        weights_to_layout(self, self.memory_format)
-
-    @property
-    def memory_format(self) -> torch.memory_format | None:
-        """Layout of images and weights; None leaves them as they come. No attribute, for torch.save refuses these."""
-        return block_set(self.implementation).memory_format
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Predict heat-maps.

@@ -189,7 +189,7 @@ class BlockSet:
         bottleneck: Constructor like :class:`Bottleneck`.
         merge: Constructor like :class:`UpsampleAdd`.
         pool: Constructor like :class:`MaxPool`.
-        memory_format: Layout that the network brings its input and weights to; None leaves both as they come.
+        memory_format: Layout that the network brings its input to; None leaves it as it comes.
     """
 
     conv: Callable[..., nn.Module]

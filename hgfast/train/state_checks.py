@@ -55,7 +55,8 @@ def check_optimizer(where: str, stored: Any, optimizer: torch.optim.Optimizer) -
     """Adam's averages of all parameters or of none (before the first step), and the rate; the rest it has itself.
 
     Returns:
-        what ``optimizer.load_state_dict`` takes.
+        what ``optimizer.load_state_dict`` takes, in the layouts of the weights: the fused Adam pairs numbers by their
+        places in memory, whatever the strides say.
     """
     own = optimizer.state_dict()["param_groups"][0]
     _same_names(where, "optimizer", stored, {"state", "param_groups"})
@@ -77,7 +78,14 @@ def check_optimizer(where: str, stored: Any, optimizer: torch.optim.Optimizer) -
         check_like(where, f"{name}.step", entry["step"], torch.zeros((), dtype=torch.float32))
         for average in ("exp_avg", "exp_avg_sq"):
             check_like(where, f"{name}.{average}", entry[average], like)
+            entry[average] = _laid_out(entry[average], like)
     return {"state": states, "param_groups": [own | {"lr": rate}]}
+
+
+def _laid_out(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    if value.stride() == like.stride():
+        return value
+    return torch.empty_like(like, device=value.device, requires_grad=False).copy_(value)
 
 
 def check_scaler(where: str, stored: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Trainer:
             len(self.train_set), config.batch_size, True, config.seed, self.world.rank, self.world.size
         )
         self.loader = make_loader(self.train_set, self.sampler, config.workers)
-        self.model = build.make_model(config).to(self.device)
+        self.model = build.place(build.make_model(config), self.device)
         self.step = TrainingStep(config, self.model, self.device, self.world)
         self._lock = hold(self.folder) if self.world.is_main else None  # until the training is done
         self._refuse_what_is_there(resume)

@@ -56,7 +56,7 @@ def test_every_form_loads(form: str, zipped: bool, tmp_path: Path) -> None:
 
 
 def test_loading_keeps_dtype_and_layout(tmp_path: Path) -> None:
-    source, model = small("mmpose", 1), small("mmpose", 2).half()
+    source, model = small("mmpose", 1), small("mmpose", 2).half().to(memory_format=torch.channels_last)
     hgfast.load_checkpoint(model, saved(tmp_path / "c.pth", source.state_dict()))
     for a, b in zip(model.parameters(), source.parameters(), strict=True):
         assert a.dtype == torch.float16 and torch.equal(a, b.half())

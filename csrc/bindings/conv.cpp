@@ -25,7 +25,7 @@ void bind_conv(py::module_& m) {
   m.def("conv_query", [](const ConvShape& shape, Exec exec) {
     ConvQuery::Answer answer;
     conv_query({shape, &answer}, exec);
-    return py::make_tuple(answer.algorithm, answer.packed_bytes, answer.workspace_bytes, answer.kernel);
+    return py::make_tuple(answer.algorithm, answer.packed_bytes, answer.workspace_bytes, answer.packing, answer.kernel);
   });
   m.def("conv_pack", [](const ConvShape& shape, Address weight, Address extra, Address packed, Exec exec) {
     conv_pack({shape, as_pointer<float>(weight), as_pointer<float>(extra), as_pointer(packed)}, exec);

@@ -61,6 +61,7 @@ struct ConvQuery {
   struct Answer {
     int64_t algorithm = 0;  // the one chosen, or shape.algorithm
     int64_t packed_bytes = 0, workspace_bytes = 0;
+    int64_t packing = 0;      // algorithms of the same number read the same packed weights
     const char* kernel = "";  // its name, for people
   };
   Answer* answer = nullptr;

@@ -108,7 +108,8 @@ void conv_query(const ConvQuery& query, Exec exec) {
   const ConvLayout layout = conv_layout(query.shape, exec);
   *query.answer = {static_cast<int64_t>(layout.tiling.algorithm),
                    layout.packed_floats() * static_cast<int64_t>(sizeof(float)),
-                   layout.workspace_floats() * static_cast<int64_t>(sizeof(float)), layout.tiling.name};
+                   layout.workspace_floats() * static_cast<int64_t>(sizeof(float)),
+                   static_cast<int64_t>(layout.tiling.algorithm), layout.tiling.name};
 }
 
 }  // namespace hgfast::cpu::HGFAST_ISA

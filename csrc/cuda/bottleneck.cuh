@@ -51,4 +51,18 @@ inline void answer_bottleneck_query(const BottleneckQuery& query) {
     if (rate.kernel == choice.kernel) query.answer->kernel = rate.name;
 }
 
+// As declared in cuda/candidates.h.
+inline std::vector<Candidate> list_bottleneck_candidates(const BottleneckShape& s, const Device& device) {
+  std::vector<Candidate> found;
+  const BottleneckCost cost(s, device);
+  for_each_bottleneck(s, device, [&](auto tile, const BottleneckRate& rate, double cycles) {
+    using Tile = decltype(tile);
+    found.push_back({static_cast<int>(rate.kernel), rate.name, 1, cycles, 0, Tile::kSmemBytes, rate.registers,
+                     Tile::kThreads, cost.template resident_blocks<Tile>(rate)});
+  });
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.cycles < b.cycles; });
+  return found;
+}
+
 }  // namespace hgfast::cuda

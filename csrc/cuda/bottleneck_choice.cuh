@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "cuda/bottleneck_args.cuh"
+#include "cuda/candidates.h"
 
 namespace hgfast::cuda {
 
@@ -41,16 +42,17 @@ bool with_bottleneck_tile(BottleneckKernel kernel, const F& f) {
 struct BottleneckRate {
   BottleneckKernel kernel;
   const char* name;
+  int registers;         // of a thread at most
   double fma_per_cycle;  // of a multiprocessor with two blocks
 };
 
 constexpr BottleneckRate kBottleneckRates[] = {
-    {BottleneckKernel::kMma8x16x128, "mma bottleneck 8x16x128", 850},
-    {BottleneckKernel::kMma8x8x128, "mma bottleneck 8x8x128", 700},
-    {BottleneckKernel::kMma8x16x64, "mma bottleneck 8x16x64", 700},
-    {BottleneckKernel::kWgmma8x16x128, "wgmma bottleneck 8x16x128", 1300},
-    {BottleneckKernel::kWgmma8x8x128, "wgmma bottleneck 8x8x128", 1100},
-    {BottleneckKernel::kWgmma8x16x64, "wgmma bottleneck 8x16x64", 900},
+    {BottleneckKernel::kMma8x16x128, "mma bottleneck 8x16x128", 245, 850},
+    {BottleneckKernel::kMma8x8x128, "mma bottleneck 8x8x128", 216, 700},
+    {BottleneckKernel::kMma8x16x64, "mma bottleneck 8x16x64", 189, 700},
+    {BottleneckKernel::kWgmma8x16x128, "wgmma bottleneck 8x16x128", 251, 1300},
+    {BottleneckKernel::kWgmma8x8x128, "wgmma bottleneck 8x8x128", 198, 1100},
+    {BottleneckKernel::kWgmma8x16x64, "wgmma bottleneck 8x16x64", 181, 900},
 };
 
 template <class Tile>
@@ -65,7 +67,8 @@ bool takes_bottleneck(const BottleneckShape& s, const Device& device) {
 
 class BottleneckCost {
  public:
-  BottleneckCost(const BottleneckShape& s, const Device& device) : shape_(s), device_(device) {}
+  BottleneckCost(const BottleneckShape& s, const Device& device)
+      : shape_(s), device_(device), rates_(card_rates(device)) {}
 
   double three_convolutions() const {
     double cycles = 0;
@@ -80,20 +83,24 @@ class BottleneckCost {
   }
 
   template <class Tile>
-  double cycles(double fma_per_cycle) const {
+  int resident_blocks(const BottleneckRate& rate) const {
+    return std::max(1, device_.resident_blocks(Tile::kThreads, rate.registers, Tile::kSmemBytes));
+  }
+
+  template <class Tile>
+  double cycles(const BottleneckRate& rate) const {
+    const double fma_per_cycle = rate.fma_per_cycle * (Tile::kWgmma ? 1 : rates_.mma / kMmaRate);
     const int64_t sms = device_.multiprocessors, tiles = shape_.n * tiles_per_image<Tile>();
-    const int64_t together = std::min(Tile::kMinBlocks, (device_.shared_bytes + 1024) / (Tile::kSmemBytes + 1024));
-    const int64_t per_wave = sms * together, rest = tiles % per_wave;
+    const int64_t together = resident_blocks<Tile>(rate), per_wave = sms * together, rest = tiles % per_wave;
     const double last = rest == 0 ? 0 : wave<Tile>(fma_per_cycle, ceil_div(rest, sms));
     return std::max(tiles / per_wave * wave<Tile>(fma_per_cycle, together) + last, dram(2.0 * shape_.c));
   }
 
  private:
-  static constexpr double kDramBytesPerCycle = 14;  // of one multiprocessor's share: 3 TB/s, 132 of them at 1.6 GHz
   static constexpr double kStepLatency = 400;
 
   double dram(double elements_per_pixel) const {
-    return elements_per_pixel * 2 * shape_.n * shape_.h * shape_.w / (kDramBytesPerCycle * device_.multiprocessors);
+    return elements_per_pixel * 2 * shape_.n * shape_.h * shape_.w / (rates_.dram_bytes * device_.multiprocessors);
   }
 
   template <class Tile>
@@ -112,11 +119,12 @@ class BottleneckCost {
     const double bytes = 4.0 * Tile::kPixels * shape_.c * together;  // x for the skip, and y
     return ConvCost::kFixed + steps(c_blocks, Tile::kHaloTurns * Tile::kTurnRows) +
            steps(9 * Tile::kBlocks + ceil_div(shape_.c, Tile::kM) * Tile::kBlocks, Tile::kPixels) +
-           bytes / ConvCost::kBytesPerCycle;
+           bytes / rates_.l2_bytes;
   }
 
   BottleneckShape shape_;
   Device device_;
+  CardRates rates_;
 };
 
 struct BottleneckChoice {
@@ -124,17 +132,24 @@ struct BottleneckChoice {
   double cycles = 0;  // 0 for the one that shape.algorithm asks for
 };
 
-inline BottleneckChoice choose_bottleneck(const BottleneckShape& s, const Device& device) {
-  if (s.algorithm != 0) return {static_cast<BottleneckKernel>(s.algorithm), 0};
-  BottleneckChoice best;
-  if (!switches().bottleneck) return best;
+// f(Tile(), rate, cycles) for all kernels that take the shape.
+template <class F>
+void for_each_bottleneck(const BottleneckShape& s, const Device& device, const F& f) {
+  if (!switches().bottleneck) return;
+  const BottleneckCost cost(s, device);
   for (const BottleneckRate& rate : kBottleneckRates)
     with_bottleneck_tile(rate.kernel, [&](auto tile) {
       using Tile = decltype(tile);
-      if (!takes_bottleneck<Tile>(s, device)) return;
-      const double cycles = BottleneckCost(s, device).template cycles<Tile>(rate.fma_per_cycle);
-      if (best.kernel == BottleneckKernel::kNone || cycles < best.cycles) best = {rate.kernel, cycles};
+      if (takes_bottleneck<Tile>(s, device)) f(tile, rate, cost.template cycles<Tile>(rate));
     });
+}
+
+inline BottleneckChoice choose_bottleneck(const BottleneckShape& s, const Device& device) {
+  if (s.algorithm != 0) return {static_cast<BottleneckKernel>(s.algorithm), 0};
+  BottleneckChoice best;
+  for_each_bottleneck(s, device, [&](auto, const BottleneckRate& rate, double cycles) {
+    if (best.kernel == BottleneckKernel::kNone || cycles < best.cycles) best = {rate.kernel, cycles};
+  });
   return best;
 }
 

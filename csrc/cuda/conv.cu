@@ -11,4 +11,10 @@ void conv_pack(const ConvPack& a, Exec stream) {
 
 void conv_query(const ConvQuery& query, Exec) { answer_conv_query(query); }
 
+std::vector<Candidate> conv_candidates(const ConvShape& shape, const Device& device) {
+  return list_conv_candidates(shape, device);
+}
+
+Device the_device() { return current_device(); }
+
 }  // namespace hgfast::cuda

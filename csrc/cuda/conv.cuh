@@ -5,6 +5,8 @@
 // below 2^31 elements.
 #pragma once
 
+#include <algorithm>
+
 #include "cuda/conv_choice.cuh"
 #include "cuda/conv_pack.cuh"
 
@@ -13,7 +15,7 @@ namespace hgfast::cuda {
 inline void check_conv_shape(const ConvShape& s) {
   HGFAST_CHECK(s.n > 0 && s.h > 0 && s.w > 0 && s.c > 0 && s.k > 0, "conv: sizes must be positive, got n ", s.n, ", h ",
                s.h, ", w ", s.w, ", c ", s.c, ", k ", s.k);
-  HGFAST_CHECK(is_small_input(s) || s.kernel <= kMaxMmaKernel, "conv: CUDA kernels take a kernel up to ", kMaxMmaKernel,
+  HGFAST_CHECK(runs_small(s) || s.kernel <= kMaxMmaKernel, "conv: CUDA kernels take a kernel up to ", kMaxMmaKernel,
                ", or kernel^2 c <= ", kSmallTerms, "; got kernel ", s.kernel, ", c ", s.c);
   HGFAST_CHECK(s.p == (s.h - 1) / s.stride + 1 && s.q == (s.w - 1) / s.stride + 1, "conv: p, q must be ",
                (s.h - 1) / s.stride + 1, ", ", (s.w - 1) / s.stride + 1, ", got ", s.p, ", ", s.q);
@@ -34,9 +36,9 @@ inline void check_conv(const Conv& a, const ConvChoice& choice) {
       "conv: extra_h, extra_w, extra_stride do not give p, q = ", s.p, ", ", s.q);
   const bool small = choice.kernel == ConvKernel::kSmallInput;
   const ConvTile tile = conv_tile(choice.kernel);
-  HGFAST_CHECK(small == is_small_input(s) && (small || tile.kernel != ConvKernel::kNone) &&
-                   (small || takes_tile(s, tile, current_device())) &&
-                   (small ? choice.splits == 1 : ConvCost(s, {}).can_split(tile, choice.splits)),
+  HGFAST_CHECK(small ? takes_small(s) && choice.splits == 1
+                     : tile.kernel != ConvKernel::kNone && takes_tile(s, tile, current_device()) &&
+                           ConvCost(s, {}).can_split(tile, choice.splits),
                "conv: algorithm ", s.algorithm, " does not take this shape, dtype or device");
   HGFAST_CHECK(conv_workspace_bytes(s, choice) <= a.workspace_bytes, "conv: workspace must have ",
                conv_workspace_bytes(s, choice), " bytes, got ", a.workspace_bytes);
@@ -61,7 +63,7 @@ inline void launch_conv(const Conv& a, Exec stream) {
 }
 
 inline const char* kernel_name(const ConvShape& s, const ConvChoice& choice) {
-  if (is_small_input(s)) return is_exact(s) ? "mma few channels 3xtf32" : "mma few channels";
+  if (choice.kernel == ConvKernel::kSmallInput) return is_exact(s) ? "mma few channels 3xtf32" : "mma few channels";
   const ConvTile tile = conv_tile(choice.kernel);
   return is_exact(s) && tile.exact_name != nullptr ? tile.exact_name : tile.name;
 }
@@ -73,8 +75,31 @@ inline void answer_conv_query(const ConvQuery& query) {
   dispatch(s.dtype, "conv_query", [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int64_t packed_bytes = s.k * packed_row<T>(s) * static_cast<int64_t>(sizeof(T));
-    *query.answer = {choice.algorithm(), packed_bytes, conv_workspace_bytes(s, choice), kernel_name(s, choice)};
+    *query.answer = {choice.algorithm(), packed_bytes, conv_workspace_bytes(s, choice), runs_small(s),
+                     kernel_name(s, choice)};
   });
+}
+
+// As declared in cuda/candidates.h. The small-input kernel, where it fits, comes first: what it saves is not modelled.
+inline std::vector<Candidate> list_conv_candidates(const ConvShape& s, const Device& device) {
+  check_conv_shape(s);
+  std::vector<Candidate> found;
+  auto add = [&](const ConvChoice& choice, double cycles, int smem_bytes, int registers, int threads, int resident) {
+    found.push_back({choice.algorithm(), kernel_name(s, choice), choice.splits, cycles, conv_workspace_bytes(s, choice),
+                     smem_bytes, registers, threads, resident});
+  };
+  if (takes_small(s)) {
+    const int smem_bytes = s.dtype == DType::kFloat32 ? kSmallSmemBytes<float> : kSmallSmemBytes<__half>;
+    add({ConvKernel::kSmallInput, 1}, 0, smem_bytes, kSmallRegisters, kSmallThreads,
+        device.resident_blocks(kSmallThreads, kSmallRegisters, smem_bytes + kSwizzleAlignment));
+  }
+  for_each_conv(s, device, [&](const ConvTile& tile, int splits, double cycles) {
+    add({tile.kernel, splits}, cycles, tile.smem_bytes, tile.registers, tile.threads,
+        ConvCost(s, device).resident_blocks(tile));
+  });
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.cycles < b.cycles; });
+  return found;
 }
 
 }  // namespace hgfast::cuda

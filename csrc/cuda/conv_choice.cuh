@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/conv.h"
+#include "cuda/candidates.h"
 #include "cuda/conv_box.cuh"
 #include "cuda/device.cuh"
 #include "cuda/swizzle.cuh"
@@ -65,41 +66,55 @@ constexpr int kSmallBlocks = static_cast<int>(ceil_div(kSmallTerms, kBlockK<T>))
 template <class T>
 constexpr int kSmallK = kSmallBlocks<T> * kBlockK<T>;
 
-inline bool is_small_input(const ConvShape& s) {
+// Its block, see cuda/conv_small.cuh.
+constexpr int kSmallThreads = 256, kSmallRegisters = 108, kSmallTileN = 64;
+template <class T>
+constexpr int kSmallTileM = sizeof(T) == 4 ? 64 : 128;
+template <class T>
+constexpr int kSmallSmemBytes = kSmallBlocks<T> * (kSmallTileM<T> + kSmallTileN) * kRowBytes;
+
+// Whether the small-input kernel can compute it, and whether it is the one that does: it has a packing of its own.
+inline bool takes_small(const ConvShape& s) {
   return switches().small && s.c % 8 != 0 && s.extra_c == 0 && s.kernel * s.kernel * s.c <= kSmallTerms;
+}
+inline bool runs_small(const ConvShape& s) {
+  if (s.algorithm == 0) return takes_small(s);
+  return ConvChoice::decode(s.algorithm).kernel == ConvKernel::kSmallInput;
 }
 
 // float32 by three products of tf32 numbers, see cuda/mma.cuh.
 inline bool is_exact(const ConvShape& s) { return s.exact != 0 && s.dtype == DType::kFloat32; }
 
-// What the cost model knows of a kernel's tile. Rates are for half types; tf32 runs at half of them. The figures are
-// estimates (instruction rates and latencies from NVIDIA's tables and the microbenchmark literature), not measured.
+// What the cost model knows of a kernel's tile. Rates are for half types, mma.sync's on a card that multiplies
+// kMmaRate times a cycle; tf32 runs at half of them. The figures are estimates (instruction rates and latencies from
+// NVIDIA's tables and the microbenchmark literature), not measured; hgfast/frozen/tune.py measures.
 struct ConvTile {
   ConvKernel kernel;
   const char* name;
-  int m, n;  // pixels, output channels
-  int blocks_per_sm;
+  int m, n;                          // pixels, output channels
+  int threads, registers;            // of a block; of a thread at most, of all architectures (tests/gates)
   double fma_per_cycle;              // of a multiprocessor that is full of such blocks
   double step_latency;               // cycles that a step takes at least, by the depth of the pipeline
-  int smem_bytes;                    // dynamic shared memory of a block; those of wgmma fit every Hopper card
+  int smem_bytes;                    // dynamic shared memory of a block
   const char* exact_name = nullptr;  // of its exact float32 form, if it has one
 };
+constexpr double kMmaRate = 1024;
 
 constexpr ConvTile kConvTiles[] = {
-    {ConvKernel::kMma256x128, "mma 256x128", 256, 128, 1, 900, 400, 147456},
-    {ConvKernel::kMma128x64, "mma 128x64", 128, 64, 2, 750, 400, 73728, "mma 128x64 3xtf32"},
-    {ConvKernel::kMma64x64, "mma 64x64", 64, 64, 2, 650, 270, 65536, "mma 64x64 3xtf32"},
-    {ConvKernel::kMma64x32, "mma 64x32", 64, 32, 3, 500, 270, 49152, "mma 64x32 3xtf32"},
-    {ConvKernel::kWgmma256, "wgmma 128x256", 128, 256, 1, 1600, 300, 0},
-    {ConvKernel::kWgmma192, "wgmma 128x192", 128, 192, 1, 1500, 300, 0},
-    {ConvKernel::kWgmma128, "wgmma 128x128", 128, 128, 1, 1300, 300, 0},
-    {ConvKernel::kWgmma64, "wgmma 128x64", 128, 64, 1, 900, 250, 0},
+    {ConvKernel::kMma256x128, "mma 256x128", 256, 128, 256, 231, 900, 400, 147456},
+    {ConvKernel::kMma128x64, "mma 128x64", 128, 64, 128, 170, 750, 400, 73728, "mma 128x64 3xtf32"},
+    {ConvKernel::kMma64x64, "mma 64x64", 64, 64, 128, 114, 650, 270, 65536, "mma 64x64 3xtf32"},
+    {ConvKernel::kMma64x32, "mma 64x32", 64, 32, 128, 106, 500, 270, 49152, "mma 64x32 3xtf32"},
+    {ConvKernel::kWgmma256, "wgmma 128x256", 128, 256, 384, 168, 1600, 300, 229376},
+    {ConvKernel::kWgmma192, "wgmma 128x192", 128, 192, 384, 168, 1500, 300, 217088},
+    {ConvKernel::kWgmma128, "wgmma 128x128", 128, 128, 384, 168, 1300, 300, 217088},
+    {ConvKernel::kWgmma64, "wgmma 128x64", 128, 64, 384, 168, 900, 250, 204800},
 };
 
 constexpr ConvTile conv_tile(ConvKernel kernel) {
   for (const ConvTile& tile : kConvTiles)
     if (tile.kernel == kernel) return tile;
-  return {ConvKernel::kNone, "none", 1, 1, 1, 1, 0, 0};
+  return {ConvKernel::kNone, "none", 1, 1, 32, 1, 1, 0, 0};
 }
 
 constexpr bool is_wgmma(ConvKernel kernel) { return kernel >= ConvKernel::kWgmma256 && kernel <= ConvKernel::kWgmma64; }
@@ -130,17 +145,21 @@ inline double rate_factor(const ConvShape& s) {
 // A block's static memory, a flag, reaches up to where its dynamic memory is aligned.
 inline bool takes_tile(const ConvShape& s, const ConvTile& tile, const Device& device) {
   if (is_exact(s) && tile.exact_name == nullptr) return false;
-  if (is_wgmma(tile.kernel)) return takes_wgmma(s, device);
+  if (is_wgmma(tile.kernel) && !takes_wgmma(s, device)) return false;
   return tile.smem_bytes + kSwizzleAlignment <= device.shared_bytes;
 }
 
 class ConvCost {
  public:
-  static constexpr double kFixed = 1500;        // launch, filling the pipeline, latency of the epilogue
-  static constexpr double kBytesPerCycle = 40;  // of one multiprocessor to and from L2
+  static constexpr double kFixed = 1500;  // launch, filling the pipeline, latency of the epilogue
+  static constexpr int kMaxSplits = 32;
 
   ConvCost(const ConvShape& s, const Device& device)
-      : shape_(s), device_(device), steps_(ConvSteps(s, block_k(s.dtype)).total()), rate_factor_(rate_factor(s)) {}
+      : shape_(s),
+        device_(device),
+        rates_(card_rates(device)),
+        steps_(ConvSteps(s, block_k(s.dtype)).total()),
+        rate_factor_(rate_factor(s)) {}
 
   // What a split of K counts: the wgmma kernel's input copies, which may serve three steps, or steps.
   int64_t parts(const ConvTile& t) const {
@@ -161,45 +180,56 @@ class ConvCost {
     return rows * ceil_div(shape_.k, t.n);
   }
 
+  int resident_blocks(const ConvTile& t) const {
+    return std::max(1, device_.resident_blocks(t.threads, t.registers, t.smem_bytes + kSwizzleAlignment));
+  }
+
   double cycles(const ConvTile& t, int splits) const {
-    const int64_t sms = device_.multiprocessors, blocks = tiles(t) * splits, per_wave = sms * t.blocks_per_sm;
+    const int64_t together = resident_blocks(t), sms = device_.multiprocessors, per_wave = sms * together;
+    const int64_t blocks = tiles(t) * splits;
     const double rest = blocks % per_wave == 0 ? 0 : wave(t, splits, ceil_div(blocks % per_wave, sms));
-    return blocks / per_wave * wave(t, splits, t.blocks_per_sm) + rest;
+    return blocks / per_wave * wave(t, splits, together) + rest;
   }
 
  private:
   // A wave of blocks, `together` of them on each multiprocessor.
   double wave(const ConvTile& t, int splits, int64_t together) const {
-    const double busy =
-        static_cast<double>(t.m) * t.n * block_k(shape_.dtype) / (t.fma_per_cycle * rate_factor_) * together;
+    const double rate = t.fma_per_cycle * rate_factor_ * (is_wgmma(t.kernel) ? 1 : rates_.mma / kMmaRate);
+    const double busy = static_cast<double>(t.m) * t.n * block_k(shape_.dtype) / rate * together;
     const double step = busy > t.step_latency ? busy : t.step_latency;
     const int64_t pixels = shape_.n * shape_.p * shape_.q;
     const double tile_bytes = 4.0 * (pixels < t.m && !is_wgmma(t.kernel) ? pixels : t.m) * t.n * together;
-    const double partial = splits > 1 ? (splits + 1) * tile_bytes / kBytesPerCycle + kFixed / 2 : 0;
-    return kFixed + ceil_div(steps_, splits) * step + tile_bytes / kBytesPerCycle + partial;
+    const double partial = splits > 1 ? (splits + 1) * tile_bytes / rates_.l2_bytes + kFixed / 2 : 0;
+    return kFixed + ceil_div(steps_, splits) * step + tile_bytes / rates_.l2_bytes + partial;
   }
 
   ConvShape shape_;
   Device device_;
+  CardRates rates_;
   int64_t steps_;
   double rate_factor_;
 };
 
-inline ConvChoice choose_conv(const ConvShape& s, const Device& device) {
-  if (s.algorithm != 0) return ConvChoice::decode(s.algorithm);
-  if (is_small_input(s)) return {ConvKernel::kSmallInput, 1};
-  const int max_splits = switches().split ? 32 : 1;
+// f(tile, splits, cycles) for all that the kernels with tiles can do.
+template <class F>
+void for_each_conv(const ConvShape& s, const Device& device, const F& f) {
+  if (s.kernel > kMaxMmaKernel) return;
   const ConvCost cost(s, device);
-  ConvChoice best;
-  double best_cycles = 0;
   for (const ConvTile& tile : kConvTiles) {
     if (!takes_tile(s, tile, device)) continue;
-    for (int splits = 1; splits <= max_splits; ++splits) {
-      if (!cost.can_split(tile, splits)) continue;
-      const double cycles = cost.cycles(tile, splits);
-      if (best.kernel == ConvKernel::kNone || cycles < best_cycles) best = {tile.kernel, splits}, best_cycles = cycles;
-    }
+    for (int splits = 1; splits <= (switches().split ? ConvCost::kMaxSplits : 1); ++splits)
+      if (cost.can_split(tile, splits)) f(tile, splits, cost.cycles(tile, splits));
   }
+}
+
+inline ConvChoice choose_conv(const ConvShape& s, const Device& device) {
+  if (s.algorithm != 0) return ConvChoice::decode(s.algorithm);
+  if (takes_small(s)) return {ConvKernel::kSmallInput, 1};
+  ConvChoice best;
+  double best_cycles = 0;
+  for_each_conv(s, device, [&](const ConvTile& tile, int splits, double cycles) {
+    if (best.kernel == ConvKernel::kNone || cycles < best_cycles) best = {tile.kernel, splits}, best_cycles = cycles;
+  });
   return best;
 }
 

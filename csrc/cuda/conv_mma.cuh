@@ -198,7 +198,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kMinBlocks)
 template <class T, class Tile>
 void launch_conv_mma(const Conv& a, const ConvChoice& choice, Exec stream) {
   static_assert(Tile::kTileM == conv_tile(Tile::kKernel).m && Tile::kTileN == conv_tile(Tile::kKernel).n &&
-                Tile::kSmemBytes == conv_tile(Tile::kKernel).smem_bytes);
+                Tile::kSmemBytes == conv_tile(Tile::kKernel).smem_bytes &&
+                Tile::kThreads == conv_tile(Tile::kKernel).threads);
   const ConvArgs<T> args = make_conv_args<T>(a, choice);
   const dim3 grid(static_cast<unsigned>(ceil_div(args.k, Tile::kTileN)),
                   static_cast<unsigned>(ceil_div(args.pixels, Tile::kTileM)), static_cast<unsigned>(args.split.splits));

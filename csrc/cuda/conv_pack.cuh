@@ -15,7 +15,7 @@ namespace hgfast::cuda {
 // Elements of a packed row.
 template <class T>
 int64_t packed_row(const ConvShape& s) {
-  return is_small_input(s) ? kSmallK<T> : ConvSteps(s, kBlockK<T>).total() * int64_t{kBlockK<T>};
+  return runs_small(s) ? kSmallK<T> : ConvSteps(s, kBlockK<T>).total() * int64_t{kBlockK<T>};
 }
 
 template <class T>
@@ -48,7 +48,7 @@ template <class T>
 void launch_conv_pack(const ConvPack& a, Exec stream) {
   const ConvShape& s = a.shape;
   const int64_t row = packed_row<T>(s);
-  const int64_t c_padded = is_small_input(s) ? s.c : ceil_div(s.c, kBlockK<T>) * kBlockK<T>;
+  const int64_t c_padded = runs_small(s) ? s.c : ceil_div(s.c, kBlockK<T>) * kBlockK<T>;
   launch(conv_pack_kernel<T>, grid_for(s.k * row), dim3(kThreads), 0, stream, a.weight, a.extra,
          static_cast<T*>(a.packed), s.k, static_cast<int>(row), static_cast<int>(s.c), static_cast<int>(s.extra_c),
          static_cast<int>(c_padded), static_cast<int>(s.kernel * s.kernel), is_exact(s));

@@ -18,10 +18,10 @@ namespace hgfast::cuda {
 
 template <class T>
 struct SmallTile {
-  static constexpr int kTileM = sizeof(T) == 4 ? 64 : 128, kTileN = 64;
-  static constexpr int kWarpM = kTileM / 4, kWarpN = 32, kWarps = 8, kThreads = 256;
+  static constexpr int kTileM = kSmallTileM<T>, kTileN = kSmallTileN;
+  static constexpr int kWarpM = kTileM / 4, kWarpN = 32, kWarps = 8, kThreads = kSmallThreads;
   static constexpr int kBlockBytesA = kTileM * kRowBytes, kBlockBytesB = kTileN * kRowBytes;
-  static constexpr int kSmemBytes = kSmallBlocks<T> * (kBlockBytesA + kBlockBytesB);
+  static constexpr int kSmemBytes = kSmallSmemBytes<T>;
   static_assert(kWarps * kSlabFloats<16, kWarpN> * 4 <= 3 * kBlockBytesB,
                 "the epilogue's slabs reuse the weights' memory");
   static_assert(kSmemBytes <= 99 << 10, "what a block may have on compute capability 8.6 and 8.9");

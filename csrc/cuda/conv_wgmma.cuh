@@ -239,8 +239,10 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) conv_wgmma_kernel(const __g
 #endif
 }
 
-template <class T, class Tile>
+template <class T, ConvKernel kKernel, class Tile>
 void launch_conv_wgmma(const Conv& a, const ConvChoice& choice, Exec stream) {
+  static_assert(Tile::kSmemBytes == conv_tile(kKernel).smem_bytes && Tile::kThreads == conv_tile(kKernel).threads &&
+                Tile::kN == conv_tile(kKernel).n);
   const WgmmaArgs<T> args = make_wgmma_args<T>(a, choice, Tile::kN);
   const int blocks = min(args.items(), current_device().multiprocessors);
   launch(conv_wgmma_kernel<T, Tile>, dim3(static_cast<unsigned>(blocks)), dim3(Tile::kThreads), Tile::kSmemBytes,
@@ -251,13 +253,13 @@ template <class T>
 void run_conv_wgmma(const Conv& a, const ConvChoice& choice, Exec stream) {
   switch (choice.kernel) {
     case ConvKernel::kWgmma256:
-      return launch_conv_wgmma<T, WgmmaTile<256, 3, 4>>(a, choice, stream);
+      return launch_conv_wgmma<T, ConvKernel::kWgmma256, WgmmaTile<256, 3, 4>>(a, choice, stream);
     case ConvKernel::kWgmma192:
-      return launch_conv_wgmma<T, WgmmaTile<192, 4, 4>>(a, choice, stream);
+      return launch_conv_wgmma<T, ConvKernel::kWgmma192, WgmmaTile<192, 4, 4>>(a, choice, stream);
     case ConvKernel::kWgmma128:
-      return launch_conv_wgmma<T, WgmmaTile<128, 4, 6>>(a, choice, stream);
+      return launch_conv_wgmma<T, ConvKernel::kWgmma128, WgmmaTile<128, 4, 6>>(a, choice, stream);
     case ConvKernel::kWgmma64:
-      return launch_conv_wgmma<T, WgmmaTile<64, 5, 8>>(a, choice, stream);
+      return launch_conv_wgmma<T, ConvKernel::kWgmma64, WgmmaTile<64, 5, 8>>(a, choice, stream);
     default:
       fail_value("conv: kernel ", static_cast<int>(choice.kernel), " is none of wgmma");
   }

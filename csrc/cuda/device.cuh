@@ -4,19 +4,14 @@
 #include <cstdlib>
 
 #include "cuda/compat.cuh"
+#include "cuda/device.h"
 #include "cuda/switches.h"
 
 namespace hgfast::cuda {
 
-struct Device {
-  int major;  // compute capability
-  int multiprocessors;
-  int shared_bytes;  // of one block at most; a multiprocessor has 1 KB more, and takes 1 KB for itself from each block
-};
-
 #ifdef HGFAST_EMULATOR
 // A small Hopper card: few multiprocessors, so that persistent kernels take several tiles each.
-inline Device current_device() { return {9, 4, 227 * 1024}; }
+inline Device current_device() { return {9, 0, 4, 227 * 1024, 228 * 1024, 65536, 2048}; }
 #else
 // Queried once per device and process.
 inline Device current_device() {
@@ -26,11 +21,17 @@ inline Device current_device() {
   check_cuda(cudaGetDevice(&index), "current device");
   Device device = index < kMaxDevices ? known[index] : Device{};
   if (device.multiprocessors == 0) {
-    check_cuda(cudaDeviceGetAttribute(&device.major, cudaDevAttrComputeCapabilityMajor, index), "compute capability");
-    check_cuda(cudaDeviceGetAttribute(&device.multiprocessors, cudaDevAttrMultiProcessorCount, index),
-               "multiprocessors");
-    check_cuda(cudaDeviceGetAttribute(&device.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, index),
-               "shared memory of a block");
+    const std::pair<cudaDeviceAttr, int*> facts[] = {
+        {cudaDevAttrComputeCapabilityMajor, &device.major},
+        {cudaDevAttrComputeCapabilityMinor, &device.minor},
+        {cudaDevAttrMaxSharedMemoryPerBlockOptin, &device.shared_bytes},
+        {cudaDevAttrMaxSharedMemoryPerMultiprocessor, &device.shared_bytes_all},
+        {cudaDevAttrMaxRegistersPerMultiprocessor, &device.registers},
+        {cudaDevAttrMaxThreadsPerMultiProcessor, &device.threads},
+        {cudaDevAttrMultiProcessorCount, &device.multiprocessors},
+    };
+    for (const auto& [attribute, value] : facts)
+      check_cuda(cudaDeviceGetAttribute(value, attribute, index), "attribute of the device");
     if (index < kMaxDevices) known[index] = device;
   }
   return device;

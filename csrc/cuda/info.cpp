@@ -8,9 +8,11 @@
 namespace hgfast::cuda {
 
 void bind_bottleneck(py::module_& m);  // bottleneck_bindings.cpp
+void bind_candidates(py::module_& m);  // candidates_bindings.cpp
 
 void bind_backend_info(py::module_& m) {
   bind_bottleneck(m);
+  bind_candidates(m);
   m.def("backend_info", [] {
     py::dict info;
     info["archs"] = HGFAST_CUDA_ARCHS;

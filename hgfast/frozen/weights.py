@@ -44,8 +44,8 @@ class Weights:
         return self._vectors[id(tensor)]
 
     def packed(self, lib: Any, call: ConvCall, sizes: ConvSizes, needs: ConvNeeds) -> Tensor:
-        """Weights of a call for the algorithm in `needs`, uint8."""
-        key = id(call.weight), needs.algorithm
+        """Weights of a call in the packing of `needs`, uint8."""
+        key = id(call.weight), needs.packing
         if key not in self._packed:
             extra = None if call.extra is None else call.extra.weight.to(self.device)
             weight = call.weight.to(self.device)

@@ -55,11 +55,15 @@ class ConvSizes:
 
 @dataclass(frozen=True)
 class ConvNeeds:
-    """What the library answers for some sizes: the algorithm it takes, bytes of weights and workspace, a name."""
+    """What the library answers for some sizes: the algorithm it takes, bytes of weights and workspace, a name.
+
+    packing: algorithms of the same number read the same packed weights.
+    """
 
     algorithm: int
     packed_bytes: int
     workspace_bytes: int
+    packing: int
     kernel: str
 
 
@@ -107,7 +111,7 @@ def packed_weight(lib: Any, weight: torch.Tensor, sizes: ConvSizes, needs: ConvN
     if numbers is None or not torch.equal(weight, numbers):
         layouts = {}
         _packed[weight] = weight.detach().clone(), layouts
-    key = lib, sizes.dtype, sizes.exact, needs.algorithm
+    key = lib, sizes.dtype, sizes.exact, needs.packing
     if key not in layouts:
         layouts[key] = pack(lib, sizes, needs, weight.detach(), None, exec_handle)
     return layouts[key]

@@ -70,6 +70,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
       *value = shared_limit() + 1024;
       break;
+    case cudaDevAttrMaxRegistersPerMultiprocessor:
+      *value = 65536;
+      break;
     case cudaDevAttrMaxThreadsPerMultiProcessor:
       *value = 2048;
       break;

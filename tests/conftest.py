@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,6 +72,20 @@ def machine(device: str) -> str:
     if not _native.on_cuda(torch.empty(0, device=device)):
         pytest.skip("CUDA kernels: run with --device emulator, or cuda")
     return device
+
+
+@pytest.fixture
+def gpu() -> Iterator[Any]:
+    """The machine (tests/fake_cuda) with two GPUs that are not there; no memory may be freed too early on it.
+
+    Where there is a real one, its own tests tell more, and these are skipped.
+    """
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    from tests.fake_cuda.install import fake_cuda
+
+    with fake_cuda() as machine:
+        yield machine
 
 
 @pytest.fixture

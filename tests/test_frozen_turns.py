@@ -1,101 +1,71 @@
-"""The order of a frozen network's calls on streams (with torch.cuda replaced by a record of what is asked of it)."""
+"""The order of a frozen network's calls: streams of fake devices, threads, processes, signals."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
-import types
-from collections.abc import Iterator
 
 import pytest
 import torch
 
 import hgfast
 from hgfast.frozen.turns import Turns
-from hgfast.frozen.weights import Weights
+from tests.fake_cuda.machine import Machine
 from tests.recipe import apply_recipe
 from tests.small_models import small_model
 
-
-class Machine:
-    """Streams are names; an event notes the name of the stream on which it was recorded."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.log: list[str] = []
-        self.stream, self.capturing = Stream(self, "a"), False
-        monkeypatch.setattr(torch.cuda, "device", self.device)
-        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: self.stream)
-        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: self.capturing)
-        monkeypatch.setattr(torch.cuda, "Event", lambda: Event(self))
-
-    @contextlib.contextmanager
-    def device(self, device: torch.device) -> Iterator[None]:
-        self.log.append(f"enter {device}")
-        yield
-        self.log.append("leave")
+CUDA = torch.device("cuda", 1)
 
 
-class Stream:
-    def __init__(self, machine: Machine, name: str) -> None:
-        self.machine, self.name = machine, name
-
-    def wait_event(self, event: Event) -> None:
-        self.machine.log.append(f"{self.name} waits for {event.stream}")
-
-
-class Event:
-    def __init__(self, machine: Machine) -> None:
-        self.machine, self.stream = machine, ""
-
-    def record(self, stream: Stream) -> None:
-        self.stream = stream.name
-        self.machine.log.append(f"end on {stream.name}")
+def add(x: torch.Tensor, turns: Turns) -> None:
+    """A call that changes memory which all calls share."""
+    with turns.turn(CUDA):
+        assert torch.cuda.current_device() == 1
+        x.add_(1)
 
 
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return Machine(monkeypatch)
+def test_another_stream_waits_for_the_call_before(gpu: Machine) -> None:
+    turns, x = Turns(), torch.zeros(3, device=CUDA)
+    streams = [torch.cuda.Stream(CUDA) for _ in range(2)]
+    torch.cuda.synchronize(CUDA)
+    for stream in (*streams, streams[1], *streams):
+        with torch.cuda.stream(stream):
+            add(x, turns)
+    torch.cuda.synchronize(CUDA)
+    assert x.tolist() == [5, 5, 5] and torch.cuda.current_device() == 0
 
 
-def call(turns: Turns, machine: Machine, stream: Stream | None = None) -> list[str]:
-    machine.stream = stream or machine.stream
-    machine.log.clear()
-    with turns.turn(torch.device("cuda", 1)):
-        machine.log.append("run")
-    return machine.log[1:-1]
+def test_in_a_capture_of_the_callers_own_nothing_is_waited_for(gpu: Machine) -> None:
+    turns, x, own = Turns(), torch.zeros(3, device=CUDA), torch.zeros(3, device=CUDA)
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream(CUDA)
+    add(x, turns)
+    with torch.cuda.device(CUDA), torch.cuda.graph(graph):
+        add(own, turns)
+    side.wait_stream(torch.cuda.current_stream(CUDA))
+    with torch.cuda.stream(side):
+        add(x, turns)
+        graph.replay()
+    torch.cuda.synchronize(CUDA)
+    assert x.tolist() == [2, 2, 2] and own.tolist() == [1, 1, 1]
 
 
-def test_another_stream_waits_for_the_call_before(machine: Machine) -> None:
-    turns, a, b = Turns(), Stream(machine, "a"), Stream(machine, "b")
-    assert call(turns, machine, a) == ["run", "end on a"]
-    assert call(turns, machine, a) == ["run", "end on a"]
-    assert call(turns, machine, b) == ["b waits for a", "run", "end on b"]
-    assert call(turns, machine, a) == ["a waits for b", "run", "end on a"]
-    assert machine.log[0] == "enter cuda:1" and machine.log[-1] == "leave"
-
-
-def test_in_a_capture_of_the_callers_own_nothing_is_waited_for(machine: Machine) -> None:
-    turns, a, b, c = Turns(), *(Stream(machine, name) for name in "abc")
-    call(turns, machine, a)
-    machine.capturing = True
-    assert call(turns, machine, b) == ["run"]
-    machine.capturing = False
-    assert call(turns, machine, c) == ["c waits for a", "run", "end on c"]
-
-
-def test_a_call_that_fails_has_its_end_too(machine: Machine) -> None:
-    turns = Turns()
-    with pytest.raises(RuntimeError, match="lost"), turns.turn(torch.device("cuda", 0)):
+def test_a_call_that_fails_has_its_end_too(gpu: Machine) -> None:
+    turns, x, side = Turns(), torch.zeros(3, device=CUDA), torch.cuda.Stream(CUDA)
+    torch.cuda.synchronize(CUDA)
+    with pytest.raises(RuntimeError, match="lost"), turns.turn(CUDA):
+        x.add_(1)
         raise RuntimeError("lost")
-    assert machine.log[1:] == ["end on a"]
+    with torch.cuda.stream(side):
+        add(x, turns)
+    torch.cuda.synchronize(CUDA)
 
 
-def test_the_cpu_has_no_streams(machine: Machine) -> None:
-    with Turns().turn(torch.device("cpu")):
-        pass
-    assert machine.log == []
+def test_the_cpu_has_no_streams(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("device", "current_stream", "Event", "is_current_stream_capturing"):
+        monkeypatch.delattr(torch.cuda, name)
+    with Turns().turn(torch.device("cpu")) as alone:
+        assert alone
 
 
 def test_other_devices_are_refused() -> None:
@@ -148,28 +118,3 @@ def test_a_call_inside_a_call_of_the_same_thread(frozen: hgfast.FrozenModel, mon
     monkeypatch.setattr(step, "function", interrupted)
     outer = frozen(images)
     assert all(torch.equal(a, b) for a, b in zip([*outer, *inner], [*expected, *expected_inner], strict=True))
-
-
-def test_what_is_packed_in_a_capture_is_not_kept(machine: Machine) -> None:
-    frozen = hgfast.freeze(apply_recipe(small_model("mmpose", "reference"), 7).eval())
-    frozen._plans.clear()
-    machine.capturing, frozen.device = True, torch.device("cuda", 0)
-    fresh = Weights(frozen.graph, torch.float32, torch.device("cpu"), exact=True)
-    frozen._new_weights = lambda: fresh  # type: ignore[method-assign]
-    assert frozen._plan(1, 16, 16).weights is fresh and not frozen._plans
-    machine.capturing = False
-    assert frozen._plan(1, 16, 16).weights is not fresh and len(frozen._plans) == 1
-
-
-def test_memory_of_a_dropped_plan_waits_for_the_streams_that_used_it(
-    frozen: hgfast.FrozenModel, machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan, recorded = frozen.plan(1, 16, 16), []
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: recorded.append((id(tensor), stream)))
-    images = types.SimpleNamespace(is_cuda=True, device=torch.device("cuda", 0))
-    for stream in (machine.stream, machine.stream, Stream(machine, "b")):
-        machine.stream = stream
-        plan.note_stream(images, id(stream))  # type: ignore[arg-type]
-    held = [plan.arena, plan.workspace, *plan.weights.tensors()]
-    assert [one for one, _ in recorded] == [id(tensor) for tensor in held] * 2
-    assert [stream.name for _, stream in recorded] == ["a"] * len(held) + ["b"] * len(held)

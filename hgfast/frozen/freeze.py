@@ -37,7 +37,8 @@ def freeze(
         dtype: of weights and activations; default float32, on CUDA the model's own. On the CPU only float32. float32
             on CUDA is computed in tf32 if `torch.backends.cudnn.allow_tf32` is set when the model is frozen, else by
             three products of tf32 numbers, which is as good as float32 arithmetic.
-        cuda_graph: on CUDA, replay each plan as one CUDA graph.
+        cuda_graph: on CUDA, replay each plan as one CUDA graph from its second call on; where CUDA refuses to capture
+            one, a warning of the log "hgfast" says so, and kernels are launched one by one.
         batch_sizes: with cuda_graph, the batch sizes that get a graph (default: all that occur).
 
     Raises:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hgfast import _checks as checks
 from hgfast import _native, _switches
 from hgfast._switches import GRAPH
+from hgfast.frozen.captured import CapturedPlans
 from hgfast.frozen.check import check_graph
 from hgfast.frozen.describe import describe_plan
 from hgfast.frozen.file import load_graph, save_graph
@@ -37,10 +38,12 @@ class FrozenModel(nn.Module):
 
     For each batch and image size a plan is made at the first call and kept (the last MAX_PLANS of them). Calls from
     several threads, or on several CUDA streams, run one after the other; one from a signal handler inside another call,
-    and the first one of a size inside a CUDA graph that the caller captures, has a plan of its own. Forked processes
-    may go on with it (on the CPU). The module has no parameters and an empty state dict; it can be copied and pickled,
-    and stays on the device it was made for. Where there are no kernels for the device, or for a layer, the whole
-    network runs by PyTorch: a warning of the log "hgfast" and :meth:`describe` say why.
+    and one inside a CUDA graph that the caller captures, has a plan of its own. Before the latter the network must have
+    been called once outside of a capture: its weights are packed then, and the graph goes on using them, so that it
+    must not outlive the network. Forked processes may go on with it (on the CPU). The module has no parameters and an
+    empty state dict; it can be copied and pickled, and stays on the device it was made for. Where there are no kernels
+    for the device, or for a layer, the whole network runs by PyTorch: a warning of the log "hgfast" and
+    :meth:`describe` say why.
 
     On the CPU the number of threads decides which algorithm each convolution takes, as it decides which is the fastest:
     with another number (`torch.set_num_threads`) results differ by rounding, some 1e-6 of their size; with the same
@@ -97,9 +100,9 @@ class FrozenModel(nn.Module):
                 ) from None
         if self._no_kernels:
             log.warning("frozen networks run by PyTorch on %s: %s", self.device, self._no_kernels)
-        self._weights = self._new_weights()
+        self._weights = Weights(self.graph, self.dtype, self.device, exact=not self.tf32)
         self._plans: OrderedDict[tuple[int, ...], Plan | TorchPlan] = OrderedDict()
-        self._graphs: dict[tuple[int, ...], CapturedPlan] = {}
+        self._graphs = CapturedPlans(self.batch_sizes)
         self._turns = Turns()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -124,17 +127,19 @@ class FrozenModel(nn.Module):
         Raises:
             TypeError: images is not a floating point tensor.
             ValueError: its shape or its device does not fit.
+            RuntimeError: it is the first call, inside the capture of a CUDA graph.
         """
         check_images(images, self.graph.unit, self.graph.slack)
         if with_index(images.device) != self.device:
             raise ValueError(f"images must be on {self.device}, where the model was frozen, got {images.device}")
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        size = len(images), *images.shape[2:]
         with self._turns.turn(self.device) as alone:
-            size = (len(images), *images.shape[2:])
-            plan = self._plan(*size) if alone else self._new_plan(self._weights, *size)
-            wished = self.cuda_graph and GRAPH not in _switches.disabled
-            if alone and wished and (self.batch_sizes is None or len(images) in self.batch_sizes):
-                return self._captured(plan, images)(images)
+            if not alone or self._in_a_capture():
+                return self._new_plan(*size).run(images)
+            plan = self._plan(*size)
+            if self.cuda_graph and GRAPH not in _switches.disabled:
+                return self._graphs.run(plan, images)
             return plan.run(images)
 
     def plan(self, batch: int, height: int, width: int) -> Plan | TorchPlan:
@@ -148,7 +153,8 @@ class FrozenModel(nn.Module):
         batch, height, width = (checks.integer("plan", name, value, 1, LARGEST_SIDE) for name, value in size)
         check_images(torch.empty(batch, 3, height, width, device="meta"), self.graph.unit, self.graph.slack)
         with self._turns.turn(self.device) as alone:
-            return self._plan(batch, height, width) if alone else self._new_plan(self._weights, batch, height, width)
+            shared = alone and not self._in_a_capture()
+            return self._plan(batch, height, width) if shared else self._new_plan(batch, height, width)
 
     def describe(self, batch: int = 1, height: int = 256, width: int = 256) -> str:
         """A table of the calls for an input size: what each fuses, shapes, GFLOP, MB, kernel."""
@@ -188,55 +194,22 @@ class FrozenModel(nn.Module):
     def _plan(self, batch: int, height: int, width: int) -> Plan | TorchPlan:
         key = (batch, height, width, torch.get_num_threads() if self.device.type == "cpu" else 0)
         if key not in self._plans:
-            if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-                # What is packed in a capture is there only after a replay, in memory that belongs to the graph.
-                return self._new_plan(self._new_weights(), batch, height, width)
-            self._plans[key] = self._new_plan(self._weights, batch, height, width)
+            self._plans[key] = self._new_plan(batch, height, width)
             while len(self._plans) > MAX_PLANS:
-                old, _ = self._plans.popitem(last=False)
-                self._graphs.pop(old[:3], None)
+                self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return self._plans[key]
 
-    def _new_plan(self, weights: Weights, batch: int, height: int, width: int) -> Plan | TorchPlan:
+    def _new_plan(self, batch: int, height: int, width: int) -> Plan | TorchPlan:
         if self._lib is None:
-            return TorchPlan(self.graph, weights, batch, height, width, self._no_kernels)
+            return TorchPlan(self.graph, self._weights, batch, height, width, self._no_kernels)
         try:
-            return Plan(self._lib, self.graph, weights, batch, height, width)
+            return Plan(self._lib, self.graph, self._weights, batch, height, width)
         except NoKernel as error:
             log.warning("a frozen network runs by PyTorch: %s", error)
-            return TorchPlan(self.graph, weights, batch, height, width, str(error))
+            return TorchPlan(self.graph, self._weights, batch, height, width, str(error))
 
-    def _new_weights(self) -> Weights:
-        return Weights(self.graph, self.dtype, self.device, exact=not self.tf32)
-
-    def _captured(self, plan: Plan | TorchPlan, images: Tensor) -> CapturedPlan:
-        key = (len(images), *images.shape[2:])
-        if key not in self._graphs:
-            self._graphs[key] = CapturedPlan(plan, images)
-        return self._graphs[key]
-
-
-class CapturedPlan:
-    """A plan as one CUDA graph: images are copied in, heat-maps copied out."""
-
-    def __init__(self, plan: Plan | TorchPlan, images: Tensor) -> None:
-        """Capture; images: any of the plan's size."""
-        self.plan = plan
-        self.images = torch.empty_like(images)
-        stream = torch.cuda.Stream(images.device)
-        stream.wait_stream(torch.cuda.current_stream(images.device))
-        with torch.cuda.stream(stream):
-            plan.run(self.images.copy_(images))  # what is loaded or set once is done before the capture
-        torch.cuda.current_stream(images.device).wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.heatmaps = plan.run(self.images)
-
-    def __call__(self, images: Tensor) -> list[Tensor]:
-        """Heat-maps, in tensors of their own."""
-        self.plan.note_stream(images, _native.exec_handle(images))
-        self.images.record_stream(torch.cuda.current_stream(images.device))
-        self.images.copy_(images)
-        self.graph.replay()
-        return [heatmaps.clone() for heatmaps in self.heatmaps]
+    def _in_a_capture(self) -> bool:
+        """Whether the caller captures a CUDA graph. A plan of its own then lives and runs as long as that graph, which
+        nobody could keep apart from other calls, nor from the end of a plan that they share."""
+        return self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()

@@ -26,7 +26,10 @@ class TorchPlan:
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Heat-maps for images of this plan's size, dtype and device, dense in channels_last order."""
-        self.note_stream(images, 0)
+        with torch.autocast(images.device.type, enabled=False):
+            return self._run(images)
+
+    def _run(self, images: Tensor) -> list[Tensor]:
         values = {IMAGE: images}
         for i, call in enumerate(self.graph.calls):
             result = self._call(call, values)
@@ -35,6 +38,7 @@ class TorchPlan:
                 values[call.second.value] = self._second(call.second, result)
             for value in [value for value in values if self.last_use.get(value, i) <= i]:
                 del values[value]
+        self.note_stream(images, 0)
         return [values[value].contiguous(memory_format=torch.channels_last) for value in self.graph.outputs]
 
     def note_stream(self, images: Tensor, exec_handle: int) -> None:

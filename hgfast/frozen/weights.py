@@ -13,9 +13,11 @@ from hgfast.ops._conv_native import ConvNeeds, ConvSizes, pack
 
 
 class Weights:
-    """Packs on demand and keeps what it packed: plans of other sizes may want another algorithm for a layer.
+    """Packs on demand and keeps what it packed.
 
-    The graph's tensors, which live as long as it does, are the keys.
+    The graph's tensors, which live as long as it does, are the keys, with the packing: plans of other sizes may want
+    another one for a layer on the CPU; on CUDA one plan's weights are every plan's. While a CUDA graph is captured
+    nothing is brought or packed: it would be there only after a replay, in memory that belongs to that graph.
     """
 
     def __init__(self, graph: Graph, dtype: torch.dtype, device: torch.device, exact: bool) -> None:
@@ -32,6 +34,7 @@ class Weights:
     def plain(self, tensor: Tensor) -> Tensor:
         """A tensor of the graph as PyTorch's own operators take it: on the device, in the activations' dtype."""
         if id(tensor) not in self._plain:
+            self._check_capture()
             self._plain[id(tensor)] = tensor.to(self.device, self.dtype)
         return self._plain[id(tensor)]
 
@@ -40,6 +43,7 @@ class Weights:
         if tensor is None:
             return None
         if id(tensor) not in self._vectors:
+            self._check_capture()
             self._vectors[id(tensor)] = tensor.to(self.device).contiguous()
         return self._vectors[id(tensor)]
 
@@ -47,7 +51,12 @@ class Weights:
         """Weights of a call in the packing of `needs`, uint8."""
         key = id(call.weight), needs.packing
         if key not in self._packed:
+            self._check_capture()
             extra = None if call.extra is None else call.extra.weight.to(self.device)
             weight = call.weight.to(self.device)
             self._packed[key] = pack(lib, sizes, needs, weight, extra, _native.exec_handle(weight))
         return self._packed[key]
+
+    def _check_capture(self) -> None:
+        if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("a frozen network must be called once before a CUDA graph with it is captured")

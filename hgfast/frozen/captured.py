@@ -1,0 +1,96 @@
+"""Plans as CUDA graphs: captured once, on a stream and in a thread of their own, and replayed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from hgfast import _native
+from hgfast.frozen.plan import Plan
+from hgfast.frozen.torch_plan import TorchPlan
+
+log = logging.getLogger("hgfast")
+AnyPlan = Plan | TorchPlan
+
+
+class CapturedPlan:
+    """A plan as one CUDA graph: images are copied in, heat-maps copied out."""
+
+    def __init__(self, plan: AnyPlan, images: Tensor) -> None:
+        """Capture the plan on the current stream of the current device, which is neither a default one nor captured.
+
+        Args:
+            plan: a run of it on this stream and in this thread comes first, for what is loaded or set once.
+            images: any of the plan's size.
+
+        Raises:
+            RuntimeError: CUDA refuses.
+        """
+        self.images = torch.zeros_like(images)
+        plan.run(self.images)
+        self.graph = torch.cuda.CUDAGraph()
+        # Other threads may allocate and wait meanwhile. `torch.cuda.graph` would first wait for the whole device.
+        self.graph.capture_begin(capture_error_mode="thread_local")
+        try:
+            self.heatmaps = plan.run(self.images)
+        finally:
+            self.graph.capture_end()
+
+    def __call__(self, plan: AnyPlan, images: Tensor) -> list[Tensor]:
+        """Heat-maps, in tensors of their own; plan: the one that was captured."""
+        plan.note_stream(images, _native.exec_handle(images))
+        self.images.record_stream(torch.cuda.current_stream(images.device))
+        self.images.copy_(images)
+        self.graph.replay()
+        return [heatmaps.clone() for heatmaps in self.heatmaps]
+
+
+class CapturedPlans:
+    """The plans of a network that run as CUDA graphs."""
+
+    def __init__(self, batch_sizes: Sequence[int] | None) -> None:
+        """batch_sizes: those that get a graph; None for all."""
+        self.batch_sizes = batch_sizes
+        self._captured: WeakKeyDictionary[AnyPlan, CapturedPlan] = WeakKeyDictionary()
+        self._refused = False
+
+    def run(self, plan: AnyPlan, images: Tensor) -> list[Tensor]:
+        """Heat-maps for images of a plan's size, dtype and device, which is the current one.
+
+        A plan's first call runs launch by launch, and is captured afterwards. If CUDA refuses, a warning of the log
+        "hgfast" says so, and from then on everything runs launch by launch.
+        """
+        captured = self._captured.get(plan)
+        if captured is not None:
+            return captured(plan, images)
+        heatmaps = plan.run(images)
+        if not self._refused and (self.batch_sizes is None or len(images) in self.batch_sizes):
+            self._capture(plan, images)
+        return heatmaps
+
+    def _capture(self, plan: AnyPlan, images: Tensor) -> None:
+        """In a thread of its own: a signal's handler, which may call the network, does not run inside the capture; and
+        what a refused capture leaves behind, such as the current stream, ends with the thread."""
+        stream, caller = torch.cuda.Stream(images.device), torch.cuda.current_stream(images.device)
+        stream.wait_stream(caller)
+        thread = threading.Thread(target=self._capture_on, args=(stream, plan, images))
+        thread.start()
+        try:
+            thread.join()
+        finally:
+            thread.join()  # it uses the plan: whatever a signal's handler raises, nobody else may until it is done
+        caller.wait_stream(stream)
+
+    @torch.no_grad()
+    def _capture_on(self, stream: torch.cuda.Stream, plan: AnyPlan, images: Tensor) -> None:
+        with torch.cuda.device(stream.device), torch.cuda.stream(stream):
+            try:
+                self._captured[plan] = CapturedPlan(plan, images)
+            except RuntimeError as error:
+                self._refused = True
+                log.warning("a frozen network runs without CUDA graphs: %s", str(error).splitlines()[0])

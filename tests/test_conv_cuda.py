@@ -158,6 +158,35 @@ def test_in_place(algorithm: int, machine: str) -> None:
         check(dataclasses.replace(case, extras="ru2"), machine, "upsample_to")
 
 
+@pytest.mark.parametrize("algorithm", [CHOSEN, MMA["128x64"], WGMMA["64"]])
+def test_slices_of_a_batch(algorithm: int, machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven images in launches of three: the limit of elements is set for the emulator, which cannot hold more."""
+    monkeypatch.setenv("HGFAST_EMULATOR_ELEMENTS", str(3 * 6 * 5 * 72 * 4 + 1))
+    for case in (
+        Case(7, 6, 5, 72, 72, 3, 1, "ru2", 40, 1, algorithm=algorithm),
+        Case(7, 6, 5, 288, 24, 3, 2, "r", 24, 2, algorithm=algorithm, splits=1 if algorithm == CHOSEN else 4),
+        Case(7, 12, 60, 3, 16, 7, 2, "2", algorithm=CHOSEN),
+    ):
+        check(case, machine)
+
+
+@pytest.mark.parametrize("algorithm", [MMA["128x64"], WGMMA["64"]])
+def test_a_slice_needs_the_workspace_of_its_images(
+    algorithm: int, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if machine != "cpu":
+        pytest.skip("the limit of elements can be set for the emulator only")
+    lib, sizes = _native.library(machine), ConvSizes(30, 16, 16, 288, 64, 3, 1, dtype=torch.float16)
+    whole = query(lib, sizes, 1, algorithm + 16 * 4)
+    monkeypatch.setenv("HGFAST_EMULATOR_ELEMENTS", str(10 * 16 * 16 * 288 + 1))
+    slices = query(lib, sizes, 1, algorithm + 16 * 4)
+    one = query(lib, dataclasses.replace(sizes, n=10), 1, algorithm + 16 * 4)
+    assert slices.workspace_bytes == one.workspace_bytes < whole.workspace_bytes
+    monkeypatch.setenv("HGFAST_EMULATOR_ELEMENTS", str(16 * 16 * 288))
+    with pytest.raises(ValueError, match="images below"):
+        query(lib, sizes, 1)
+
+
 def test_mixed_schedule(machine: str) -> None:
     """Asynchronous copies and products that land now or later, at random."""
     if machine != "cpu":
@@ -216,7 +245,8 @@ def test_k_is_not_split_where_that_is_turned_off(machine: str) -> None:
     [
         ({"c": 12, "k": 8, "kernel": 7}, "take a kernel up to 5"),
         ({"n": 0}, "sizes must be positive"),
-        ({"n": 1 << 20, "h": 64, "w": 64}, r"below 2\^31 elements"),
+        ({"h": 1 << 14, "w": 1 << 14}, r"images below 2\^31 elements"),
+        ({"h": 1 << 12, "w": 1 << 10}, r"results below 2\^22 pixels"),
     ],
 )
 def test_refused_shapes(change: dict[str, int], message: str, machine: str) -> None:

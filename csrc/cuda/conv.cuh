@@ -1,14 +1,15 @@
 // The fused convolution on CUDA: checks, choice of the kernel (cuda/conv_choice.cuh), dispatch by dtype.
 //
 // Takes float16, bfloat16 and float32 (computed in tf32, or exactly: ConvShape::exact), any C, extra C and K (multiples
-// of 8 are fast), kernel 1, 3 or 5 (7 with few channels: conv_small), padding (kernel - 1) / 2, any stride; tensors
-// below 2^31 elements.
+// of 8 are fast), kernel 1, 3 or 5 (7 with few channels: conv_small), padding (kernel - 1) / 2, any stride, any batch
+// (cuda/conv_slices.cuh); an image's tensors below 2^31 elements and its result below 2^22 pixels.
 #pragma once
 
 #include <algorithm>
 
 #include "cuda/conv_choice.cuh"
 #include "cuda/conv_pack.cuh"
+#include "cuda/conv_slices.cuh"
 
 namespace hgfast::cuda {
 
@@ -19,14 +20,14 @@ inline void check_conv_shape(const ConvShape& s) {
                ", or kernel^2 c <= ", kSmallTerms, "; got kernel ", s.kernel, ", c ", s.c);
   HGFAST_CHECK(s.p == (s.h - 1) / s.stride + 1 && s.q == (s.w - 1) / s.stride + 1, "conv: p, q must be ",
                (s.h - 1) / s.stride + 1, ", ", (s.w - 1) / s.stride + 1, ", got ", s.p, ", ", s.q);
-  constexpr int64_t kLimit = int64_t{1} << 31;
-  HGFAST_CHECK(s.n * s.h * s.w * s.c < kLimit && s.n * s.out_h * s.out_w * s.k < kLimit &&
-                   s.n * s.extra_h * s.extra_w * s.extra_c < kLimit,
-               "conv: CUDA kernels take tensors below 2^31 elements");
+  HGFAST_CHECK(images_a_launch(s) > 0,
+               "conv: CUDA kernels take images below 2^31 elements, and results below 2^22 "
+               "pixels; got ",
+               s.h, "x", s.w, "x", s.c, ", p, q ", s.p, ", ", s.q);
 }
 
 inline void check_conv(const Conv& a, const ConvChoice& choice) {
-  const ConvShape& s = a.shape;
+  const ConvShape s = first_slice(a.shape);
   const bool merge = a.upsample_to != nullptr;
   HGFAST_CHECK(merge ? (s.out_h + 1) / 2 == s.p && (s.out_w + 1) / 2 == s.q : s.out_h == s.p && s.out_w == s.q,
                "conv: out_h, out_w do not fit p, q = ", s.p, ", ", s.q, ": got ", s.out_h, ", ", s.out_w);
@@ -53,13 +54,23 @@ void run_conv(const Conv& a, const ConvChoice& choice, Exec stream) {
   run_conv_mma<T>(a, choice, stream);
 }
 
+// The choice knows only the largest slice's shape. TMA needs 16-byte addresses, and fewer images may not have as many
+// parts; kernels with tiles read the same packed weights, and without a split no workspace.
+inline ConvChoice choice_for(const Conv& slice, ConvChoice choice) {
+  if (is_wgmma(choice.kernel) && !are_aligned(slice.x, slice.extra_x)) return {ConvKernel::kMma128x64, 1};
+  if (!ConvCost(slice.shape, {}).can_split(conv_tile(choice.kernel), choice.splits)) choice.splits = 1;
+  return choice;
+}
+
 inline void launch_conv(const Conv& a, Exec stream) {
   check_conv_shape(a.shape);
-  ConvChoice choice = choose_conv(a.shape, current_device());
+  const ConvChoice choice = choose_conv(first_slice(a.shape), current_device());
   check_conv(a, choice);
-  // The choice knows only the shape. TMA needs 16-byte addresses; both kernels read the same packed weights.
-  if (is_wgmma(choice.kernel) && !are_aligned(a.x, a.extra_x)) choice = {ConvKernel::kMma128x64, 1};
-  dispatch(a.shape.dtype, "conv", [&](auto tag) { run_conv<typename decltype(tag)::type>(a, choice, stream); });
+  dispatch(a.shape.dtype, "conv", [&](auto tag) {
+    for_each_slice(a, [&](const Conv& slice) {
+      run_conv<typename decltype(tag)::type>(slice, choice_for(slice, choice), stream);
+    });
+  });
 }
 
 inline const char* kernel_name(const ConvShape& s, const ConvChoice& choice) {
@@ -69,8 +80,8 @@ inline const char* kernel_name(const ConvShape& s, const ConvChoice& choice) {
 }
 
 inline void answer_conv_query(const ConvQuery& query) {
-  const ConvShape& s = query.shape;
-  check_conv_shape(s);
+  check_conv_shape(query.shape);
+  const ConvShape s = first_slice(query.shape);
   const ConvChoice choice = choose_conv(s, current_device());
   dispatch(s.dtype, "conv_query", [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -81,8 +92,9 @@ inline void answer_conv_query(const ConvQuery& query) {
 }
 
 // As declared in cuda/candidates.h. The small-input kernel, where it fits, comes first: what it saves is not modelled.
-inline std::vector<Candidate> list_conv_candidates(const ConvShape& s, const Device& device) {
-  check_conv_shape(s);
+inline std::vector<Candidate> list_conv_candidates(const ConvShape& shape, const Device& device) {
+  check_conv_shape(shape);
+  const ConvShape s = first_slice(shape);
   std::vector<Candidate> found;
   auto add = [&](const ConvChoice& choice, double cycles, int smem_bytes, int registers, int threads, int resident) {
     found.push_back({choice.algorithm(), kernel_name(s, choice), choice.splits, cycles, conv_workspace_bytes(s, choice),

@@ -9,7 +9,7 @@
 // the split of K.
 // FLOPs: 2 n p q k (kernel^2 c + extra_c), rounded up to tiles. Bytes: x and residual and y once, weights per row of
 // tiles through L2; each input pixel is fetched kernel^2 times from L1/L2.
-// Limits: kernel up to 5 (a mask of taps), tensors below 2^31 elements; float32 runs as tf32, or exactly (kExact). Any
+// Limits: kernel up to 5 (a mask of taps), slices below 2^31 elements; float32 runs as tf32, or exactly (kExact). Any
 // C and extra C, but those that are no multiple of 16 bytes are gathered element by element: meant for the 17 channels
 // of a head. Status: compiled and run under the host emulator; not yet run on a GPU.
 #pragma once

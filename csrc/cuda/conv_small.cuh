@@ -6,7 +6,7 @@
 // neighbouring elements (of NHWC a filter row is contiguous). The gathered tile serves all output channels, 64 at a
 // time. Tiling: a block computes 128 pixels x all K with 8 warps of 32x32; in float32 64 pixels by 16x32, or it would
 // need 120 KiB. Bytes: x and y once (taps hit in L1); FLOPs 2 n p q k kSmallK. For the stem bound by the write of y.
-// Limits: kernel^2 C <= 160, no extra input, tensors below 2^31 elements; float32 runs as tf32, or exactly
+// Limits: kernel^2 C <= 160, no extra input, slices below 2^31 elements; float32 runs as tf32, or exactly
 // (kExact).
 // Status: compiled and run under the host emulator; not yet run on a GPU.
 #pragma once

@@ -10,7 +10,7 @@
 // 128 bytes a step, in a ring of their own. The residual follows in the ring of the input, 64 channels a copy, so that
 // the epilogue finds it in shared memory. FLOPs: 2 n p q k (kernel^2 c + extra_c). L2 to shared memory per step of a
 // 128 x 256 tile: 32 KB weights + 6.7 KB input per 2.1 MFMA, 38 bytes a cycle at the full wgmma rate. Limits: half
-// types; C, extra C multiples of 8; tensors below 2^31 elements. Status: compiled and run under the host emulator; not
+// types; C, extra C multiples of 8; slices below 2^31 elements. Status: compiled and run under the host emulator; not
 // yet run on a GPU.
 #pragma once
 

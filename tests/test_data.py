@@ -140,6 +140,8 @@ def test_head_boxes_from_matlab_file(tmp_path):
     savemat(tmp_path / "gt.mat", {"headboxes_src": boxes[..., :1]})
     with pytest.raises(AnnotationError, match="headboxes_src': expected shape"):
         load_mpii(path, tmp_path, head_boxes=tmp_path / "gt.mat")
+    with pytest.raises(FileNotFoundError, match="none.mat: file not found"):
+        load_mpii(path, tmp_path, head_boxes=tmp_path / "none.mat")
 
 
 def test_crops_equal_mmpose(golden, mpii_root):

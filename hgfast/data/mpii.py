@@ -9,12 +9,11 @@ import numpy as np
 
 from hgfast import _checks
 from hgfast.data.fields import LIMIT, AnnotationError, number, number_array, picture_path, read_json
+from hgfast.data.mat import read_numbers
 from hgfast.data.person import Person
 
 _PIXELS_PER_SCALE = 200.0  # `scale` is the person's height in units of 200 px
 _CENTER_SHIFT = 15.0  # the annotated centre sits high on the body: all readers move it down by 15 * scale
-
-_MAT_NUMBERS = ("double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
 def load_mpii(
@@ -35,16 +34,15 @@ def load_mpii(
         pixel_origin: number of the first pixel in the coordinates that are returned. The file counts from 1. 0 takes
             1 off, which is what a network's input needs. 1 leaves the joints as they are, which is what MMPose 1.x
             trains with: its networks predict one pixel too far right (or left, for mirrored pictures) and down.
-        head_boxes: ``mpii_gt_val.mat`` (needs scipy) with ``headboxes_src``, in the order of the file; head sizes are
-            0.6 times the diagonals. Without it and without ``head_size``: 0.75 * |upper neck - head top|, which is the
-            same length; 0 where one of the two is not labelled.
+        head_boxes: ``mpii_gt_val.mat`` (MATLAB's versions 5 to 7.2) with ``headboxes_src``, in the order of the file;
+            head sizes are 0.6 times the diagonals. Without it and without ``head_size``: 0.75 * |upper neck - head
+            top|, which is the same length; 0 where one of the two is not labelled.
 
     Raises:
-        FileNotFoundError: no such annotation file.
-        AnnotationError: broken JSON, or a field missing or malformed (the message names file, entry and field).
+        FileNotFoundError: no such annotation file, or head box file.
+        AnnotationError: a broken file, or a field missing or malformed (the message names file, entry and field).
         ValueError: ``pixel_origin`` is neither 0 nor 1.
         TypeError: arguments of another type.
-        ImportError: ``head_boxes`` without scipy.
     """
     pixel_origin = _checks.integer("", "pixel_origin", pixel_origin, 0, 1)
     folder = _checks.path("", "images", images)
@@ -92,27 +90,7 @@ def _neck_to_top(joints: np.ndarray, visible: np.ndarray) -> float:
 
 
 def _head_sizes(path: Path, count: int) -> np.ndarray:
-    try:
-        from scipy.io import loadmat, whosmat
-    except ImportError:
-        raise ImportError("head_boxes: reading a .mat file needs scipy (pip install 'hgfast[train]')") from None
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: head box file not found")
-    try:
-        found = {name: (shape, kind) for name, shape, kind in whosmat(str(path))}
-        shape, kind = found.get("headboxes_src", (None, ""))
-        if shape == (2, 2, count) and kind in _MAT_NUMBERS:  # (2 corners, 2 coordinates, persons)
-            boxes = np.asarray(loadmat(str(path), variable_names=["headboxes_src"])["headboxes_src"])
-    except NotImplementedError:
-        raise AnnotationError(f"{path}: a MATLAB file of version 7.3; save it with -v7 in MATLAB") from None
-    except Exception as error:  # scipy's readers end in whatever comes of the numbers in a broken file
-        raise AnnotationError(f"{path}: not a MATLAB file that scipy can read ({error})") from None
-    if shape is None:
-        raise AnnotationError(f"{path}: field 'headboxes_src' is missing")
-    if shape != (2, 2, count):
-        raise AnnotationError(f"{path}: field 'headboxes_src': expected shape (2, 2, {count}), got {shape}")
-    if kind not in _MAT_NUMBERS or boxes.dtype.kind not in "biuf":
-        raise AnnotationError(f"{path}: field 'headboxes_src': expected real numbers, got {kind}")
-    if not (np.abs(boxes.astype(np.float64)) <= LIMIT).all():
+    boxes = read_numbers(path, "headboxes_src", (2, 2, count))  # (2 corners, 2 coordinates, persons)
+    if not (np.abs(boxes) <= LIMIT).all():
         raise AnnotationError(f"{path}: field 'headboxes_src' holds NaN or a number beyond {LIMIT:g}")
-    return np.asarray(0.6 * np.linalg.norm(boxes[1].astype(np.float64) - boxes[0], axis=0))
+    return np.asarray(0.6 * np.linalg.norm(boxes[1] - boxes[0], axis=0))

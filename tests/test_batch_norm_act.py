@@ -261,7 +261,7 @@ X, C3 = torch.zeros(2, 3, 4, 4), torch.ones(3)
         ((X[0], None, None, C3, C3), ValueError, "x must have 4 dimensions, got 3"),
         ((X.int(), None, None, C3, C3), TypeError, "x must have one of the dtypes"),
         ((X, C3[:2], None, C3, C3), ValueError, "weight must have shape (3,)"),
-        ((X, None, C3.half(), C3, C3), TypeError, "bias must have one of the dtypes float32; got float16"),
+        ((X, None, C3.half(), C3, C3), TypeError, "bias must have one of the dtypes float32 beside x"),
         ((X.half(), None, C3.double(), C3, C3), TypeError, "bias must have one of the dtypes float16, float32"),
         ((X, None, C3.to("meta"), C3, C3), ValueError, "bias must be on x's device cpu, got meta"),
         ((X, None, None, C3, None), ValueError, "running_mean and running_var must be given both or neither"),

@@ -130,7 +130,7 @@ def test_convert_and_back(run_folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--preset", "nothing"], "preset: expected one of"),
+        (["train", "--preset", "nothing"], "preset: name must be one of"),
         (["train", "--set", "lr"], "expected key=value"),
         (["train", "--config", "nowhere.toml"], "nowhere.toml: configuration file not found"),
         (["train", "--preset", "demo"], "annotation file not found"),

@@ -216,7 +216,7 @@ def test_fast_decoding_shows_the_same_scene(tmp_path):
 def test_image_cache_is_bounded(tmp_path):
     for name in "abc":
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((512, 512, 3), np.uint8))  # 0.75 MiB each
-    cache = ImageCache(limit_mb=2)
+    cache = ImageCache(cache_mb=2)
     first = cache.read(tmp_path / "a.png")
     assert cache.read(tmp_path / "a.png") is first
     cache.read(tmp_path / "b.png")

@@ -90,7 +90,7 @@ CASES = [
         {"keypoints": POINTS, "visible": POINTS[:, 0], "table": MPII, "rng": RNG},
         {"keypoints": POINTS[:3], "visible": [1], "table": None, "rng": 3},
     ),
-    (ImageCache, {"limit_mb": 0, "folder": ""}, {"limit_mb": -1, "folder": 3}),
+    (ImageCache, {"cache_mb": 0, "folder": ""}, {"cache_mb": -1, "folder": 3}),
     (FileCache, {"folder": "cache"}, {"folder": None}),
     (draw_sample, {"seed": 0, "number": 0}, {"seed": -1, "number": 0.5}),
     (write_set, {"folder": "f", "count": 0, "seed": 0, "name": "n"},

@@ -127,7 +127,7 @@ def test_all_that_a_setting_can_be_survives_toml(tmp_path, changes):
 
 
 def test_wrong_files_and_presets_are_named(tmp_path):
-    with pytest.raises(ConfigError, match="preset: expected one of hourglass52-mpii-256"):
+    with pytest.raises(ConfigError, match="preset: name must be one of hourglass52-mpii-256"):
         preset("resnet")
     with pytest.raises(FileNotFoundError, match="no.toml: configuration file not found"):
         read_toml(tmp_path / "no.toml")

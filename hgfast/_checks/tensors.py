@@ -41,6 +41,18 @@ def tensor(
         )
 
 
+def activations(where: str, name: str, value: Any) -> None:
+    """A dense tensor (N, C, H, W) of floating-point numbers, with channels and pixels; N may be 0.
+
+    Raises:
+        TypeError: as :func:`tensor`.
+        ValueError: another rank, or C, H or W is 0.
+    """
+    tensor(where, name, value, ndim=4)
+    if 0 in value.shape[1:]:
+        raise ValueError(f"{at(where, name)} must have channels and pixels, got shape {tuple(value.shape)}")
+
+
 def same_kind(where: str, first: tuple[str, torch.Tensor], *others: tuple[str, torch.Tensor | None]) -> None:
     """The other tensors have the first one's dtype and device; None is passed over.
 

@@ -20,7 +20,7 @@ def box_center_size(boxes: ArrayLike, padding: float = 1.0) -> tuple[np.ndarray,
     """Centres (N, 2) and sizes (N, 2), the latter times ``padding``, of boxes (N, 4) x1 y1 x2 y2; float32."""
     where = "box_center_size"
     array = _checks.array(where, "boxes", boxes, finite=True)
-    if array.shape[-1:] != (4,) and array.shape != (0,):
+    if (array.shape[-1:] != (4,) or array.ndim > 2) and array.shape != (0,):
         raise ValueError(f"{where}: boxes must have shape (N, 4), got {array.shape}")
     factor = np.float32(_positive(where, "padding", padding))
     with np.errstate(over="ignore"):

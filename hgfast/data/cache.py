@@ -23,15 +23,15 @@ class ImageCache:
     """Reads pictures, from the file cache where there is one, and keeps those used last in memory.
 
     Args:
-        limit_mb: of the pictures in memory, MiB; 0 keeps none.
+        cache_mb: of the pictures in memory, MiB; 0 keeps none.
         folder: of the file cache; "" for none.
 
     Raises:
         TypeError, ValueError: arguments of other types, a negative limit.
     """
 
-    def __init__(self, limit_mb: int = 0, folder: str | Path = "") -> None:
-        self._limit = _checks.integer("", "limit_mb", limit_mb, 0, 1 << 30) * 2**20
+    def __init__(self, cache_mb: int = 0, folder: str | Path = "") -> None:
+        self._limit = _checks.integer("", "cache_mb", cache_mb, 0, 1 << 30) * 2**20
         self._held = 0
         self._images: OrderedDict[tuple[Path, int], np.ndarray] = OrderedDict()
         self._read = read_image if folder == "" else FileCache(folder).read

@@ -227,7 +227,8 @@ def network_input(
 
 
 def _colours(name: str, value: Any, above: float | None = None) -> tuple[float, float, float]:
-    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != 3:
+    value = list(value) if isinstance(value, np.ndarray) and value.ndim else value
+    if not isinstance(value, (list, tuple)) or len(value) != 3:
         raise ValueError(f"{name} must hold three numbers, got {_checks.describe(value)}")
     red, green, blue = (_checks.number("", f"{name}[{i}]", entry, above=above) for i, entry in enumerate(value))
     return red, green, blue

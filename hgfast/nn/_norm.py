@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hgfast.ops import _batch_norm_ops as native
-from hgfast.ops._batch_norm_native import GATE_NONE, GATE_RECOMPUTE, check_channels
+from hgfast.ops._batch_norm_checks import GATE_NONE, GATE_RECOMPUTE, check_channels
 from hgfast.ops.batch_norm_act import batch_norm_act, check_batch, update_running
 
 

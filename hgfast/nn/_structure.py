@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hgfast import _checks
+
 CALL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 STATE_HOOKS = (
     *("_state_dict_hooks", "_state_dict_pre_hooks"),
@@ -57,12 +59,14 @@ def parameters_of(*convs: Any) -> list[Tensor | None]:
     return [parameter for conv in convs for parameter in (conv.weight, conv.bias)]
 
 
-def refuse_synchronised(block: nn.Module) -> None:
-    """Raise if the plain modules of a block cannot stand for it.
+def refuse_plain(block: nn.Module, x: Tensor) -> None:
+    """Raise if the plain modules of a block cannot stand for it, or not take x.
 
     Raises:
         RuntimeError: a BatchNorm synchronises its statistics, which only the fused operation makes it do.
+        TypeError, ValueError: x is no dense (N, C, H, W) of floating-point numbers with channels and pixels.
     """
+    _checks.activations(type(block).__name__, "x", x)
     if any(getattr(module, "synchronised", False) for module in block.modules()):
         kind = type(block).__name__
         raise RuntimeError(f"hgfast: a {kind} with hooks or changed parts cannot synchronise its BatchNorm statistics")

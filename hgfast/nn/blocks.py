@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hgfast import reference
 from hgfast.nn._program import basic_program, bottleneck_program, conv_program
-from hgfast.nn._structure import are_plain, conv_and_norm, has_hooks, parameters_of, refuse_synchronised
+from hgfast.nn._structure import are_plain, conv_and_norm, has_hooks, parameters_of, refuse_plain
 from hgfast.nn._tape import run
 from hgfast.nn.merge import UpsampleAdd
 from hgfast.nn.pool import MaxPool
@@ -27,11 +28,12 @@ class ConvModule(reference.ConvModule):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
         norms = [] if self.bn is None else [self.bn]
-        if (self.relu and self.bn is None) or not are_plain([self.conv], norms):
-            refuse_synchronised(self)
+        if not are_plain([self.conv], norms):
+            refuse_plain(self, x)
             return super().forward(x)
-        program = conv_program(self.conv.stride[0], bool(norms), self.relu)
-        return run(program, [x], parameters_of(self.conv), norms, self.recompute)
+        program = conv_program(self.conv.stride[0], bool(norms), self.relu and bool(norms))
+        y = run(program, [x], parameters_of(self.conv), norms, self.recompute)
+        return F.relu(y) if self.relu and not norms else y
 
 
 class BasicBlock(reference.BasicBlock):
@@ -49,11 +51,11 @@ class BasicBlock(reference.BasicBlock):
         if self.downsample is not None:
             pair = conv_and_norm(self.downsample)
             if pair is None:
-                refuse_synchronised(self)
+                refuse_plain(self, x)
                 return super().forward(x)
             convs, norms, shortcut_stride = [*convs, pair[0]], [*norms, pair[1]], pair[0].stride[0]
         if not are_plain(convs, norms) or self.conv2.stride[0] != 1:
-            refuse_synchronised(self)
+            refuse_plain(self, x)
             return super().forward(x)
         program = basic_program(self.conv1.stride[0], shortcut_stride)
         return run(program, [x], parameters_of(*convs), norms, self.recompute)
@@ -73,7 +75,7 @@ class Bottleneck(reference.Bottleneck):
         modules = [self.conv1, self.conv2, self.conv3, *([self.skip_layer] if self.need_skip else [])]
         convs, norms = [module.conv for module in modules], [self.bn1, self.bn2, self.bn3]
         if has_hooks(*modules) or not are_plain(convs, norms) or any(conv.stride[0] != 1 for conv in convs):
-            refuse_synchronised(self)
+            refuse_plain(self, x)
             return super().forward(x)
         return run(bottleneck_program(self.need_skip), [x], parameters_of(*convs), norms, self.recompute)
 

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 
-from hgfast import _checks, _native
+from hgfast import _native
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
 from hgfast.ops import _buffers
+from hgfast.ops._batch_norm_checks import check_channels
 from hgfast.reference.batch_norm_act import Gradient
 
 Tensor = torch.Tensor
-NAME = "batch_norm_act"
-GATE_NONE, GATE_MASK, GATE_RECOMPUTE = 0, 1, 2  # csrc/common/batch_norm_act.h: ReluGate
 
 
 def stat_dtype(x: Tensor) -> torch.dtype:
@@ -47,15 +46,6 @@ def as_stats(x: Tensor, values: dict[str, Tensor | None]) -> list[Any]:
     return found
 
 
-def check_channels(x: Tensor, name: str, value: Tensor) -> None:
-    """Raise unless value is a parameter or statistic of x's channels, see `as_stats`."""
-    allowed = (x.dtype,) if x.dtype in (torch.float32, torch.float64) else (x.dtype, torch.float32)
-    _checks.tensor(NAME, name, value, dtypes=allowed)
-    _checks.shape(NAME, name, value, x.shape[1:2], "one number for each channel of x")
-    if value.device != x.device:
-        raise ValueError(f"{NAME}: {name} must be on x's device {x.device}, got {value.device}")
-
-
 def addresses(reads: Sequence[Tensor | None], writes: Sequence[Tensor | None]) -> list[int]:
     """Addresses of reads, then writes; memory that is read and written has the same address in both."""
     places = {t.data_ptr() for t in writes if t is not None}
@@ -78,14 +68,9 @@ def _workspace(lib: ModuleType, x: Tensor) -> Tensor:
     return torch.empty(lib.batch_norm_sizes(*_shape(x))[0], dtype=stat_dtype(x), device=x.device)
 
 
-def mask_bytes(lib: ModuleType, x: Tensor) -> int:
-    """Size of the mask of ReLU over x: one bit per element."""
-    return lib.batch_norm_sizes(*_shape(x))[1]
-
-
 def empty_mask(lib: ModuleType, x: Tensor) -> Tensor:
-    """Room for the mask of ReLU over x."""
-    return torch.empty(mask_bytes(lib, x), dtype=torch.uint8, device=x.device)
+    """Room for the mask of ReLU over x: one bit per element."""
+    return torch.empty(lib.batch_norm_sizes(*_shape(x))[1], dtype=torch.uint8, device=x.device)
 
 
 def stats(lib: ModuleType, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from hgfast import reference
+from hgfast.ops import _batch_norm_checks as checks
 from hgfast.ops import _batch_norm_native as native
 from hgfast.ops import _buffers
-from hgfast.ops._batch_norm_native import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, NAME, Gradient, as_stats
+from hgfast.ops._batch_norm_checks import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, NAME
+from hgfast.ops._batch_norm_native import Gradient, as_stats
 from hgfast.ops._layout import dense, dense_like, empty_like
-from hgfast.ops._operands import expect
 from hgfast.ops._registry import autograd_function, below_autograd, define
 
 Tensor = torch.Tensor
@@ -67,15 +68,11 @@ def _kernel_train(
     return out, mean, var, mask
 
 
-def _gradient(lib: ModuleType, x: Tensor, maps: dict[str, _Optional], *rest: Any) -> tuple[Gradient, _Optional]:
+def _gradient(x: Tensor, maps: dict[str, _Optional], *rest: Any) -> tuple[Gradient, _Optional]:
     """What both kernels of the gradient read, and the addend; maps: grad, grad2, residual and addend."""
     mask, mean, var, weight, bias, eps, gate = rest
     x, grad, grad2, residual, addend = dense_like(NAME, x, maps)
     mean, var, weight, bias = as_stats(x, {"mean": mean, "var": var, "weight": weight, "bias": bias})
-    if gate not in (GATE_NONE, GATE_RECOMPUTE) and (gate != GATE_MASK or mask is None):
-        raise ValueError(f"{NAME}: gate must be 0, 2, or with a mask 1; got {gate}")
-    if mask is not None:
-        expect(NAME, "mask", mask, (native.mask_bytes(lib, x),), x, torch.uint8)
     return Gradient(grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate), addend
 
 
@@ -84,7 +81,7 @@ def _kernel_backward_reduce(
 ) -> tuple[Tensor, Tensor, Tensor]:
     *common, want_masked = rest
     maps = {"grad": grad, "grad2": grad2, "residual": residual, "addend": None}
-    gradient, _ = _gradient(lib, x, maps, *common)
+    gradient, _ = _gradient(x, maps, *common)
     masked = _buffers.empty_like(gradient.x) if want_masked else None
     if x.numel() == 0:
         weight_grad = torch.zeros(x.shape[1], dtype=native.stat_dtype(x), device=x.device)
@@ -99,20 +96,15 @@ def _kernel_backward_apply(
 ) -> Tensor:
     *common, weight_grad, bias_grad, addend, count, batch_statistics = rest
     maps = {"grad": grad, "grad2": grad2, "residual": residual, "addend": addend}
-    gradient, addend = _gradient(lib, x, maps, *common)
+    gradient, addend = _gradient(x, maps, *common)
     if x.numel() == 0:
         return torch.empty_like(gradient.x)
     weight_grad, bias_grad = as_stats(x, {"weight_grad": weight_grad, "bias_grad": bias_grad})
-    if batch_statistics and (weight_grad is None or bias_grad is None):
-        raise ValueError(f"{NAME}: weight_grad and bias_grad are needed with batch_statistics")
     return native.backward_apply(lib, gradient, weight_grad, bias_grad, count, batch_statistics, addend)
 
 
 def _fake_mask(x: Tensor, keep_mask: bool) -> Tensor:
-    n, c, h, w = x.shape
-    nhwc = x.is_contiguous(memory_format=torch.channels_last) or not x.is_contiguous()
-    rows, run = (n * h * w, c) if nhwc else (n * c, h * w)
-    return torch.empty(rows * ((run + 15) // 16 * 2) if keep_mask else 0, dtype=torch.uint8, device=x.device)
+    return torch.empty(checks.mask_bytes(x) if keep_mask else 0, dtype=torch.uint8, device=x.device)
 
 
 def _fake_stats(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,12 +194,14 @@ stats = define(
     kernel=_kernel_stats,
     reference=reference.batch_norm_stats,
     fake=_fake_stats,
+    check=checks.check_x,
 )
 backward_reduce = define(
     f"batch_norm_backward_reduce({_GRADIENT}, bool want_masked) -> (Tensor, Tensor, Tensor)",
     kernel=_kernel_backward_reduce,
     reference=reference.batch_norm_backward_reduce,
     fake=_fake_reduce,
+    check=checks.check_reduce,
 )
 backward_apply = define(
     f"batch_norm_backward_apply({_GRADIENT}, Tensor? weight_grad, Tensor? bias_grad, "
@@ -215,6 +209,7 @@ backward_apply = define(
     kernel=_kernel_backward_apply,
     reference=reference.batch_norm_backward_apply,
     fake=lambda grad, grad2, x, *rest: empty_like(x),
+    check=checks.check_backward,
 )
 apply = define(
     "batch_norm_act_apply(Tensor x, Tensor mean, Tensor var, Tensor? weight, Tensor? bias, Tensor? residual, "
@@ -222,6 +217,7 @@ apply = define(
     kernel=_kernel_apply,
     reference=reference.batch_norm_act_apply,
     fake=_fake_apply,
+    check=checks.check_apply,
     setup_context=_setup_apply,
     backward=_backward_apply_op,
     native="batch_norm_apply",
@@ -232,6 +228,7 @@ train = define(
     kernel=_kernel_train,
     reference=reference.batch_norm_act_train,
     fake=_fake_train,
+    check=checks.check_train,
     setup_context=_setup_train,
     backward=_backward_train,
     native="batch_norm_stats",

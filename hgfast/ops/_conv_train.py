@@ -93,7 +93,8 @@ def _fitting_sizes(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) 
     fits = len(shape) == len(weight_shape) == 4 and weight.dtype is dtype and weight.device == device
     if fits and bias is not None:
         fits = bias.dim() == 1 and bias.numel() == weight_shape[0] and bias.dtype is dtype and bias.device == device
-    if not (fits and shape[1] == weight_shape[1] and weight_shape[2] == weight_shape[3] and weight_shape[2] % 2):
+    square = fits and weight_shape[2] == weight_shape[3] and weight_shape[2] % 2
+    if not (square and shape[1] == weight_shape[1] and 0 not in shape[1:] and weight_shape[0]):
         check(OP, x, weight, bias, stride)
     (n, c, h, w), (k, _, _, kernel) = shape, weight_shape
     return ConvSizes(n, h, w, c, k, kernel, stride, dtype=dtype)

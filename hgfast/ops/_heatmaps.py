@@ -20,27 +20,27 @@ def check_heatmaps(op: str, name: str, heatmaps: torch.Tensor) -> None:
         raise ValueError(f"{op}: {name} must have at least one pixel a map, got shape {tuple(heatmaps.shape)}")
 
 
-def check_affine(op: str, inverse_affine: torch.Tensor | None, heatmaps: torch.Tensor) -> torch.Tensor | None:
-    """inverse_affine as (N or 1, 2, 3).
+def check_affine(
+    op: str, inverse_affine: torch.Tensor | None, heatmaps: torch.Tensor, name: str = "inverse_affine"
+) -> torch.Tensor | None:
+    """inverse_affine, which messages call `name`, as (N or 1, 2, 3).
 
     Raises:
         TypeError, ValueError: it does not fit.
     """
     if inverse_affine is None:
         return None
-    _checks.tensor(op, "inverse_affine", inverse_affine, dtypes=(torch.float32, torch.float64))
+    _checks.tensor(op, name, inverse_affine, dtypes=(torch.float32, torch.float64))
     n, shape = heatmaps.shape[0], inverse_affine.shape
     # the batch last and n before 1: an exported graph's symbolic batch is compared with nothing but itself
     fits = len(shape) in (2, 3) and tuple(shape[-2:]) == (2, 3)
     if not fits or (len(shape) == 3 and shape[0] != n and shape[0] != 1):
         raise ValueError(
-            f"{op}: inverse_affine must have shape (2, 3) or ({n}, 2, 3) for heatmaps of shape "
+            f"{op}: {name} must have shape (2, 3) or ({n}, 2, 3) for heatmaps of shape "
             f"{tuple(heatmaps.shape)}, got {tuple(inverse_affine.shape)}"
         )
     if inverse_affine.device != heatmaps.device:
-        raise ValueError(
-            f"{op}: inverse_affine must be on heatmaps' device {heatmaps.device}, got {inverse_affine.device}"
-        )
+        raise ValueError(f"{op}: {name} must be on heatmaps' device {heatmaps.device}, got {inverse_affine.device}")
     return inverse_affine.detach().reshape(-1, 2, 3)
 
 

@@ -1,7 +1,8 @@
-"""The last look at a tensor before a kernel is given its address: it has what the kernel takes for granted.
+"""How the tensors of an operator fit each other.
 
-The public functions have checked their arguments by then, in their own words. Here is what nothing walks around: the
-registered operators, which anybody may call, the fused blocks, whose parameters may have been replaced, and gradients.
+`fit` is for the checks of arguments, with messages that name both tensors. `expect` is the last look at a tensor before
+a kernel is given its address, quick where all is right: the fused blocks, whose parameters may have been replaced, and
+gradients come to the kernels by a way of their own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,34 @@ import torch
 from hgfast import _checks
 
 Tensor = torch.Tensor
+
+
+def fit(
+    op: str,
+    name: str,
+    value: Tensor,
+    shape: Sequence[int],
+    owner: tuple[str, Tensor],
+    dtypes: Sequence[torch.dtype] = (),
+    why: str = "",
+) -> None:
+    """value has this shape, the owner's device, and its dtype (or one of those given).
+
+    why: where the shape comes from, if not from the owner alone.
+
+    Raises:
+        TypeError: no dense tensor, or another dtype; the message names the owner too, as do the others.
+        ValueError: another shape or device.
+    """
+    other, first = owner
+    _checks.tensor(op, name, value, dtypes=(*_checks.FLOATING, *dtypes))
+    if value.dtype not in (dtypes or (first.dtype,)):
+        words = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        wanted = f"one of the dtypes {words} beside {other} of" if dtypes else f"{other}'s dtype"
+        raise TypeError(f"{op}: {name} must have {wanted} {first.dtype}, got {value.dtype}")
+    if value.device != first.device:
+        raise ValueError(f"{op}: {name} must be on {other}'s device {first.device}, got {value.device}")
+    _checks.shape(op, name, value, shape, why or f"{other} has {tuple(first.shape)}")
 
 
 def expect(

@@ -32,6 +32,7 @@ class Op:
     kernel: Callable[..., Any]
     reference: Callable[..., Any]
     supports: Callable[..., str | None]
+    check: Callable[..., object]
     native: str
 
     def fallback_reason(self, device_type: str, args: Sequence[Any]) -> str | None:
@@ -42,6 +43,11 @@ class Op:
         if library is None:
             return f"no {device_type} kernels: {_native.cuda_missing_reason() or 'unsupported device'}"
         return self.supports(*args)
+
+    def run_checked(self, device_type: str, args: Sequence[Any]) -> Any:
+        """As `run`, for arguments that anybody may have made up."""
+        self.check(*args)
+        return self.run(device_type, args)
 
     def run(self, device_type: str, args: Sequence[Any]) -> Any:
         """Kernel or reference."""
@@ -68,20 +74,23 @@ def _cuda_impl(op: Op) -> Callable[..., Any]:
     def impl(*args: Any) -> Any:
         device = _first_tensor(args).get_device()
         if device == torch.cuda.current_device():
-            return op.run("cuda", args)
+            return op.run_checked("cuda", args)
         with torch.cuda.device(device):
-            return op.run("cuda", args)
+            return op.run_checked("cuda", args)
 
     return impl
 
 
-def _on_one_device(name: str, fake: Callable[..., Any]) -> Callable[..., Any]:
+def _on_one_device(operator: Any, fake: Callable[..., Any]) -> Callable[..., Any]:
     """`fake`, which torch also calls where some tensors have data and others, on the meta device, have none."""
 
     def checked(*args: Any) -> Any:
-        devices = {arg.device for arg in args if isinstance(arg, torch.Tensor)}
-        if len(devices) > 1:
-            raise ValueError(f"{name}: tensors must be on one device, got {', '.join(sorted(map(str, devices)))}")
+        if len({arg.device for arg in args if isinstance(arg, torch.Tensor)}) > 1:
+            schema = operator._schema
+            named = zip((parameter.name for parameter in schema.arguments), args, strict=True)
+            places = [f"{name} on {arg.device}" for name, arg in named if isinstance(arg, torch.Tensor)]
+            op = schema.name.removeprefix("hgfast::")
+            raise ValueError(f"{op}: tensors must be on one device, got {', '.join(places)}")
         return fake(*args)
 
     return checked
@@ -93,6 +102,7 @@ def define(
     kernel: Callable[..., Any],
     reference: Callable[..., Any],
     fake: Callable[..., Any],
+    check: Callable[..., object],
     supports: Callable[..., str | None] = lambda *args: None,
     setup_context: Callable[..., None] | None = None,
     backward: Callable[..., Any] | None = None,
@@ -102,9 +112,11 @@ def define(
 
     Args:
         schema: torch schema, e.g. "upsample_add(Tensor skip, Tensor low) -> Tensor".
-        kernel: kernel(lib, *args) -> outputs; args as the schema orders them, already checked by the public function.
+        kernel: kernel(lib, *args) -> outputs; args as the schema orders them, already checked.
         reference: the same result from torch operators.
         fake: shapes, dtypes and memory formats of the outputs without data (`torch.library.register_fake`).
+        check: check(*args) raises TypeError or ValueError, naming an argument of the schema, unless all fit each other;
+            called where the operator is, but not by `below_autograd`.
         supports: supports(*args) -> None, or the reason why `kernel` does not take these arguments.
         setup_context, backward: as `torch.library.register_autograd` wants them.
         native: name of the function in the extension module, where it is not the op's.
@@ -113,14 +125,15 @@ def define(
         The operator's default overload, to be called with positional arguments.
     """
     name = schema.split("(", 1)[0]
-    op = OPS[name] = Op(name, kernel, reference, supports, native or name)
+    op = OPS[name] = Op(name, kernel, reference, supports, check, native or name)
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    LIBRARY.impl(name, lambda *args: op.run("cpu", args), "CPU")
+    LIBRARY.impl(name, lambda *args: op.run_checked("cpu", args), "CPU")
     LIBRARY.impl(name, _cuda_impl(op), "CUDA")
-    torch.library.register_fake(f"hgfast::{name}", _on_one_device(name, fake), lib=LIBRARY)
+    operator = getattr(torch.ops.hgfast, name).default
+    torch.library.register_fake(f"hgfast::{name}", _on_one_device(operator, fake), lib=LIBRARY)
     if backward is not None:
         torch.library.register_autograd(f"hgfast::{name}", backward, setup_context=setup_context, lib=LIBRARY)
-    return getattr(torch.ops.hgfast, name).default
+    return operator
 
 
 def is_recorded() -> bool:

@@ -6,7 +6,8 @@ import torch
 
 from hgfast import _checks
 from hgfast.ops import _batch_norm_ops as ops
-from hgfast.ops._batch_norm_native import NAME, check_channels
+from hgfast.ops._batch_norm_checks import NAME, check_channels, check_x
+from hgfast.ops._operands import fit
 from hgfast.ops._registry import is_recorded
 
 Tensor = torch.Tensor
@@ -100,7 +101,7 @@ def _wants_gradient(*tensors: Tensor | None) -> bool:
 def check(x: Tensor, weight: Tensor | None, bias: Tensor | None, *others: Tensor | None) -> None:
     """Raise unless the arguments of batch_norm_act fit together; others: running_mean, running_var, residual."""
     running_mean, running_var, residual = others
-    _checks.tensor(NAME, "x", x, ndim=4)
+    check_x(x)
     channels = (("weight", weight), ("bias", bias), ("running_mean", running_mean), ("running_var", running_var))
     for name, value in channels:
         if value is not None:
@@ -108,6 +109,4 @@ def check(x: Tensor, weight: Tensor | None, bias: Tensor | None, *others: Tensor
     if (running_mean is None) != (running_var is None):
         raise ValueError(f"{NAME}: running_mean and running_var must be given both or neither")
     if residual is not None:
-        _checks.tensor(NAME, "residual", residual)
-        _checks.same_kind(NAME, ("x", x), ("residual", residual))
-        _checks.shape(NAME, "residual", residual, x.shape, "that of x")
+        fit(NAME, "residual", residual, x.shape, ("x", x))

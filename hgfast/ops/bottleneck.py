@@ -12,9 +12,11 @@ from hgfast.ops import _bottleneck_native
 from hgfast.ops._bottleneck_native import BottleneckSizes
 from hgfast.ops._conv_native import packed_weight
 from hgfast.ops._conv_native import query as conv_query
+from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 
 OP = "bottleneck"
+VECTORS = ("scale", "shift", "bias1", "bias2", "bias3")
 
 
 def bottleneck(
@@ -36,7 +38,7 @@ def bottleneck(
     rest, and the CPU, take torch's own operators.
 
     Args:
-        x: (N, C, H, W); channels_last is the fast layout.
+        x: (N, C, H, W) with C, H and W at least 1; channels_last is the fast layout.
         scale, shift: (C,), of the BatchNorm that opens the block; float32 or x's dtype, like the biases.
         weight1, weight2, weight3: (M, C, 1, 1), (M, M, 3, 3) and (C, M, 1, 1); the CUDA kernel has them packed at each
             call (a frozen network, see :func:`hgfast.freeze`, packs once).
@@ -57,29 +59,43 @@ def bottleneck(
 
 
 def _check(x: Tensor, weights: tuple[Tensor, ...], vectors: tuple[Tensor, ...], upsample_to: Tensor | None) -> None:
-    _checks.tensor(OP, "x", x, ndim=4)
+    _checks.activations(OP, "x", x)
     for i, weight in enumerate(weights, 1):
         _checks.tensor(OP, f"weight{i}", weight, ndim=4)
     c, m = x.shape[1], weights[0].shape[0]
+    if not m:
+        raise ValueError(f"{OP}: weight1 must give channels, got shape {tuple(weights[0].shape)}")
+    why = f"x has {tuple(x.shape)}, weight1 {tuple(weights[0].shape)}"
     shapes = ((m, c, 1, 1), (m, m, 3, 3), (c, m, 1, 1))
     for i, (weight, expected) in enumerate(zip(weights, shapes, strict=True), 1):
-        _checks.same_kind(OP, ("x", x), (f"weight{i}", weight))
-        _checks.shape(OP, f"weight{i}", weight, expected, "C of x, M of weight1")
-    names = ("scale", "shift", "bias1", "bias2", "bias3")
-    for name, vector, width in zip(names, vectors, (c, c, m, m, c), strict=True):
-        _checks.tensor(OP, name, vector, ndim=1, dtypes=(torch.float32, x.dtype))
-        _checks.shape(OP, name, vector, (width,), "C of x, M of weight1")
-        if vector.device != x.device:
-            raise ValueError(f"{OP}: {name} must be on x's device {x.device}, got {vector.device}")
+        fit(OP, f"weight{i}", weight, expected, ("x", x), why=why)
+    for name, vector, width in zip(VECTORS, vectors, (c, c, m, m, c), strict=True):
+        fit(OP, name, vector, (width,), ("x", x), (torch.float32, x.dtype), why)
     if upsample_to is not None:
         _checks.tensor(OP, "upsample_to", upsample_to, ndim=4)
         _checks.same_kind(OP, ("x", x), ("upsample_to", upsample_to))
-        if upsample_to.shape[:2] != x.shape[:2]:
+        if upsample_to.shape[:2] != x.shape[:2] or 0 in upsample_to.shape[2:]:
             raise ValueError(
-                f"{OP}: upsample_to must start with N, C = {tuple(x.shape[:2])}, got shape {tuple(upsample_to.shape)}"
+                f"{OP}: upsample_to must start with N, C = {tuple(x.shape[:2])} of x and have pixels; "
+                f"got shape {tuple(upsample_to.shape)}"
             )
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *weights, *vectors, upsample_to)):
-        raise ValueError(f"{OP}: has no gradient; use hgfast.nn.Bottleneck to train, or torch.no_grad()")
+    if torch.is_grad_enabled():
+        _refuse_gradients((x, *weights, *vectors, upsample_to))
+
+
+def _refuse_gradients(tensors: tuple[Tensor | None, ...]) -> None:
+    names = ("x", "weight1", "weight2", "weight3", *VECTORS, "upsample_to")
+    asking = [name for name, t in zip(names, tensors, strict=True) if t is not None and t.requires_grad]
+    if asking:
+        raise ValueError(
+            f"{OP}: has no gradient; use hgfast.nn.Bottleneck to train, or torch.no_grad() "
+            f"(requires_grad is set for {', '.join(asking)})"
+        )
+
+
+def _check_operator(x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> None:
+    *layers, upsample_to = rest
+    _check(x, tuple(layers[::2]), (scale, shift, *layers[1::2]), upsample_to)
 
 
 def _sizes(x: Tensor, weight1: Tensor, upsample_to: Tensor | None) -> BottleneckSizes:
@@ -111,7 +127,6 @@ def _aligned(tensor: Tensor | None) -> Tensor | None:
 def _kernel(lib: ModuleType, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> Tensor:
     *layers, upsample_to = rest
     weights, biases = layers[::2], layers[1::2]
-    _check(x, tuple(weights), (scale, shift, *biases), upsample_to)
     sizes, handle = _sizes(x, weights[0], upsample_to), _native.exec_handle(x)
     needs = _bottleneck_native.query(lib, sizes, handle)
     assert needs is not None
@@ -152,5 +167,6 @@ _bottleneck = define(
     kernel=_kernel,
     reference=_reference,
     fake=_fake,
+    check=_check_operator,
     supports=_supports,
 )

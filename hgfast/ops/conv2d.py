@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hgfast import reference
+from hgfast import _checks, reference
 from hgfast.ops import _conv_train as train
-from hgfast.ops._conv_checks import check
+from hgfast.ops._conv_checks import LARGEST_KERNEL, check, check_stride, check_weight
 from hgfast.ops._conv_native import ConvSizes
-from hgfast.ops._operands import expect
+from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 
 
@@ -24,7 +25,8 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 
     it off), 1x1 by a direct kernel, where these are faster than ATen. Everything else is ATen's.
 
     Args:
-        x: (N, C, H, W); channels_last is the fast layout. float32, float16, bfloat16 or float64.
+        x: (N, C, H, W) with C, H and W at least 1; channels_last is the fast layout. float32, float16, bfloat16 or
+            float64.
         weight: (K, C, r, r), r odd, of x's dtype; its gradient comes in its memory format.
         bias: (K,), or None.
         stride: at least 1.
@@ -79,11 +81,21 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _input_sizes(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> ConvSizes:
-    """The sizes of the convolution; raises where the tensors are not of them (ATen's gradients do not look either)."""
-    sizes = ConvSizes(grad.shape[0], h, w, weight.shape[1], weight.shape[0], weight.shape[-1], stride)
-    expect("conv2d", "grad", grad, (sizes.n, sizes.k, *sizes.result), grad)
-    expect("conv2d", "weight", weight, (sizes.k, sizes.c, sizes.kernel, sizes.kernel), grad)
-    return sizes
+    return ConvSizes(grad.shape[0], h, w, weight.shape[1], weight.shape[0], weight.shape[-1], stride)
+
+
+def _check_input(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> None:
+    """ATen's gradients do not look whether their tensors fit each other."""
+    op = "conv2d_input_grad"
+    _checks.tensor(op, "grad", grad, ndim=4)
+    check_weight(op, weight)
+    for name, size in (("h", h), ("w", w)):
+        _checks.integer(op, name, size, 1)
+    check_stride(op, stride)
+    _checks.same_kind(op, ("grad", grad), ("weight", weight))
+    sizes = _input_sizes(grad, weight, h, w, stride)
+    why = f"that of the result for h = {h}, w = {w}, stride = {stride} and weight of shape {tuple(weight.shape)}"
+    _checks.shape(op, "grad", grad, (sizes.n, sizes.k, *sizes.result), why)
 
 
 def _supports_input(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> str | None:
@@ -118,11 +130,22 @@ def _backward_input(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _weight_sizes(grad: Tensor, x: Tensor, kernel: int, stride: int) -> ConvSizes:
-    """As `_input_sizes`."""
     n, c, h, w = x.shape
-    sizes = ConvSizes(n, h, w, c, grad.shape[1], kernel, stride)
-    expect("conv2d", "grad", grad, (n, sizes.k, *sizes.result), x)
-    return sizes
+    return ConvSizes(n, h, w, c, grad.shape[1], kernel, stride)
+
+
+def _check_weight(grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> None:
+    """As `_check_input`."""
+    op = "conv2d_weight_grad"
+    for name, value in (("grad", grad), ("x", x)):
+        _checks.activations(op, name, value)
+    _checks.integer(op, "kernel", kernel, 1, LARGEST_KERNEL)
+    if kernel % 2 == 0:
+        raise ValueError(f"{op}: kernel must be odd, got {kernel}")
+    check_stride(op, stride)
+    sizes = _weight_sizes(grad, x, kernel, stride)
+    why = f"that of the result for stride = {stride} and x of shape {tuple(x.shape)}"
+    fit(op, "grad", grad, (sizes.n, sizes.k, *sizes.result), ("x", x), why=why)
 
 
 def _supports_weight(grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> str | None:
@@ -160,6 +183,7 @@ _conv2d = define(
     kernel=_kernel,
     reference=_reference,
     fake=_fake,
+    check=functools.partial(check, "conv2d"),
     supports=_supports,
     setup_context=_setup_context,
     backward=_backward,
@@ -170,6 +194,7 @@ _conv2d_input_grad = define(
     kernel=_kernel_input,
     reference=_reference_input,
     fake=_fake_input,
+    check=_check_input,
     supports=_supports_input,
     setup_context=_setup_input,
     backward=_backward_input,
@@ -180,6 +205,7 @@ _conv2d_weight_grad = define(
     kernel=_kernel_weight,
     reference=_reference_weight,
     fake=_fake_weight,
+    check=_check_weight,
     supports=_supports_weight,
     setup_context=_setup_weight,
     backward=_backward_weight,

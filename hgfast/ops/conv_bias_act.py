@@ -32,7 +32,7 @@ def conv_bias_act(
     faster: relative error below 1e-4 (usually 2e-6) instead of 1e-6.
 
     Args:
-        x: (N, C, H, W); channels_last is the fast layout.
+        x: (N, C, H, W) with C, H and W at least 1; channels_last is the fast layout.
         weight: (K, C, r, r), r odd.
         bias: (K,), or None.
         stride: of the convolution, at least 1.
@@ -67,10 +67,19 @@ def _check(
             _checks.tensor(op, name, value, ndim=4)
     _checks.same_kind(op, ("x", x), *optional)
     result = (x.shape[0], k, -(-x.shape[2] // stride), -(-x.shape[3] // stride))
-    if residual is not None:
-        _checks.shape(op, "residual", residual, result, "that of the convolution's result")
-    if upsample_to is not None and tuple(upsample_to.shape[:2]) != result[:2]:
-        raise ValueError(f"{op}: upsample_to must start with N, K = {result[:2]}, got shape {tuple(upsample_to.shape)}")
+    if residual is not None and residual.shape != result:
+        came = f"x of shape {tuple(x.shape)}, weight of shape {tuple(weight.shape)} and stride {stride}"
+        _checks.shape(op, "residual", residual, result, f"that of the result for {came}")
+    if upsample_to is not None and (upsample_to.shape[:2] != result[:2] or 0 in upsample_to.shape[2:]):
+        raise ValueError(
+            f"{op}: upsample_to must start with N, K = {result[:2]} of x and weight, and have pixels; "
+            f"got shape {tuple(upsample_to.shape)}"
+        )
+
+
+def _check_operator(x: Tensor, weight: Tensor, *rest: Any) -> None:
+    bias, stride, residual, _, upsample_to = rest
+    _check(x, weight, bias, stride, residual, upsample_to)
 
 
 def _sizes(x: Tensor, weight: Tensor, stride: int, upsample_to: Tensor | None) -> ConvSizes:
@@ -105,7 +114,6 @@ def _kernel(
     relu: bool,
     upsample_to: Tensor | None,
 ) -> Tensor:
-    _check(x, weight, bias, stride, residual, upsample_to)
     sizes, exec_handle = _sizes(x, weight, stride, upsample_to), _native.exec_handle(x)
     needs = query(lib, sizes, exec_handle)
     packed = packed_weight(lib, weight, sizes, needs, exec_handle)
@@ -172,6 +180,7 @@ _conv_bias_act = define(
     kernel=_kernel,
     reference=_reference,
     fake=_fake,
+    check=_check_operator,
     supports=_supports,
     setup_context=_setup_context,
     backward=_backward,

@@ -87,6 +87,25 @@ def check_method(op: str, method: str, blur_kernel_size: int, extra: tuple[str, 
         raise ValueError(f"{op}: blur_kernel_size must be odd and positive, got {blur_kernel_size}")
 
 
+def _check(
+    heatmaps: torch.Tensor,
+    flipped: torch.Tensor | None,
+    flip_indices: list[int],
+    shift: bool,
+    affine: torch.Tensor | None,
+    method: str,
+    blur_kernel_size: int,
+) -> None:
+    op = "decode_heatmaps"
+    check_heatmaps(op, "heatmaps", heatmaps)
+    check_method(op, method, blur_kernel_size)
+    check_affine(op, affine, heatmaps, "affine")
+    if flipped is not None:
+        check_flip(op, heatmaps, flipped, flip_indices)
+    elif flip_indices:
+        raise ValueError(f"{op}: flip_indices must be empty where there is no flipped, got {flip_indices[:5]}")
+
+
 def _supports(
     heatmaps: torch.Tensor,
     flipped: torch.Tensor | None,
@@ -117,17 +136,11 @@ def _kernel(
     method: str,
     blur_kernel_size: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    op = "decode_heatmaps"
-    check_heatmaps(op, "heatmaps", heatmaps)
-    check_method(op, method, blur_kernel_size)
-    check_affine(op, affine, heatmaps)
-    if flipped is not None:
-        check_flip(op, heatmaps, flipped, flip_indices)
     keypoints, scores = _fake(heatmaps)
     if scores.numel() == 0:
         return keypoints, scores
     heatmaps, flipped, layout = dense_maps(heatmaps, flipped)
-    affine = None if affine is None else affine.contiguous()
+    affine = None if affine is None else affine.reshape(-1, 2, 3).contiguous()
     lib.decode_heatmaps(
         _native.ptr(heatmaps),
         DTYPE_CODES[heatmaps.dtype],
@@ -159,5 +172,6 @@ _decode = define(
     kernel=_kernel,
     reference=reference.decode_flip,
     fake=_fake,
+    check=_check,
     supports=_supports,
 )

@@ -11,6 +11,7 @@ import torch
 from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops._heatmaps import MAX_FLIP_CHANNELS, check_heatmaps, dense_maps
+from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 
 
@@ -44,9 +45,7 @@ def check_flip(op: str, heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indi
         TypeError, ValueError: as `flip_merge` says.
     """
     check_heatmaps(op, "heatmaps", heatmaps)
-    _checks.tensor(op, "flipped", flipped)
-    _checks.same_kind(op, ("heatmaps", heatmaps), ("flipped", flipped))
-    _checks.shape(op, "flipped", flipped, heatmaps.shape, "that of heatmaps")
+    fit(op, "flipped", flipped, heatmaps.shape, ("heatmaps", heatmaps))
     k = heatmaps.shape[1]
     indices = _checks.integers(op, "flip_indices", flip_indices)
     if len(indices) != k or not all(0 <= index < k for index in indices):
@@ -63,7 +62,6 @@ def _supports(heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indices: list[
 def _kernel(
     lib: ModuleType, heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indices: list[int], shift: bool
 ) -> torch.Tensor:
-    check_flip("flip_merge", heatmaps, flipped, flip_indices)
     out = _fake(heatmaps, flipped, flip_indices, shift)
     if out.numel() == 0:
         return out
@@ -105,6 +103,7 @@ _flip_merge = define(
     kernel=_kernel,
     reference=_reference,
     fake=_fake,
+    check=lambda heatmaps, flipped, flip_indices, shift: check_flip("flip_merge", heatmaps, flipped, flip_indices),
     supports=_supports,
     setup_context=_setup_context,
     backward=_backward,

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
-from hgfast.ops._operands import expect
+from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS
 
+LARGEST_SIDE = 1 << 20
 VISIBLE_DTYPES = (*_checks.FLOATING, torch.bool, torch.uint8, torch.int64)
 
 
@@ -75,14 +76,25 @@ def check_sigma(op: str, sigma: float) -> None:
     _checks.number(op, "sigma", sigma, above=0)
 
 
+def _check(
+    keypoints: Tensor, visible: Tensor, width: int, height: int, sigma: float, kind: int, dtype: torch.dtype
+) -> None:
+    op = "gaussian_heatmaps"
+    check_points(op, keypoints, visible)
+    fit(op, "visible", visible, visible.shape, ("keypoints", keypoints), (torch.float32,))
+    fit(op, "keypoints", keypoints, keypoints.shape, ("visible", visible), (torch.float32,))
+    for name, size in (("width", width), ("height", height)):
+        _checks.integer(op, name, size, 1, LARGEST_SIDE)
+    check_sigma(op, sigma)
+    _checks.integer(op, "kind", kind, 0, len(GAUSSIAN_KINDS) - 1)
+    _checks.choice(op, "dtype", dtype, _checks.FLOATING)
+
+
 def _kernel(
     lib: ModuleType, keypoints: Tensor, visible: Tensor, width: int, height: int, sigma: float, kind: int,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    check_points("gaussian_heatmaps", keypoints, visible)
-    for name, value in (("keypoints", keypoints), ("visible", visible)):
-        expect("gaussian_heatmaps", name, value, value.shape, keypoints, torch.float32)
-    keypoints, visible, kind = keypoints.contiguous(), visible.contiguous(), range(len(GAUSSIAN_KINDS))[kind]
+    keypoints, visible = keypoints.contiguous(), visible.contiguous()
     n, k = visible.shape
     heatmaps = torch.empty((n, k, height, width), dtype=dtype, device=keypoints.device)
     weights = torch.empty_like(visible)
@@ -118,5 +130,6 @@ _gaussian_heatmaps = define(
     kernel=_kernel,
     reference=_reference,
     fake=_fake,
+    check=_check,
     supports=_supports,
 )

@@ -39,17 +39,17 @@ def heatmap_peaks(
     Raises:
         TypeError, ValueError: an argument does not fit.
     """
-    _check(heatmaps, count, threshold, method)
-    return _heatmap_peaks(heatmaps.detach(), int(count), float(threshold), method)
+    count, threshold = _check(heatmaps, count, threshold, method)
+    return _heatmap_peaks(heatmaps.detach(), count, threshold, method)
 
 
-def _check(heatmaps: torch.Tensor, count: int, threshold: float, method: str) -> None:
+def _check(heatmaps: torch.Tensor, count: int, threshold: float, method: str) -> tuple[int, float]:
     op = "heatmap_peaks"
     check_heatmaps(op, "heatmaps", heatmaps)
     _checks.choice(op, "method", method, PEAK_METHODS)
     most = max(MAX_COUNT, heatmaps.shape[2] * heatmaps.shape[3])
-    _checks.integer(op, "count", count, 1, most)
-    _checks.number(op, "threshold", threshold, finite=False)
+    whole = _checks.integer(op, "count", count, 1, most)
+    return whole, _checks.number(op, "threshold", threshold, finite=False)
 
 
 def _supports(heatmaps: torch.Tensor, *rest: Any) -> str | None:
@@ -63,7 +63,6 @@ def _fake(heatmaps: torch.Tensor, count: int, threshold: float, method: str) -> 
 def _kernel(
     lib: ModuleType, heatmaps: torch.Tensor, count: int, threshold: float, method: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    _check(heatmaps, count, threshold, method)
     keypoints, scores = _fake(heatmaps, count, threshold, method)
     if scores.numel():
         heatmaps, _, layout = dense_maps(heatmaps, None)
@@ -79,5 +78,6 @@ _heatmap_peaks = define(
     kernel=_kernel,
     reference=reference.heatmap_peaks,
     fake=_fake,
+    check=_check,
     supports=_supports,
 )

@@ -13,7 +13,7 @@ from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
 from hgfast.ops import _buffers
 from hgfast.ops._batch_norm_native import stat_dtype
-from hgfast.ops._operands import expect
+from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 from hgfast.ops.gaussian_heatmaps import check_points, check_sigma
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS
@@ -145,12 +145,28 @@ def _launch(
     return loss, grad
 
 
+def _check(pred: Tensor, target: Tensor, weight: Tensor | None, want_grad: bool) -> None:
+    op = "keypoint_mse"
+    _checks.tensor(op, "pred", pred, ndim=4)
+    fit(op, "target", target, pred.shape, ("pred", pred), (stat_dtype(pred),))
+    if weight is not None:
+        fit(op, "weight", weight, pred.shape[:2], ("pred", pred), (stat_dtype(pred),))
+
+
+def _check_from_points(
+    pred: Tensor, keypoints: Tensor, visible: Tensor, sigma: float, kind: int, want_grad: bool
+) -> None:
+    op = "keypoint_mse_from_points"
+    _checks.tensor(op, "pred", pred, ndim=4)
+    fit(op, "keypoints", keypoints, (*pred.shape[:2], 2), ("pred", pred), (torch.float32,))
+    fit(op, "visible", visible, pred.shape[:2], ("pred", pred), (torch.float32,))
+    check_sigma(op, sigma)
+    _checks.integer(op, "kind", kind, 0, len(GAUSSIAN_KINDS) - 1)
+
+
 def _kernel(
     lib: ModuleType, pred: Tensor, target: Tensor, weight: Tensor | None, want_grad: bool
 ) -> tuple[Tensor, Tensor]:
-    _checks.tensor("keypoint_mse", "pred", pred, ndim=4)
-    expect("keypoint_mse", "target", target, pred.shape, pred, stat_dtype(pred))
-    expect("keypoint_mse", "weight", weight, pred.shape[:2], pred, stat_dtype(pred))
     pred, layout, memory_format = _dense(pred)
     weight = None if weight is None else weight.contiguous()
     inputs = (target.contiguous(memory_format=memory_format), weight, None, None)
@@ -160,11 +176,7 @@ def _kernel(
 def _kernel_from_points(
     lib: ModuleType, pred: Tensor, keypoints: Tensor, visible: Tensor, sigma: float, kind: int, want_grad: bool
 ) -> tuple[Tensor, Tensor]:
-    op = "keypoint_mse_from_points"
-    _checks.tensor(op, "pred", pred, ndim=4)
-    expect(op, "keypoints", keypoints, (*pred.shape[:2], 2), pred, torch.float32)
-    expect(op, "visible", visible, pred.shape[:2], pred, torch.float32)
-    keypoints, visible, kind = keypoints.contiguous(), visible.contiguous(), range(len(GAUSSIAN_KINDS))[kind]
+    keypoints, visible = keypoints.contiguous(), visible.contiguous()
     pred, layout, _ = _dense(pred)
     return _launch(lib, pred, layout, want_grad, (None, None, keypoints, visible), True, kind, sigma)
 
@@ -224,6 +236,7 @@ def _backward(ctx: Any, grad_loss: Tensor | None, _: Any) -> tuple[Tensor | None
 _keypoint_mse = define(
     "keypoint_mse(Tensor pred, Tensor target, Tensor? weight, bool want_grad) -> (Tensor, Tensor)",
     kernel=_kernel,
+    check=_check,
     reference=_reference,
     fake=_fake,
     supports=_supports,
@@ -234,6 +247,7 @@ _from_points = define(
     "keypoint_mse_from_points(Tensor pred, Tensor keypoints, Tensor visible, float sigma, int kind, bool want_grad) "
     "-> (Tensor, Tensor)",
     kernel=_kernel_from_points,
+    check=_check_from_points,
     reference=_reference_from_points,
     fake=_fake,
     supports=_supports_from_points,

@@ -10,7 +10,7 @@ import torch
 from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, NHWC, exec_handle, layout_of
 from hgfast.ops import _buffers, _layout
-from hgfast.ops._operands import expect
+from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 
 Tensor = torch.Tensor
@@ -63,7 +63,6 @@ def _sizes(x: Tensor) -> tuple[int, int, int, int]:
 
 
 def _kernel(lib: ModuleType, x: Tensor) -> Tensor:
-    _check(x)
     x = _layout.dense(x, x)
     out = _fake(x)
     if out.numel():
@@ -99,11 +98,17 @@ class _Branch(torch.autograd.Function):
         return branch if grad is None else _max_pool_backward(grad, ctx.saved_tensors[0], branch)
 
 
-def _kernel_backward(lib: ModuleType, grad: Tensor, x: Tensor, addend: Tensor | None) -> Tensor:
+def _check_gradient(grad: Tensor, x: Tensor, addend: Tensor | None) -> None:
+    _check(x)
     n, c, h, w = x.shape
-    expect("max_pool", "grad", grad, (n, c, h // 2, w // 2), x)
-    x, addend = _layout.dense_like("max_pool", x, {"addend": addend})
-    grad = _layout.dense(grad, x)
+    fit("max_pool_backward", "grad", grad, (n, c, h // 2, w // 2), ("x", x))
+    if addend is not None:
+        fit("max_pool_backward", "addend", addend, x.shape, ("x", x))
+
+
+def _kernel_backward(lib: ModuleType, grad: Tensor, x: Tensor, addend: Tensor | None) -> Tensor:
+    x, grad = _layout.dense(x, x), _layout.dense(grad, x)
+    addend = _layout.dense(addend, x)
     x_grad = _buffers.empty_like(x)
     if x.numel():
         tensors = _native.ptr(x), _native.ptr(grad), _native.ptr(addend), _native.out(x_grad)
@@ -125,6 +130,7 @@ _max_pool_backward = define(
     kernel=_kernel_backward,
     reference=reference.max_pool_backward,
     fake=lambda grad, x, addend: _layout.empty_like(x),
+    check=_check_gradient,
     setup_context=_setup_backward,
     backward=_double_backward,
 )
@@ -133,6 +139,7 @@ _max_pool = define(
     kernel=_kernel,
     reference=reference.max_pool,
     fake=_fake,
+    check=_check,
     setup_context=_setup_context,
     backward=_backward,
 )

@@ -11,7 +11,7 @@ from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops._batch_norm_native import stat_dtype
 from hgfast.ops._heatmaps import check_heatmaps, dense_maps, points_like
-from hgfast.ops._operands import expect
+from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 
 OP = "soft_argmax"
@@ -35,6 +35,12 @@ def check_soft(op: str, temperature: float, window: int | None) -> None:
         _checks.integer(op, "window", window, 0)
 
 
+def _check(heatmaps: torch.Tensor, temperature: float, window: int) -> None:
+    check_heatmaps(OP, "heatmaps", heatmaps)
+    check_soft(OP, temperature, None)
+    _checks.integer(OP, "window", window, -1, WIDEST)
+
+
 def _supports(heatmaps: torch.Tensor, *rest: Any) -> str | None:
     return "float64 has no CUDA kernel" if _native.on_cuda(heatmaps) and heatmaps.dtype == torch.float64 else None
 
@@ -44,7 +50,6 @@ def _fake(heatmaps: torch.Tensor, temperature: float, window: int) -> Three:
 
 
 def _kernel(lib: ModuleType, heatmaps: torch.Tensor, temperature: float, window: int) -> Three:
-    check_heatmaps(OP, "heatmaps", heatmaps)
     keypoints, scores, totals = _fake(heatmaps, temperature, window)
     if scores.numel():
         heatmaps, _, layout = dense_maps(heatmaps, None)
@@ -70,6 +75,15 @@ def _fake_backward(heatmaps: torch.Tensor, *rest: Any) -> torch.Tensor:
     return torch.empty_like(heatmaps, memory_format=torch.contiguous_format)
 
 
+def _check_gradient(heatmaps: torch.Tensor, *rest: Any) -> None:
+    *points, temperature, window = rest
+    _check(heatmaps, temperature, window)
+    names = ("keypoints", "scores", "totals", "grad_keypoints", "grad_scores")
+    for name, value in zip(names, points, strict=True):
+        shape = (*heatmaps.shape[:2], 2) if "keypoints" in name else heatmaps.shape[:2]
+        fit("soft_argmax_backward", name, value, shape, ("heatmaps", heatmaps), (stat_dtype(heatmaps),))
+
+
 def _kernel_backward(
     lib: ModuleType,
     heatmaps: torch.Tensor,
@@ -81,10 +95,6 @@ def _kernel_backward(
     temperature: float,
     window: int,
 ) -> torch.Tensor:
-    for name, value in (("keypoints", keypoints), ("grad_keypoints", grad_keypoints)):
-        expect(OP, name, value, (*heatmaps.shape[:2], 2), heatmaps, stat_dtype(heatmaps))
-    for name, value in (("scores", scores), ("totals", totals), ("grad_scores", grad_scores)):
-        expect(OP, name, value, heatmaps.shape[:2], heatmaps, stat_dtype(heatmaps))
     grad = _fake_backward(heatmaps)
     if grad.numel():
         maps = heatmaps.contiguous()
@@ -106,6 +116,7 @@ _soft_argmax_backward = define(
     kernel=_kernel_backward,
     reference=reference.soft_argmax_backward,
     fake=_fake_backward,
+    check=_check_gradient,
     supports=_supports,
     setup_context=lambda ctx, inputs, output: None,
     backward=_no_second_derivative,
@@ -115,6 +126,7 @@ _soft_argmax = define(
     kernel=_kernel,
     reference=reference.soft_argmax,
     fake=_fake,
+    check=_check,
     supports=_supports,
     setup_context=_setup_context,
     backward=_backward,

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from hgfast import _checks, _native, reference
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
 from hgfast.ops import _buffers, _layout
-from hgfast.ops._operands import expect
+from hgfast.ops._operands import expect, fit
 from hgfast.ops._registry import define
+
+LARGEST_SIDE = 2**31 - 1
 
 
 def upsample_add(skip: torch.Tensor, low: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -64,12 +66,15 @@ def _check(skip: torch.Tensor, low: torch.Tensor) -> None:
 
 
 def _check_out(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
-    _checks.tensor("upsample_add", "out", out)
-    _checks.same_kind("upsample_add", ("skip", skip), ("out", out))
-    _checks.shape("upsample_add", "out", out, skip.shape, "that of skip")
-    _check_written(out)
+    _check_place(skip, low, out)
     if torch.is_grad_enabled() and (skip.requires_grad or low.requires_grad or out.requires_grad):
         raise ValueError("upsample_add: out must be skip itself, or absent, where a gradient is asked for")
+
+
+def _check_place(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
+    _check(skip, low)
+    fit("upsample_add", "out", out, skip.shape, ("skip", skip))
+    _check_written(out)
 
 
 def _check_written(out: torch.Tensor) -> None:
@@ -81,10 +86,12 @@ def _check_written(out: torch.Tensor) -> None:
 
 
 def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = None) -> str | None:
+    if not skip.numel():
+        return None
     h, w = skip.shape[-2:]
     if tuple(low.shape[-2:]) != ((h + 1) // 2, (w + 1) // 2):
         return f"low of size {tuple(low.shape[-2:])} is not half of {(h, w)}, rounded up"
-    if _native.on_cuda(skip) and skip.dtype == torch.float64 and skip.numel():
+    if _native.on_cuda(skip) and skip.dtype == torch.float64:
         return "float64 has no CUDA kernel"
     if out is not None and (layout_of(out) is None or out.stride() != skip.stride()):
         return "out is not dense in skip's memory format"
@@ -93,11 +100,11 @@ def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = 
 
 def _call(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
     """skip and out dense in the same memory format, low dense in it too."""
+    if not skip.numel():
+        return
     n, c, h, w = skip.shape
     for name, value, size in (("low", low, ((h + 1) // 2, (w + 1) // 2)), ("out", out, (h, w))):
         expect("upsample_add", name, value, (n, c, *size), skip)
-    if not skip.numel():
-        return
     in_place = out.data_ptr() == skip.data_ptr()
     if _overlap(out, low) or (not in_place and _overlap(out, skip)):
         raise ValueError("upsample_add: out must not share memory with low, nor a part of it with skip")
@@ -125,8 +132,12 @@ def _kernel_out(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: tor
     _call(lib, skip, _layout.dense(low, skip), out)
 
 
+def _reference(skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+    return reference.upsample_add(skip, low) if skip.numel() else skip.clone()  # torch interpolates no empty maps
+
+
 def _reference_out(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
-    out.copy_(reference.upsample_add(skip, low))
+    out.copy_(_reference(skip, low))
 
 
 def _setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:
@@ -150,6 +161,14 @@ class _InPlace(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         return _backward(ctx, grad)
+
+
+def _check_gradient(grad: torch.Tensor, low_h: int, low_w: int) -> None:
+    op = "upsample_add_backward"
+    _checks.tensor(op, "grad", grad, ndim=4)
+    least = 1 if grad.numel() else 0
+    for name, size in (("low_h", low_h), ("low_w", low_w)):
+        _checks.integer(op, name, size, least, LARGEST_SIDE)
 
 
 def _supports_backward(grad: torch.Tensor, low_h: int, low_w: int) -> str | None:
@@ -182,6 +201,7 @@ upsample_add_backward = define(
     kernel=_kernel_backward,
     reference=reference.upsample_add_backward,
     fake=_layout.empty,
+    check=_check_gradient,
     supports=_supports_backward,
     setup_context=_setup_double_backward,
     backward=_double_backward,
@@ -189,8 +209,9 @@ upsample_add_backward = define(
 _upsample_add = define(
     "upsample_add(Tensor skip, Tensor low) -> Tensor",
     kernel=_kernel,
-    reference=reference.upsample_add,
+    reference=_reference,
     fake=lambda skip, low: _layout.empty_like(skip),
+    check=_check,
     supports=_supports,
     setup_context=_setup_context,
     backward=_backward,
@@ -200,6 +221,7 @@ _upsample_add_out = define(
     kernel=_kernel_out,
     reference=_reference_out,
     fake=lambda skip, low, out: None,
+    check=_check_place,
     supports=_supports,
     native="upsample_add",
 )

@@ -14,6 +14,8 @@ def upsample_add(skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
 def upsample_add_backward(grad: torch.Tensor, low_h: int, low_w: int) -> torch.Tensor:
     """Gradient of low: grad (N, C, H, W) summed over the pixels that each pixel of (N, C, low_h, low_w) went to."""
     n, c, h, w = grad.shape
+    if not grad.numel():
+        return grad.new_zeros(n, c, low_h, low_w)
     rows = _nearest_source(h, low_h, grad.device)
     columns = _nearest_source(w, low_w, grad.device)
     wide = grad.double() if grad.dtype == torch.float64 else grad.float()

@@ -129,6 +129,6 @@ def preset(name: str) -> Config:
     if not isinstance(name, str):
         raise TypeError(f"preset: name must be a str, got {_checks.describe(name)}")
     if name not in PRESETS:
-        raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r:.80}")
+        raise ConfigError(f"preset: name must be one of {', '.join(PRESETS)}, got {name!r:.80}")
     output = {"output": f"runs/{name}"}
     return apply(Config(), output | PRESETS[name])

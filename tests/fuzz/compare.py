@@ -100,7 +100,7 @@ def _gradients(
 ) -> str | None:
     names = [name for name, value in arguments.items() if getattr(value, "requires_grad", False)]
     mask = 1.0 if keep is None else keep(**copies).detach()
-    seeds = [torch.randn_like(want) * mask if want.requires_grad else None for want in wanted]
+    seeds = [_seed(out, want, mask) if want.requires_grad else None for out, want in zip(outs, wanted, strict=True)]
     pairs = [(o, w, s) for o, w, s in zip(outs, wanted, seeds, strict=True) if s is not None and o.requires_grad]
     if not pairs or not names:
         return None
@@ -125,6 +125,12 @@ def _gradients(
         if complaint:
             return complaint
     return None
+
+
+def _seed(out: Any, want: torch.Tensor, mask: torch.Tensor | float) -> torch.Tensor:
+    """A gradient of the result that its dtype holds exactly."""
+    seed = torch.randn_like(want) * mask
+    return seed.to(out.dtype).double()
 
 
 def _list(result: Any) -> list[Any]:

@@ -157,6 +157,16 @@ class Ints:
 
 
 @dataclass
+class Text:
+    """Any str."""
+
+    def spoilers(self, value: Any, draw: Draw) -> list[Spoiler]:
+        table = {"number": 3, "float": 2.5, "list": ["a"], "bool": True, "array": np.array(["a", "b"])}
+        odd = {"newline": "a\nb", "surrogate": "\ud800", "zero byte": "a\0b", "long": "x" * 10000, "other": "日本"}
+        return _ways(wrong_types() | table) + _ways(odd, fine=list(odd))
+
+
+@dataclass
 class Path:
     """A path; what is not there is the matter of the file targets."""
 

@@ -19,7 +19,8 @@ from tests.fuzz.targets.decode_ops import mirrored
 from tests.fuzz.targets.heatmap_ops import SEEN, points
 from tests.fuzz.tensor_kinds import Array, Tensor
 
-SIZE = Ints(2, 2)
+SIZE = Ints(2, 1)
+WHOLE = (torch.int64, torch.uint8, torch.int8)
 
 
 def sizes(draw: Draw) -> dict[str, Arg]:
@@ -170,6 +171,7 @@ def warp_matrix(draw: Draw) -> Case:
 @target("codecs.affine.udp_warp_matrix")
 def udp_warp_matrix(draw: Draw) -> Case:
     arguments = warp(draw)
+    arguments["out"].kind = Ints(2, 2)
     center, out = arguments["center"].value, arguments["out"].value
     check = _close(lambda: (np.array(out) - 1) / 2)
     return call(
@@ -218,9 +220,9 @@ def matrices(draw: Draw) -> Case:
 def batch(draw: Draw) -> dict[str, Arg]:
     n = draw.one((0, 1, 3))
     return {
-        "centers": Arg(draw.tensor(n, 2, plain=True), Tensor((0, 1))),
-        "sizes": Arg(draw.tensor(n, 2, plain=True) * 10, Tensor((0, 1))),
-        "rotations": Arg(draw.tensor(n) * 60, Tensor((0,))),
+        "centers": Arg(draw.tensor(n, 2, plain=True), Tensor((0, 1), dtypes=WHOLE)),
+        "sizes": Arg(draw.tensor(n, 2, plain=True) * 10, Tensor((0, 1), dtypes=WHOLE)),
+        "rotations": Arg(draw.tensor(n) * 60, Tensor((0,), dtypes=WHOLE)),
         "out": Arg((draw.int(2, 40), draw.int(2, 40)), SIZE),
     }
 
@@ -234,6 +236,7 @@ def warp_matrices(draw: Draw) -> Case:
 @target("codecs.affine_torch.udp_warp_matrices")
 def udp_warp_matrices(draw: Draw) -> Case:
     arguments = batch(draw)
+    arguments["out"].kind = Ints(2, 2)
     return call(draw, affine_torch.udp_warp_matrices, arguments, _each(affine.udp_warp_matrix, arguments))
 
 
@@ -257,5 +260,8 @@ def maps(draw: Draw) -> Case:
     if draw.chance(0.4):
         arguments = {"matrices": Arg(matrices, Tensor((1, 2), alone=True, rank=False))}
         return call(draw, affine_torch.invert_affine, arguments)
-    arguments = {"matrices": Arg(matrices, Tensor((0, 1, 2))), "points": Arg(draw.tensor(n, k, 2), Tensor((0, 2)))}
+    arguments = {
+        "matrices": Arg(matrices, Tensor((1, 2), rank=False)),  # batches broadcast
+        "points": Arg(draw.tensor(n, k, 2), Tensor((2,), rank=False, dtypes=WHOLE)),
+    }
     return call(draw, affine_torch.apply_affine, arguments)

@@ -162,7 +162,8 @@ def evaluate(draw: Draw) -> Case:
             path = broken(draw, files["checkpoint"])
             return ["eval", str(path), "--quiet"], (path.name,)
         path = broken(draw, files[option]) if option != "images" else draw.folder / "none"
-        return [*start, f"--{option}", str(path)], (path.name,)
+        # or the picture, where a damaged file names another one
+        return [*start, f"--{option}", str(path)], (f"{path.name}|picture not found",)
 
     def with_setting() -> tuple[list[str], tuple[str, ...]]:
         words, blame = spoiled_setting(draw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -106,10 +107,9 @@ def conv_module(draw: Draw) -> Case:
     n, h, w = _sizes(draw)
     n += n * h * w < 3
     stride = sizes[3]
-    least = {place: stride + 1 if n == 1 else 1 for place in (2, 3)}
-    least[0] = 1 if h > stride else 2
+    h, w = (max(side, stride + 1 if n == 1 else 1) for side in (h, w))
     module, twin = hgfast.nn.ConvModule(*sizes, **options), reference.ConvModule(*sizes, **options)
-    return forward(draw, module, twin, (max(n, least[0]), c, max(h, least[2]), max(w, least[3])), least)
+    return forward(draw, module, twin, (n if h > stride else max(n, 2), c, h, w), {2: 1, 3: 1})
 
 
 @target("nn.BasicBlock", 80)
@@ -121,7 +121,7 @@ def basic_block(draw: Draw) -> Case:
         return call(draw, hgfast.nn.BasicBlock, arguments)
     n, h, w = _sizes(draw, least=3)
     module, twin = hgfast.nn.BasicBlock(c, k, stride), reference.BasicBlock(c, k, stride)
-    return forward(draw, module, twin, (n, c, h, w), {0: 1, 2: 2, 3: 2})
+    return forward(draw, module, twin, (n, c, h, w), {2: 2, 3: 2})
 
 
 @target("nn.Bottleneck", 80)
@@ -131,7 +131,7 @@ def bottleneck(draw: Draw) -> Case:
         arguments = {"in_channels": Arg(c, Int(1)), "out_channels": Arg(k, Int(2))}
         return call(draw, hgfast.nn.Bottleneck, arguments)
     n, h, w = _sizes(draw, least=2)
-    return forward(draw, hgfast.nn.Bottleneck(c, k), reference.Bottleneck(c, k), (n, c, h, w), {0: 1, 2: 2, 3: 2})
+    return forward(draw, hgfast.nn.Bottleneck(c, k), reference.Bottleneck(c, k), (n, c, h, w), {2: 2, 3: 2})
 
 
 @target("nn.HourglassModule", 30)
@@ -151,7 +151,7 @@ def hourglass(draw: Draw) -> Case:
         hgfast.nn.HourglassModule(depth, channels, blocks),
         reference.HourglassModule(depth, channels, blocks),
     )
-    return forward(draw, module, twin, (n, 4, h, w), {0: 1, 2: 5, 3: 5})
+    return forward(draw, module, twin, (n, 4, h, w), {2: 5, 3: 5})
 
 
 @target("nn.NewellHourglass", 30)
@@ -167,7 +167,7 @@ def newell_hourglass(draw: Draw) -> Case:
     n, h, w = draw.one((1, 2)), *(draw.one((8, 12, 16)) for _ in range(2))
     sizes = depth, channels, increase
     module, twin = hgfast.nn.NewellHourglass(*sizes), reference.NewellHourglass(*sizes)
-    return forward(draw, module, twin, (n, channels, h, w), {0: 1, 2: 4, 3: 4})
+    return forward(draw, module, twin, (n, channels, h, w), {2: 4, 3: 4})
 
 
 @target("nn.UpsampleAdd", 150)
@@ -227,12 +227,13 @@ def heatmap_decoder(draw: Draw) -> Case:
     arguments = mirrored(draw)
     n, k = arguments["heatmaps"].value.shape[:2]
     del arguments["shift"]
+    arguments["flipped"].kind = dataclasses.replace(arguments["flipped"].kind, optional=True)  # type: ignore[type-var]
     indices = arguments.pop("flip_indices").value
     if draw.chance(0.5):
         made = {
             "method": Arg(draw.one(("quarter", "dark", "soft")), Choice()),
             "blur_kernel_size": Arg(draw.one((1, 11)), Int(1)),
-            "flip_indices": Arg(indices, Ints(None, 0)),
+            "flip_indices": Arg(indices, Ints(None, 0, optional=True)),
             "shift": Arg(draw.one((None, True, False)), Flag(optional=True)),
             "temperature": Arg(1.0, Number(above=0)),
             "window": Arg(draw.one((None, 2)), Int(0, optional=True)),

@@ -60,13 +60,14 @@ def read_image(draw: Draw) -> Case:
 
 @target("data.person_matrix")
 def person_matrix(draw: Draw) -> Case:
+    udp = draw.chance(0.5)
     arguments = {
         "center": Arg(draw.array(2), Array((0,))),
         "size": Arg(draw.array(2, low=1), Array((0,))),
-        "out": Arg((draw.int(2, 40), draw.int(2, 40)), Ints(2, 2)),
+        "out": Arg((draw.int(2, 40), draw.int(2, 40)), Ints(2, 2 if udp else 1)),
         "rotation": Arg(draw.float(-180, 180), Number()),
         "flip": Arg(draw.chance(0.5), Flag()),
-        "udp": Arg(draw.chance(0.5), Flag()),
+        "udp": Arg(udp, Flag()),
     }
     return call(draw, data.person_matrix, arguments, lambda m: None if m.shape == (2, 3) else f"{m.shape}")
 

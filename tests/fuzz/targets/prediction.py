@@ -16,7 +16,7 @@ from hgfast.data import MPII, Person, PoseDataset
 from hgfast.predict import Predictor
 from tests.fuzz.cases import Arg, Case, Spoiler, call, target
 from tests.fuzz.draw import Draw
-from tests.fuzz.kinds import Choice, Flag, Instance, Int, Number
+from tests.fuzz.kinds import Choice, Flag, Instance, Int, Number, Text
 from tests.fuzz.kinds import Path as PathKind
 from tests.fuzz.targets.modules import randomised
 from tests.fuzz.targets.viz import Picture, picture
@@ -171,6 +171,6 @@ def write_results(draw: Draw) -> Case:
 def check_results_path(draw: Draw) -> Case:
     arguments = {
         "path": Arg(draw.one(("a.csv", "a.json", "a.mat")), PathKind()),
-        "keypoint_set": Arg("mpii", Choice()),
+        "keypoint_set": Arg("mpii", Text()),
     }
     return call(draw, results.check_results_path, arguments)

@@ -14,20 +14,13 @@ from hgfast.train.presets import preset
 from hgfast.train.schedule import learning_rate
 from tests.fuzz.cases import Arg, Case, Kind, Spoiler, call, target
 from tests.fuzz.draw import Draw
-from tests.fuzz.kinds import Choice, Flag, Instance, Int, Number, _ways, wrong_types
+from tests.fuzz.kinds import Choice, Flag, Instance, Int, Number, Text, _ways, wrong_types
 from tests.fuzz.targets.annotations import file_case
 
 POSITIVE = ("epochs", "batch_size", "val_batch_size", "val_interval", "checkpoint_interval", "accumulate")
 NOT_NEGATIVE = ("workers", "cache_mb", "warmup_steps", "checkpoint_steps", "seed")
 ABOVE = ("sigma", "padding", "lr", "loss_scale")
 CHOICES = ("implementation", "format", "codec", "init", "amp", "milestone_unit", "keypoints")
-
-
-class Text:
-    """Any text."""
-
-    def spoilers(self, value: Any, draw: Draw) -> list[Spoiler]:
-        return _ways(wrong_types() | {"number": 3, "float": 2.5, "list": ["a"], "bool": True})
 
 
 class Numbers:

@@ -10,7 +10,7 @@ from hgfast import viz
 from hgfast.data import KEYPOINT_SETS
 from tests.fuzz.cases import Arg, Case, Spoiler, call, target
 from tests.fuzz.draw import Draw
-from tests.fuzz.kinds import Instance, Int, Number, _ways, wrong_types
+from tests.fuzz.kinds import Instance, Int, Number, Text, _ways, wrong_types
 from tests.fuzz.tensor_kinds import Array
 
 
@@ -24,15 +24,6 @@ class Picture:
             "grey": value[..., 0], "alpha": np.zeros((*value.shape[:2], 4), np.uint8),
         }  # fmt: skip
         return ways + _ways(others)
-
-
-class Text:
-    """A str."""
-
-    def spoilers(self, value: Any, draw: Draw) -> list[Spoiler]:
-        ways = _ways(wrong_types() | {"number": 3, "list": ["a"], "array": np.array(["a", "b"])})
-        odd = {"newline": "a\nb", "surrogate": "\ud800", "zero byte": "a\0b", "long": "x" * 10000, "other": "日本"}
-        return ways + [Spoiler(label, lambda text=text: text, True) for label, text in odd.items()]
 
 
 def picture(draw: Draw, least: int = 1) -> np.ndarray:
@@ -67,10 +58,11 @@ def draw_people(draw: Draw) -> Case:
         keypoints[..., 0].flat[0] = draw.one((np.nan, np.inf, 1e30, -1e9))
     arguments = {
         "image": Arg(image, Picture()),
-        "keypoints": Arg(keypoints, Array((0, 1, 2))),
+        "keypoints": Arg(keypoints, Array((1, 2))),
         "table": Arg(table, Instance()),
     }
     if draw.chance(0.6):
+        arguments["keypoints"].kind = Array((0, 1, 2))
         arguments["scores"] = Arg(draw.array(p, table.count, high=1), Array((0, 1), optional=True))
         arguments["min_score"] = Arg(draw.float(0, 1), Number(infinite=True))
     if draw.chance(0.5):

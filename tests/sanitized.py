@@ -10,15 +10,14 @@ them. `--if-new`, as CI calls it, runs only if kernels or tests are not those of
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from tests import records
 
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_suffix(".txt")
@@ -46,13 +45,7 @@ def digest() -> str:
     files = {path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".cpp", ".h", ".py")}
     files |= {path for path in (ROOT / "tests").glob("*.py") if not path.name.startswith("test_")}
     files |= {ROOT / name for name in (*OP_TESTS, "setup.py", "hgfast/_native.py")}
-    sums = (f"{path.relative_to(ROOT).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files)
-    return hashlib.sha256("\n".join(sorted(sums)).encode()).hexdigest()
-
-
-def is_recorded() -> bool:
-    """Whether these very sources have passed."""
-    return RECORD.exists() and RECORD.read_text().split()[:1] == [digest()]
+    return records.digest(files)
 
 
 def library(name: str) -> str:
@@ -98,14 +91,13 @@ def main(arguments: list[str]) -> int:
     """Exit code of pytest."""
     if arguments == ["--if-new"]:
         arguments = []
-        if is_recorded():
-            print(f"these sources have passed: {RECORD.relative_to(ROOT)}")
+        if records.has_passed(RECORD, digest()):
             return 0
     with tempfile.TemporaryDirectory() as folder:
         build(Path(folder))
         status = run_tests(Path(folder), arguments)
     if not status and not arguments:
-        RECORD.write_text(f"{digest()}\npassed {time.strftime('%Y-%m-%d')} on {platform.platform()}\n")
+        records.write(RECORD, digest())
     return status
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import sanitized
+from tests import records, sanitized
 
 ROOT = Path(__file__).parents[1]
 
@@ -206,12 +206,13 @@ def test_kernels_of_one_instruction_set_share_no_code_with_another() -> None:
 
 def test_sanitizers_run_again_for_other_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sanitized, "RECORD", tmp_path / "record.txt")
-    monkeypatch.setattr(sanitized, "ROOT", tmp_path)
+    for module in (sanitized, records):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     for name in (*sanitized.OP_TESTS, "setup.py", "hgfast/_native.py", "hgfast/_checks/tensors.py", "csrc/cpu/a.cpp"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1")
-    assert not sanitized.is_recorded()
-    sanitized.RECORD.write_text(f"{sanitized.digest()}\npassed today\n")
-    assert sanitized.is_recorded() and sanitized.main(["--if-new"]) == 0
+    assert not records.has_passed(sanitized.RECORD, sanitized.digest())
+    records.write(sanitized.RECORD, sanitized.digest())
+    assert records.has_passed(sanitized.RECORD, sanitized.digest()) and sanitized.main(["--if-new"]) == 0
     (tmp_path / "csrc/cpu/a.cpp").write_text("2")
-    assert not sanitized.is_recorded()
+    assert not records.has_passed(sanitized.RECORD, sanitized.digest())

@@ -1,6 +1,8 @@
 """Runs the op tests of all CUDA sources, and test_ptx, on their PTX: `python -m tests.ptx [pytest arguments]`.
 
-`python -m tests.ptx --build [module ...]` only builds: all modules, or those that are named.
+`python -m tests.ptx --build [module ...]` only builds: all modules, or those that are named. A whole run that passed is
+recorded in passed.txt with the digest of what it ran, to be committed with it; `--if-new`, as CI calls it, runs only if
+kernels, interpreter or tests are not those of the record.
 
 Two runs at a time, of the two architectures and the two schedules that differ most: Hopper's with asynchronous work as
 late as the program allows; that of older cards with blocks and warps shuffled and copies at once.
@@ -15,10 +17,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from tests import records
 from tests.emulator.build import ROOT, emulator_environment
 from tests.gates.sources import SOURCES
 from tests.ptx.build import MODULES, build
 
+RECORD = ROOT / "tests" / "ptx" / "passed.txt"
+SUFFIXES = (".py", ".cpp", ".h", ".cu", ".cuh")
 OP_TESTS = tuple(sorted({source.tests.split(" ")[0] for source in SOURCES.values()}))
 HOPPER_ONLY = (  # they name the kernels that are chosen there
     "--deselect=tests/test_bottleneck.py::test_choice",
@@ -45,8 +50,8 @@ RUNS = {
 }
 
 
-def run(name: str) -> tuple[str, int, float, str]:
-    """One pytest run: its name, exit status, seconds, output."""
+def run(name: str, arguments: list[str]) -> tuple[int, float, str]:
+    """One pytest run: its exit status, seconds, output."""
     wanted = RUNS[name]
     env = emulator_environment(
         HGFAST_EMULATOR_MODULE=str(build("_cuda.so")),
@@ -54,32 +59,55 @@ def run(name: str) -> tuple[str, int, float, str]:
         HGFAST_EMULATOR_SCHEDULE=wanted.schedule,
         HGFAST_PTX_ARCH=wanted.arch,
     )
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *wanted.arguments, *sys.argv[1:]]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *wanted.arguments, *arguments]
     start = time.perf_counter()
     result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    return name, result.returncode, time.perf_counter() - start, result.stdout + result.stderr
+    return result.returncode, time.perf_counter() - start, result.stdout + result.stderr
 
 
-def main() -> int:
+def digest() -> str:
+    """Of all that a run depends on but the compilers and the packages."""
+    folders = ("csrc/bindings", "csrc/common", "csrc/cuda", "hgfast/ops", "tests/ptx", "tests/emulator")
+    files = {path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES}
+    files |= {path for path in (ROOT / "tests").glob("*.py") if not path.name.startswith("test_")}
+    files |= {ROOT / name for name in (*OP_TESTS, "tests/test_ptx.py", "setup.py", "hgfast/_native.py")}
+    return records.digest(path for path in files if "build" not in path.relative_to(ROOT).parts)
+
+
+def main(arguments: list[str]) -> int:
     """Build, run, report; 1 if any run fails."""
     start = time.perf_counter()
-    only_builds = sys.argv[1:2] == ["--build"]
-    for module in (only_builds and sys.argv[2:]) or MODULES:
+    if arguments[:1] == ["--build"]:
+        for module in arguments[1:] or MODULES:
+            build(module)
+        return 0
+    sources = digest()
+    if arguments == ["--if-new"]:
+        arguments = []
+        if records.has_passed(RECORD, sources):
+            return 0
+    for module in MODULES:
         build(module)
     print(f"built in {time.perf_counter() - start:.0f} s", flush=True)
-    if only_builds:
-        return 0
+    failed = run_all(arguments)
+    if not failed and not arguments:
+        records.write(RECORD, sources)
+    return int(failed)
+
+
+def run_all(arguments: list[str]) -> bool:
+    """Whether one of the runs fails."""
     failed = False
     with ThreadPoolExecutor(2) as pool:
-        for name, status, seconds, output in pool.map(run, RUNS):
+        for name, status, seconds, output in pool.map(lambda name: (name, *run(name, arguments)), RUNS):
             failed |= status != 0
             print(f"{name}: {'FAILED' if status else 'passed'} in {seconds:.0f} s", flush=True)
             if status:
                 print(output, flush=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"{used.ru_utime + used.ru_stime:.0f} s of processor time, at most {used.ru_maxrss / 1024:.0f} MB a process")
-    return int(failed)
+    return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -22,7 +22,19 @@ from benchmarks.device.record import RESULTS, SCHEMA
 
 README = ROOT / "README.md"
 NO_GPU = "not yet run on a GPU"
-CARRIED = ("ceilings", "build", "ops", "tests", "bench", "sanitizer", "profile")
+CARRIED = (
+    "ceilings",
+    "build",
+    "wrappers",
+    "kernels",
+    "layers",
+    "graphs",
+    "ops",
+    "tests",
+    "bench",
+    "sanitizer",
+    "profile",
+)
 Data = dict[str, Any]
 
 

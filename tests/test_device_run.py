@@ -85,13 +85,13 @@ def only_record(folder: Path) -> dict[str, Any]:
 
 def test_rehearsal(tmp_path: Path) -> None:
     options = ["--device", "cpu", "--minutes", "2", "--out", str(tmp_path)]
-    options += ["--only", "ceilings,ops,tests,bench,networks,sanitizer,profile"]
+    options += ["--only", "ceilings,wrappers,layers,graphs,ops,tests,bench,networks,sanitizer,profile"]
     assert main([*options, "--filter", "upsample_add_backward,test_upsample_add"]) == 0
     data = only_record(tmp_path)
     assert data["complete"]
     assert {name: stage["status"] for name, stage in data["stages"].items()} == {
-        **dict.fromkeys(["ceilings", "ops", "tests", "bench", "networks"], "ok"),
-        **dict.fromkeys(["sanitizer", "profile"], "absent"),
+        **dict.fromkeys(["ceilings", "wrappers", "ops", "tests", "bench", "networks"], "ok"),
+        **dict.fromkeys(["layers", "graphs", "sanitizer", "profile"], "absent"),
     }
     assert data["ceilings"]["copy"] > 1e8 and data["ceilings"]["float32"] > 1e8
     assert {(entry["op"], entry["status"]) for entry in data["ops"]} == {("upsample_add_backward", "ok")}
@@ -294,9 +294,9 @@ def test_what_the_budget_cuts_off_is_no_failure(
     monkeypatch.setattr(context.client, "call", lambda *args, **kwargs: Outcome("ok", listed))
     monkeypatch.setattr(benching, "measure", lambda *args: "timeout (hgfast): not done")
     monkeypatch.setattr(process, "run", lambda *args, **kwargs: hung)
-    monkeypatch.setattr(testing, "test_files", lambda context: [Path("tests/test_ops.py")])
+    monkeypatch.setattr(testing, "stage_files", lambda context, stage: [Path("tests/test_ops.py")])
     context.deadline = Deadline.after(left)
-    for stage in (partial(benching.run_cases, stage="bench"), testing.tests):
+    for stage in (partial(benching.run_cases, stage="bench"), partial(testing.run_tests, stage="tests")):
         with contextlib.nullcontext() if late else pytest.raises(StageError, match="timeout"):
             stage(context)
     assert context.unfinished == (["upsample_add_out", "test_ops.py"] if late else [])

@@ -14,14 +14,15 @@ from benchmarks.device import process
 from benchmarks.device.benching import run_cases
 from benchmarks.device.budget import Deadline
 from benchmarks.device.build import build
-from benchmarks.device.checks import ceilings, ops
+from benchmarks.device.checks import ceilings, check_networks, ops
 from benchmarks.device.client import Client
 from benchmarks.device.context import Context, StageAbsent, StageError
 from benchmarks.device.markdown import short
 from benchmarks.device.profiling import profile
 from benchmarks.device.record import RESULTS, Record
 from benchmarks.device.sanitizer import sanitizer
-from benchmarks.device.testing import tests
+from benchmarks.device.testing import run_tests
+from benchmarks.device.verdicts import verdicts
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,18 @@ class Stage:
     on_cpu: bool = True
 
 
+# What a new card would most likely show wrong comes first: instructions, then kernels, then networks.
 STAGES = (
     Stage("build", build, 60),
     Stage("ceilings", ceilings, 4),
-    Stage("ops", ops, 6),
-    Stage("tests", tests, 8),
-    Stage("bench", functools.partial(run_cases, stage="bench"), 9),
+    Stage("wrappers", functools.partial(run_tests, stage="wrappers"), 3),
+    Stage("kernels", functools.partial(run_tests, stage="kernels"), 4),
+    Stage("layers", functools.partial(check_networks, stage="layers"), 6, on_cpu=False),
+    Stage("graphs", functools.partial(check_networks, stage="graphs"), 2, on_cpu=False),
+    Stage("ops", ops, 4),
     Stage("networks", functools.partial(run_cases, stage="networks"), 8),
+    Stage("bench", functools.partial(run_cases, stage="bench"), 9),
+    Stage("tests", functools.partial(run_tests, stage="tests"), 8),
     Stage("sanitizer", sanitizer, 4, on_cpu=False),
     Stage("profile", profile, 2, on_cpu=False),
 )
@@ -129,7 +135,10 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         client.close()
         log.close()
-    print(f"\n{short(record.data)}\n\nrecord: {record.path}")
+    print(f"\n{short(record.data)}\n")
+    for claim, verdict, figures in verdicts(record.data):
+        print(f"{verdict:>13}  {claim}" + (f" ({figures})" if figures else ""))
+    print(f"\nrecord: {record.path}")
     return 0 if right else 1
 
 

@@ -1,4 +1,4 @@
-"""Stages ceilings and ops: the device's ceilings, and each op's samples against the float64 reference."""
+"""Stages ceilings, ops, layers and graphs: the device's ceilings; ops and frozen networks against the reference."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.device.context import Context, StageError
 
 OP_SECONDS = 20.0
+NETWORK_SECONDS = 60.0
 
 
 def ceilings(context: Context) -> None:
@@ -47,5 +48,32 @@ def ops(context: Context) -> None:
         context.record.save()
     bad = sorted({entry["op"] for entry in found if entry["status"] != "ok"})
     context.say(f"ops: {len(found) - sum(e['status'] != 'ok' for e in found)} of {len(found)} samples right")
+    if bad:
+        raise StageError(f"wrong or failed: {', '.join(bad)}")
+
+
+def check_networks(context: Context, stage: str) -> None:
+    """The jobs of stage layers or graphs, each answer written down at once.
+
+    Raises:
+        StageError: hgfast does not load, or a network went wrong.
+    """
+    listed = context.client.call("network_list", context.deadline.left)
+    if listed.status != "ok":
+        raise StageError(listed.note)
+    found: list[dict[str, str]] = []
+    context.set(stage, found)
+    wanted = listed.value[stage]
+    for arguments in wanted:
+        name = ", ".join(f"batch {value}" if key == "batch" else value for key, value in arguments.items())
+        if context.deadline.left < 1.0:
+            context.unfinished += [f"{len(wanted) - len(found)} of {len(wanted)}"]
+            break
+        outcome = context.client.call(stage, context.deadline.at_most(NETWORK_SECONDS), **arguments)
+        result = outcome.value if outcome.status == "ok" else {"status": outcome.status, "note": outcome.note}
+        found.append({"name": name, **result})
+        context.record.save()
+    bad = [entry["name"] for entry in found if entry["status"] not in ("ok", "absent")]
+    context.say(f"{stage}: {len(found) - len(bad)} of {len(found)} right")
     if bad:
         raise StageError(f"wrong or failed: {', '.join(bad)}")

@@ -53,6 +53,31 @@ def op(device: str, emit: Emit, **args: Any) -> dict[str, Any]:
     return check_sample(device, **args)
 
 
+def network_list(device: str, emit: Emit) -> dict[str, list[dict[str, Any]]]:
+    """Arguments of the jobs `layers` and `graphs`, one call each."""
+    from benchmarks.device.network_checks import BATCHES, GRAPH_CHECKS, NETWORKS
+
+    return {
+        "layers": [{"name": name, "batch": batch} for batch in BATCHES for name in NETWORKS],
+        "graphs": [{"name": name} for name in GRAPH_CHECKS],
+    }
+
+
+def layers(device: str, emit: Emit, **args: Any) -> dict[str, str]:
+    """A network at a batch size, call by call and as a whole."""
+    from benchmarks.device.network_checks import check_layers
+
+    return check_layers(device, **args)
+
+
+def graphs(device: str, emit: Emit, **args: Any) -> dict[str, str]:
+    """Something that must hold of frozen networks as CUDA graphs."""
+    from benchmarks.device.network_checks import check_graph
+
+    return check_graph(device, **args)
+
+
 JOBS: dict[str, Callable[..., Any]] = {
-    job.__name__: job for job in (machine, ceilings, build_info, cases, bench, op_list, op)
+    job.__name__: job
+    for job in (machine, ceilings, build_info, cases, bench, op_list, op, network_list, layers, graphs)
 }

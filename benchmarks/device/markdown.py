@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.device.figures import TIMES, ceiling_share, judged
+from benchmarks.device.verdicts import verdicts
 
 Data = dict[str, Any]
 
@@ -64,9 +66,14 @@ def op_lines(data: Data) -> list[str]:
     return table(["op", "sample", "dtype", "way", "status", "error", "bound", "note"], rows)
 
 
-def test_lines(data: Data) -> list[str]:
+def checked_lines(data: Data, key: str) -> list[str]:
+    """Networks that were checked as a whole, or layer by layer."""
+    return table(["name", "status", "note"], [[e["name"], e["status"], e["note"]] for e in data[key]])
+
+
+def test_lines(data: Data, key: str = "tests") -> list[str]:
     """Counts, failures and the reasons of skips."""
-    tests = data["tests"]
+    tests = data[key]
     lines = ["{passed} passed, {failed} failed, {skipped} skipped".format(**tests), ""]
     lines += [f"- FAILED {failure['test']}: {failure['message']}" for failure in tests["failures"]]
     lines += [f"- not finished: {name}" for name in tests["unfinished"]]
@@ -101,6 +108,10 @@ def bench_lines(data: Data) -> list[str]:
 
 
 SECTIONS = (
+    ("wrappers", "Wrappers of PTX instructions", functools.partial(test_lines, key="wrappers")),
+    ("kernels", "Convolution and bottleneck kernels", functools.partial(test_lines, key="kernels")),
+    ("layers", "Layers of the networks", functools.partial(checked_lines, key="layers")),
+    ("graphs", "Frozen networks as CUDA graphs", functools.partial(checked_lines, key="graphs")),
     ("ops", "Ops against the float64 reference", op_lines),
     ("tests", "Tests on the device", test_lines),
     ("bench", "Benchmarks (medians on a card, fastest round on a CPU)", bench_lines),
@@ -120,6 +131,7 @@ def render(data: Data) -> str:
         f"{state}; commit {data['commit']}{changed}, sources {data['sources']}",
     ]
     lines += ["", *machine_lines(data), "", *stage_lines(data)]
+    lines += ["", "## Claims", "", *table(["claim", "verdict", "figures"], list(verdicts(data)))]
     for key, title, section in SECTIONS:
         if key in data:
             lines += ["", f"## {title}", "", *section(data)]

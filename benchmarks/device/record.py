@@ -11,7 +11,10 @@
     build        {seconds, archs, info: hgfast.build_info()}
     ops          [{op, sample, dtype, way, status, error, bound, note}]   against the float64 reference on the CPU;
                  status: "ok", "wrong", "error", "crashed", "timeout"; way: "kernel" or "reference"
+    layers       [{name, status, note}]   a network at a batch size, each of its calls held against torch in float32
+    graphs       [{name, status, note}]   frozen networks as CUDA graphs; "absent": what one card cannot show
     tests        {passed, failed, skipped, failures: [{test, message}], skips: {reason: count}, unfinished: [file]}
+    wrappers, kernels   as tests: those of the PTX instructions, those of convolutions and bottlenecks
     bench        [{file, case, stage, bytes, flops, arithmetic, peers: {peer: Measured}}]
                  Measured: {status, note, warm, graph, cold, clock: Times or absent, cold_graph, memory_mb, peak_mb}
                  Times: {median, best, spread, rounds} in seconds per call. "clock": calls in a row on a CPU; "warm":

@@ -1,4 +1,4 @@
-"""Stage tests: the test-suite on the device, one process a file, several at a time."""
+"""Stages wrappers, kernels and tests: the test-suite on the device, one process a file, several at a time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Any
 from benchmarks.device import process
 from benchmarks.device.context import Context, StageError
 
-FIRST = ("test_cuda_runtime", "test_ops", "test_ptx")
+STAGE_FILES = {"wrappers": ("test_cuda_runtime", "test_ptx"), "kernels": ("test_conv_cuda", "test_bottleneck_cuda")}
 FILE_SECONDS = 240.0
 OUT_OF_TIME = "out of time"  # of the stage; a file that takes longer than FILE_SECONDS ends in "timeout"
 
 
-def test_files(context: Context) -> list[Path]:
-    """The files of tests/ in order of value."""
-    found = [path for path in (process.ROOT / "tests").glob("test_*.py") if context.chosen(path.stem)]
-    own = {"test_device_run"}  # it would run this very command
-    concerned = (path for path in found if path.stem not in own and re.search("device|cuda", path.read_text()))
-    return sorted(concerned, key=lambda p: (p.stem not in FIRST, p.stem))
+def stage_files(context: Context, stage: str) -> list[Path]:
+    """The files of tests/ that a stage runs: those of its own, or all that no other stage has."""
+    found = [path for path in sorted((process.ROOT / "tests").glob("test_*.py")) if context.chosen(path.stem)]
+    if stage in STAGE_FILES:
+        return [path for path in found if path.stem in STAGE_FILES[stage]]
+    others = {"test_device_run", *(name for names in STAGE_FILES.values() for name in names)}
+    return [path for path in found if path.stem not in others and re.search("device|cuda", path.read_text())]
 
 
 def run_file(context: Context, path: Path, folder: Path) -> tuple[str, list[dict[str, Any]]]:
@@ -44,7 +45,7 @@ def run_file(context: Context, path: Path, folder: Path) -> tuple[str, list[dict
 
 
 def summary(ends: dict[str, str], outcomes: list[dict[str, Any]]) -> dict[str, Any]:
-    """The record's `tests`."""
+    """The record's `wrappers`, `kernels` and `tests`."""
     counts = Counter(entry["outcome"] for entry in outcomes)
     return {
         "passed": counts["passed"],
@@ -56,8 +57,8 @@ def summary(ends: dict[str, str], outcomes: list[dict[str, Any]]) -> dict[str, A
     }
 
 
-def tests(context: Context) -> None:
-    """Run them all.
+def run_tests(context: Context, stage: str) -> None:
+    """Run the files of a stage.
 
     Raises:
         StageError: a test failed, or a file crashed or took too long. (For others the budget was too short.)
@@ -67,15 +68,15 @@ def tests(context: Context) -> None:
     outcomes: list[dict[str, Any]] = []
     context.client.close()  # its memory is not in the tests' way
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
-        files = test_files(context)
+        files = stage_files(context, stage)
         for path, (ended, found) in zip(
             files, pool.map(lambda path: run_file(context, path, Path(folder)), files), strict=True
         ):
             ends[path.name] = ended
             outcomes += found
-            context.set("tests", summary(ends, outcomes))
+            context.set(stage, summary(ends, outcomes))
     result = summary(ends, outcomes)
-    context.say("tests: {passed} passed, {failed} failed, {skipped} skipped".format(**result))
+    context.say(f"{stage}: " + "{passed} passed, {failed} failed, {skipped} skipped".format(**result))
     context.unfinished += [name for name, end in ends.items() if end == OUT_OF_TIME]
     bad = [f"{name}: {end}" for name, end in ends.items() if end not in ("ok", OUT_OF_TIME)]
     if result["failed"] or bad:

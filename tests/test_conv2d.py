@@ -39,7 +39,7 @@ def exact(x: Tensor, weight: Tensor, grad: Tensor, stride: int) -> tuple[Tensor,
     """Result, input gradient, weight gradient in float64."""
     x, weight, grad = x.double(), weight.double(), grad.double()
     y = reference.conv2d(x, weight, None, stride)
-    return y, *train.aten_backward(grad, x, weight, stride, (True, True, False))[:2]
+    return y, *reference.conv2d_gradients(grad, x, weight, stride, (True, True, False))[:2]
 
 
 def by_kernels(
@@ -114,7 +114,7 @@ def error_ratio(n: int, h: int, c: int, k: int, stride: int) -> list[float]:
     ours = (train.forward(x, weight, None, stride), *train.backward(grad, x, weight, stride, (True, True, False))[:2])
     direct = (
         by_kernels(*args, DIRECT)[0],
-        *train.aten_backward(grad, x, weight, stride, (True, True, False))[:2],
+        *reference.conv2d_gradients(grad, x, weight, stride, (True, True, False))[:2],
     )
     pairs = zip(ours, direct, truth, strict=True)
     return [relative_error(our, right) / relative_error(sums, right) for our, sums, right in pairs]

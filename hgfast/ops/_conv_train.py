@@ -17,10 +17,10 @@ from hgfast.ops._conv_choice import Choice
 from hgfast.ops._conv_native import ConvSizes
 from hgfast.ops._operands import expect
 from hgfast.ops._registry import PLAIN
+from hgfast.reference.conv2d import Gradients, conv2d_gradients
 
 OP = "conv2d"
 Tensor = torch.Tensor
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, addend: Tensor | None = None) -> Tensor:
@@ -64,7 +64,7 @@ def backward(
     own_weight = needs[1] and not isinstance(weight_grad_choice(grad, x, sizes), str)
     rest = needs[0] and not own_x, needs[1] and not own_weight, False
     if any(rest):
-        x_grad, weight_grad, _ = aten_backward(grad, _nhwc(x), weight, stride, rest)
+        x_grad, weight_grad, _ = conv2d_gradients(grad, _nhwc(x), weight, stride, rest)
         if x_grad is not None and addend is not None:
             x_grad = x_grad.add_(addend)
     if own_weight:
@@ -73,14 +73,6 @@ def backward(
         x_grad = result_to_input(grad, weight, sizes, addend)
     bias_grad = grad.sum((0, 2, 3)) if needs[2] else None  # oneDNN's takes 60 times as long
     return x_grad, weight_grad, bias_grad
-
-
-def aten_backward(grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs: tuple[bool, bool, bool]) -> Gradients:
-    """The same three gradients by ATen."""
-    padding = [weight.shape[-1] // 2] * 2
-    return torch.ops.aten.convolution_backward(
-        *(grad, x, weight, [weight.shape[0]], [stride] * 2, padding, [1, 1], False, [0, 0], 1, needs)
-    )
 
 
 def _fitting_sizes(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> ConvSizes:

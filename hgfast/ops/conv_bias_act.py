@@ -167,10 +167,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.merged:
             output = _conv_bias_act(x, weight, bias, ctx.stride, residual, True, None)
         grad = grad * (output > 0)
-    padding, stride = [weight.shape[-1] // 2] * 2, [ctx.stride] * 2
-    grads = torch.ops.aten.convolution_backward(
-        *(grad, x, weight, [weight.shape[0]], stride, padding, [1, 1], False, [0, 0], 1, ctx.needs_input_grad[:3])
-    )
+    grads = reference.conv2d_gradients(grad, x, weight, ctx.stride, ctx.needs_input_grad[:3])
     return *grads, None, grad if ctx.needs_input_grad[4] else None, None, grad_upsample_to
 
 

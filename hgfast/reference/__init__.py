@@ -18,7 +18,7 @@ from hgfast.reference.blocks import (
     UpsampleAdd,
 )
 from hgfast.reference.bottleneck import bottleneck
-from hgfast.reference.conv2d import conv2d, conv2d_input_grad, conv2d_weight_grad
+from hgfast.reference.conv2d import conv2d, conv2d_gradients, conv2d_input_grad, conv2d_weight_grad
 from hgfast.reference.conv_bias_act import conv_bias_act
 from hgfast.reference.decode_heatmaps import decode_heatmaps
 from hgfast.reference.flip_merge import decode_flip, flip_merge
@@ -48,6 +48,7 @@ __all__ = [
     "batch_norm_stats",
     "bottleneck",
     "conv2d",
+    "conv2d_gradients",
     "conv2d_input_grad",
     "conv2d_weight_grad",
     "conv_bias_act",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_input, conv2d_weight
+from torch.nn.grad import conv2d_input
 
-__all__ = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad"]
+__all__ = ["conv2d", "conv2d_gradients", "conv2d_input_grad", "conv2d_weight_grad"]
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
@@ -26,6 +28,27 @@ def conv2d_input_grad(grad: Tensor, weight: Tensor, h: int, w: int, stride: int)
 
 def conv2d_weight_grad(grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> Tensor:
     """Gradient of the weight (K, C, kernel, kernel) from that of the result, in the memory format asked for."""
-    size = (grad.shape[1], x.shape[1], kernel, kernel)
-    weight_grad = conv2d_weight(x, size, grad, stride, kernel // 2)
+    weight = x.new_empty(1).expand(grad.shape[1], x.shape[1], kernel, kernel)  # only its shape counts
+    weight_grad = conv2d_gradients(grad, x, weight, stride, (False, True, False))[1]
+    assert weight_grad is not None
     return weight_grad.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def conv2d_gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs: tuple[bool, bool, bool]) -> Gradients:
+    """Gradients of x, weight and bias by ATen, as far as needs says.
+
+    A 1x1 convolution reads every stride-th pixel: on the CPU those are taken first, for the weight gradient that oneDNN
+    makes of all pixels (AVX2, float32, channels_last, 2 to 7 channels; torch 2.13) is written beyond its end.
+    """
+    if not (needs[1] and stride > 1 and weight.shape[-1] == 1 and x.device.type == "cpu"):
+        return _aten_gradients(grad, x, weight, stride, needs)
+    x_grad = _aten_gradients(grad, x, weight, stride, (True, False, False))[0] if needs[0] else None
+    rest = _aten_gradients(grad, x[:, :, ::stride, ::stride], weight, 1, (False, True, needs[2]))
+    return x_grad, *rest[1:]
+
+
+def _aten_gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs: tuple[bool, bool, bool]) -> Gradients:
+    padding = [weight.shape[-1] // 2] * 2
+    return torch.ops.aten.convolution_backward(
+        *(grad, x, weight, [weight.shape[0]], [stride] * 2, padding, [1, 1], False, [0, 0], 1, needs)
+    )

@@ -1,0 +1,76 @@
+"""The gradients that ATen makes: none of them is asked for in the form whose result oneDNN writes out of bounds."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import hgfast
+from hgfast import _switches, ops, reference
+
+STRIDES = [2, 3]
+module: Any = importlib.import_module("hgfast.reference.conv2d")  # the package has a function of that name
+
+
+def test_they_are_asked_for_in_one_place() -> None:
+    for path in Path(hgfast.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        assert path.samefile(module.__file__) == ("convolution_backward(" in text), path
+        assert "conv2d_weight(" not in text, path  # torch.nn.grad's
+
+
+def fused_block(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    block = hgfast.nn.ConvModule(x.shape[1], weight.shape[0], 1, stride, bn=False, relu=False)
+    block.conv.weight = torch.nn.Parameter(weight)
+    return block(x)
+
+
+WAYS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "conv2d": lambda x, weight, stride: ops.conv2d(x, weight, None, stride),
+    "conv_bias_act": lambda x, weight, stride: ops.conv_bias_act(x, weight, None, stride, relu=False),
+    "fused module": fused_block,
+}
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("way", WAYS)
+def test_strided_1x1_weight_gradients(way: str, stride: int, disabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_switches, "disabled", frozenset(["conv2d", "conv_bias_act"] if disabled else []))
+    asked, by_aten = [], module._aten_gradients
+    monkeypatch.setattr(module, "_aten_gradients", lambda *args: asked.append(args) or by_aten(*args))
+    x = torch.randn(2, 4, 9, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(6, 4, 1, 1, requires_grad=True)
+    y = WAYS[way](x, weight, stride)
+    grad = torch.randn_like(y)
+    leaves = x, weight if way != "fused module" else y.grad_fn.next_functions[1][0].variable
+    got = torch.autograd.grad(y, leaves, grad)
+    assert not any(step > 1 and needs[1] for *_, step, needs in asked)
+    assert not disabled or any(needs[1] for *_, needs in asked)
+    exact = torch.nn.functional.conv2d(x.double(), weight.double(), None, stride)
+    for a, b in zip(got, torch.autograd.grad(exact, (x, weight), grad.double()), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("needs", [(True, True, True), (False, True, False), (True, False, True), (False, True, True)])
+@pytest.mark.parametrize("stride", [1, *STRIDES])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_gradients_are_torchs(kernel: int, stride: int, needs: tuple[bool, bool, bool]) -> None:
+    x = torch.randn(2, 8, 7, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, 8, kernel, kernel, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    y = reference.conv2d(x, weight, bias, stride)
+    grad = torch.randn_like(y)
+    expected = torch.autograd.grad(y, (x, weight, bias), grad)
+    for want, got, right in zip(
+        needs, reference.conv2d_gradients(grad, x, weight, stride, needs), expected, strict=True
+    ):
+        assert (got is not None) == want
+        if want:
+            torch.testing.assert_close(got, right)

@@ -26,6 +26,7 @@ DEFAULT_MPII_ROOT = ROOT.parent / "shared" / "data" / "mpii"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default=None, help=f"comma-separated list of {', '.join(DEVICES)}")
+    parser.addoption("--gpu", choices=["only", "without"], help="tests with the fixture gpu: no others, or none of them")
 
 
 def chosen_devices(config: pytest.Config) -> list[str]:
@@ -45,10 +46,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --device only the tests that take a device: the others are the same on all of them."""
-    if config.getoption("--device") is None:
-        return
-    others = [item for item in items if "device" not in getattr(item, "fixturenames", ())]
+    """With --device only the tests that take a device: the others are the same on all of them. --gpu chooses likewise."""
+    if config.getoption("--device") is not None:
+        _keep(config, items, "device", True)
+    if config.getoption("--gpu") is not None:
+        _keep(config, items, "gpu", config.getoption("--gpu") == "only")
+
+
+def _keep(config: pytest.Config, items: list[pytest.Item], fixture: str, wanted: bool) -> None:
+    """Only the tests that use a fixture, or those that do not."""
+    others = [item for item in items if (fixture in getattr(item, "fixturenames", ())) != wanted]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in set(others)]
 

@@ -29,8 +29,8 @@ def make_model(config: Config) -> PoseNetwork:
     """The network with new weights, drawn from ``config.seed``; raises ConfigError for options it does not have."""
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in config.model_options.items()}
     table = keypoint_set(config.keypoints)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
+    with torch.random.fork_rng(devices=[]):  # of all devices it would warn where there are several
+        torch.default_generator.manual_seed(config.seed)
         try:
             model = models.build(
                 config.model, num_keypoints=table.count, implementation=config.implementation, **options

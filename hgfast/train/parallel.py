@@ -49,9 +49,15 @@ class World:
         return self.rank == 0
 
     def device(self, device: torch.device) -> torch.device:
-        """The GPU of this process, where "cuda" was asked for without a number."""
-        alone = self.size == 1 or device.type != "cuda" or device.index is not None
-        return device if alone else torch.device("cuda", self.local_rank)
+        """The GPU of this process, where "cuda" was asked for without a number; from now on it is the current one.
+
+        What is made on "cuda" belongs there, and no process takes memory of another one's GPU.
+        """
+        if self.size == 1 or device.type != "cuda":
+            return device
+        found = device if device.index is not None else torch.device("cuda", self.local_rank)
+        torch.cuda.set_device(found)
+        return found
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The network with gradients averaged over processes.

@@ -151,9 +151,8 @@ class Trainer:
         self.sampler.epoch, self.sampler.start = position.epoch, position.batch
         bar = progress_bar(f"epoch {position.epoch + 1}/{self.config.epochs}", self.quiet)(self.loader)
         for batches in self._loaded(bar):
-            self._settle()
             rate = learning_rate(self.config, position.step, position.epoch)
-            self._pending = self.step(batches, rate, position.step)
+            self._settle(self.step(batches, rate, position.step))
             position.batch += len(batches)
             position.step += 1
             if position.step % 10 == 0 and (done := self._steps_done() - 1):
@@ -192,11 +191,12 @@ class Trainer:
             return self.stop.asked
         return self.position.step % _STEPS_A_TALK == 0 and self.world.any(self.stop.asked, self.device)
 
-    def _settle(self) -> None:
-        """Reads the loss of the step before: one step late, so that a GPU is never waited for with nothing to do."""
-        if self._pending is None:
+    def _settle(self, begun: Tensor | None = None) -> None:
+        """Reads the loss of the step before while the next one, whose loss is `begun`, keeps a GPU busy."""
+        pending, self._pending = self._pending, begun
+        if pending is None:
             return
-        loss, self._pending = float(self._pending), None
+        loss = float(pending)
         if not math.isfinite(loss):
             self._give_up(f"the loss is {loss}")
         self.position.loss_sum += loss

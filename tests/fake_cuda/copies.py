@@ -21,9 +21,8 @@ def ends(machine: Machine, args: Any, kwargs: Any) -> tuple[torch.device, torch.
     if len(args) > 1:  # copy_(to, from)
         return args[1].device, args[0].device
     wanted = kwargs.get("device")
-    if wanted is None:
+    if wanted is None or (wanted == CPU and not machine.moves):
         return args[0].device, args[0].device
-    wanted = torch.device(wanted)
     return args[0].device, torch.device("cuda", index_of(wanted, machine)) if wanted.type == "cuda" else wanted
 
 

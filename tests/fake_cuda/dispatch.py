@@ -41,7 +41,8 @@ class Operators(TorchDispatchMode):
         name, tensors = func.overloadpacket.__name__, list(all_tensors((args, kwargs)))
         if name in COPIES and len(set(ends(self.machine, args, kwargs))) > 1:
             return transfer(self.machine, func, args, kwargs)
-        place = self._place(name, tensors, kwargs.get("device"))
+        wanted = None if name == "_to_copy" else kwargs.get("device")  # these stay where they are
+        place = self._place(name, tensors, wanted)
         if func.namespace == "hgfast" and place is not None:
             with self:
                 return _registry._cuda_impl(_registry.OPS[name])(*args, **kwargs)

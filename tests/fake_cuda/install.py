@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from hgfast import _native
+from hgfast.constants import constant
 from tests.fake_cuda import library, tensors
 from tests.fake_cuda.dispatch import Operators
 from tests.fake_cuda.graphs import CUDAGraph
@@ -82,8 +83,8 @@ def _cuda(machine: Machine) -> dict[str, Any]:
         "memory_allocated": lambda device=None: allocated(index_of(device, machine)),
         "max_memory_allocated": lambda device=None: machine.memory.peak.get(index_of(device, machine), 0),
         "reset_peak_memory_stats": lambda device=None: machine.memory.peak.clear(),
-        "get_rng_state_all": lambda: [torch.zeros(16, dtype=torch.uint8) for _ in range(machine.devices)],
-        "set_rng_state_all": lambda states: None,
+        "get_rng_state_all": lambda: [generator.get_state() for generator in machine.generators],
+        "set_rng_state_all": lambda states: [g.set_state(s) for g, s in zip(machine.generators, states, strict=True)],
     }
 
 
@@ -139,8 +140,7 @@ def fake_cuda(devices: int = 2) -> Iterator[Machine]:
         kind.machine = machine
     for index in range(devices):
         Stream(index)
-    torch.cuda.graph.default_capture_stream = None
-    _native._device_refusal.cache_clear()
+    _forget()
     with contextlib.ExitStack() as undo:
         for target, attributes in (
             (torch.cuda, _cuda(machine)),
@@ -155,9 +155,16 @@ def fake_cuda(devices: int = 2) -> Iterator[Machine]:
                 undo.callback(_set(target, name, value))
         undo.enter_context(Operators(machine))
         yield machine
-    _native._device_refusal.cache_clear()
+    _forget()
     if machine.faults:
         raise Fault("; ".join(machine.faults))
+
+
+def _forget() -> None:
+    """What is kept of devices from call to call."""
+    torch.cuda.graph.default_capture_stream = None
+    _native._device_refusal.cache_clear()
+    constant.cache_clear()
 
 
 def _set(target: Any, name: str, value: Any) -> Any:

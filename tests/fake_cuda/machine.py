@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,6 +35,7 @@ class Machine:
         self.log: list[str] = []  # "stream: what", in the order of launches
         self.captures: list[Capture] = []  # that are under way
         self.streams: list[Stream] = []
+        self.generators = [torch.Generator() for _ in range(devices)]
         self._local = threading.local()
 
     # What is current in this thread.
@@ -58,6 +60,21 @@ class Machine:
         """Make a stream its device's current one, and the device the current device, as PyTorch does."""
         self.device = stream.device_index
         self._local.streams = {**getattr(self._local, "streams", {}), stream.device_index: stream}
+
+    @contextlib.contextmanager
+    def asked_to_move(self) -> Iterator[None]:
+        """Within it a copy to "cpu" is one. What C++ asks for by itself, in gradients, is a tensor like another one, and
+        to C++ all of them are on the CPU."""
+        self._local.moves = True
+        try:
+            yield
+        finally:
+            self._local.moves = False
+
+    @property
+    def moves(self) -> bool:
+        """Whether a copy was asked for by `asked_to_move`."""
+        return getattr(self._local, "moves", False)
 
     # What is done.
 

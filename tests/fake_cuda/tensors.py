@@ -40,7 +40,18 @@ def replacements(machine: Machine) -> dict[str, Any]:
         layout = {} if memory_format is None else {"memory_format": memory_format}
         if wanted is None or wanted == device(tensor):
             return _to(tensor, dtype=dtype or tensor.dtype, non_blocking=non_blocking, copy=copy, **layout)
-        return torch.ops.aten._to_copy(tensor, device=wanted, dtype=dtype, non_blocking=non_blocking, **layout)
+        with machine.asked_to_move():
+            return torch.ops.aten._to_copy(tensor, device=wanted, dtype=dtype, non_blocking=non_blocking, **layout)
+
+    def new_tensor(tensor: Tensor, data: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Tensor:
+        made = _new_tensor(tensor, data, dtype=dtype, **options)
+        return to(made, tensor.device if device is None else device)
+
+    def deepcopy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+        if not is_cuda(tensor) or id(tensor) in memo:
+            return _deepcopy(tensor, memo)
+        memo[id(tensor)] = made = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+        return made
 
     def pin_memory(tensor: Tensor, device: Any = None) -> Tensor:
         if is_pinned(tensor):
@@ -71,7 +82,7 @@ def replacements(machine: Machine) -> dict[str, Any]:
 
         return method
 
-    _to, tolist = Tensor.to, Tensor.tolist
+    _to, _new_tensor, _deepcopy, tolist = Tensor.to, Tensor.new_tensor, Tensor.__deepcopy__, Tensor.tolist
     return {
         "device": property(device),
         "is_cuda": property(is_cuda),
@@ -80,6 +91,8 @@ def replacements(machine: Machine) -> dict[str, Any]:
         "to": to,
         "cpu": lambda tensor: to(tensor, CPU),
         "cuda": lambda tensor, device="cuda", non_blocking=False: to(tensor, device, non_blocking=non_blocking),
+        "new_tensor": new_tensor,
+        "__deepcopy__": deepcopy,
         "pin_memory": pin_memory,
         "is_pinned": is_pinned,
         "record_stream": record_stream,

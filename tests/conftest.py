@@ -26,7 +26,7 @@ DEFAULT_MPII_ROOT = ROOT.parent / "shared" / "data" / "mpii"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default=None, help=f"comma-separated list of {', '.join(DEVICES)}")
-    parser.addoption("--gpu", choices=["only", "without"], help="tests with the fixture gpu: no others, or none of them")
+    parser.addoption("--gpu", choices=["only", "without"], help="only tests with the fixture gpu, or those without")
 
 
 def chosen_devices(config: pytest.Config) -> list[str]:
@@ -46,7 +46,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --device only the tests that take a device: the others are the same on all of them. --gpu chooses likewise."""
+    """With --device only the tests that take a device: the others are the same on all of them."""
     if config.getoption("--device") is not None:
         _keep(config, items, "device", True)
     if config.getoption("--gpu") is not None:

@@ -20,8 +20,6 @@ from tests.fake_cuda.machine import Machine
 from tests.recipe import apply_recipe
 from tests.small_models import small_model
 
-SIDES = range(16, 16 * 20, 16)
-
 
 @functools.cache
 def graph_of(family: str) -> Graph:

@@ -14,6 +14,8 @@ from benchmarks.device.machine import CLOCK_FIELDS, query_card
 from benchmarks.harness import synchronize, timed_round
 
 ROUNDS = 12
+COPY_BYTES = {"cuda": 2**31, "cpu": 2**28}  # far more than any cache holds
+SIDES = {"cuda": 8192, "cpu": 1536}  # of the matrices; half as long on a card for float32
 
 
 def fastest_typical(call: Callable[[], Any], device: str) -> float:
@@ -26,7 +28,7 @@ def fastest_typical(call: Callable[[], Any], device: str) -> float:
 
 def copy_rate(device: str) -> float:
     """Bytes per second, read plus written, of a copy far larger than any cache."""
-    size = 2**31 if device == "cuda" else 2**28
+    size = COPY_BYTES[device]
     source = torch.randint(0, 255, (size // 8,), dtype=torch.int64, device=device)
     target = torch.empty_like(source)
     return 2 * size / fastest_typical(partial(target.copy_, source), device)
@@ -34,7 +36,7 @@ def copy_rate(device: str) -> float:
 
 def matmul_rate(device: str, dtype: torch.dtype) -> float:
     """FLOP per second of a square matrix product."""
-    n = 1536 if device == "cpu" else 4096 if dtype == torch.float32 else 8192
+    n = SIDES[device] // (2 if device == "cuda" and dtype == torch.float32 else 1)
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
     return 2 * n**3 / fastest_typical(partial(torch.matmul, a, b, out=out), device)

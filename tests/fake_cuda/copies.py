@@ -78,13 +78,13 @@ def _with_host(
         machine.launch(stream, what, uses["source"] + uses["target"])
     elif down:
         machine.launch(stream, what, uses["source"])
-        machine.wait(stream.clock)
+        machine.wait(stream.clock, what)
         machine.touch(what, uses["target"])
     else:
         machine.touch(what, uses["source"])
         machine.launch(stream, what, uses["target"])
         if not asynchronous:
-            machine.wait(stream.clock)
+            machine.wait(stream.clock, what)
 
 
 def _use(machine: Machine, tensor: Tensor, write: bool) -> list[Use]:

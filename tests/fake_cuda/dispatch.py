@@ -95,7 +95,7 @@ class Operators(TorchDispatchMode):
             return result
         self.machine.launch(stream, name, uses)
         if name in WAITS:
-            self.machine.wait(stream.clock)
+            self.machine.wait(stream.clock, name)
         return result
 
     def _uses(self, func: Any, args: Any, kwargs: Any, fresh: list[Tensor]) -> list[Use]:

@@ -45,7 +45,7 @@ def _cuda(machine: Machine) -> dict[str, Any]:
         index = index_of(device, machine)
         for stream in machine.streams:
             if stream.device_index == index:
-                machine.wait(stream.clock)
+                machine.wait(stream.clock, "synchronize")
 
     def exchange(index: int) -> int:
         before = machine.device

@@ -63,8 +63,8 @@ class Machine:
 
     @contextlib.contextmanager
     def asked_to_move(self) -> Iterator[None]:
-        """Within it a copy to "cpu" is one. What C++ asks for by itself, in gradients, is a tensor like another one, and
-        to C++ all of them are on the CPU."""
+        """Within it a copy to "cpu" is one. What C++ asks for by itself, in gradients, is a tensor like another one,
+        and to C++ all of them are on the CPU."""
         self._local.moves = True
         try:
             yield
@@ -110,10 +110,15 @@ class Machine:
             verb = "writes" if conflict.write else "reads"
             self.fault(f"race for {block.name}: {what} {use.verb} it, {conflict.what} {verb} it, and neither waits")
 
-    def wait(self, clock: Clock) -> None:
+    def wait(self, clock: Clock, why: str) -> None:
         """The host waits for what a clock knows of."""
         with self.lock:
+            self.log.append(f"host waits: {why}")
             merge(self.host, clock)
+
+    def waits(self) -> list[str]:
+        """What the host has waited for."""
+        return [line for line in self.log if line.startswith("host waits")]
 
     def freed(self, block: Block) -> None:
         """The allocator may give the memory to the next one who asks for some on the stream it came from."""

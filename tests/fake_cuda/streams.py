@@ -54,7 +54,7 @@ class Stream:
     def synchronize(self) -> None:
         if self.capture is not None:
             self.capture.lose("a wait of the host for the stream")
-        self.machine.wait(self.clock)
+        self.machine.wait(self.clock, f"synchronize {self.name}")
 
     def is_capturing(self) -> bool:
         return self.capture is not None
@@ -89,7 +89,7 @@ class Event:
 
     def synchronize(self) -> None:
         self.machine.unsafe("cudaEventSynchronize")
-        self.machine.wait(self.clock or {})
+        self.machine.wait(self.clock or {}, "Event.synchronize")
 
     def elapsed_time(self, end: Event) -> float:
         """Milliseconds.

@@ -1,0 +1,87 @@
+"""The ops' way to a GPU: devices, streams and graphs, on fake devices. (tests/emulator runs their kernels.)"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hgfast import _native, ops
+from hgfast.cli.info import describe
+from tests import test_cuda_runtime as on_gpu
+from tests.fake_cuda.machine import Fault, Machine
+from tests.op_samples import SAMPLES
+from tests.sample_checks import call_op, check_sample, moved, sample
+
+MAPS = ["decode_heatmaps", "flip_merge", "gaussian_heatmaps", "heatmap_peaks", "keypoint_mse"]
+MAPS += ["soft_argmax", "upsample_add", "upsample_add_backward"]
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_an_op(gpu: Machine, name: str) -> None:
+    """On another device than the current one, in a graph, on two streams."""
+    found = check_sample("cuda:1", name, 0)
+    assert found["status"] == "ok" and torch.cuda.current_device() == 0
+    assert not [line for line in gpu.log if line.startswith("cuda:0")]
+    if not name.startswith("conv2d"):  # which PyTorch computes
+        on_gpu.test_captured_in_a_cuda_graph(name, 0)
+        on_gpu.test_two_streams_do_not_disturb_each_other(name, 0)
+
+
+def test_weights_that_change_between_calls(gpu: Machine) -> None:
+    """They are packed at each call, where it runs: nothing is kept that another stream or a graph could have made."""
+    x, weight = torch.ones(1, 8, 4, 4, device="cuda"), torch.ones(8, 8, 1, 1, device="cuda")
+    ops.conv_bias_act(x, weight, None)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = ops.conv_bias_act(x, weight, None)
+    for value in (2.0, 3.0):
+        weight.data.fill_(value)
+        graph.replay()
+        assert found.unique().tolist() == [8 * value] == ops.conv_bias_act(x, weight, None).unique().tolist()
+
+
+def test_no_kernels_of_training(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.ones(1, 8, 4, 4, device="cuda"), torch.ones(8, 8, 3, 3, device="cuda")
+    monkeypatch.setattr(torch._C, "_len_torch_dispatch_stack", lambda: 0)  # that is the fake devices' own mode
+    reason = ops.explain("conv2d", x, weight, None, 1)
+    monkeypatch.undo()
+    assert reason == "reference: the convolutions of training have kernels on the CPU only"
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_float64(gpu: Machine, name: str) -> None:
+    """These CUDA kernels do not take it: the ops run by PyTorch there."""
+    args = moved(sample(name, 0), "cuda")
+    args = tuple(
+        arg.double() if isinstance(arg, torch.Tensor) and (arg.dim() == 4 or name == "keypoint_mse") else arg
+        for arg in args
+    )
+    args = tuple(torch.float64 if isinstance(arg, torch.dtype) else arg for arg in args)
+    assert ops.explain(name, *args) == "reference: float64 has no CUDA kernel"
+    assert all(found.is_cuda for found in call_op(name, tuple(args)))
+
+
+def test_maps_that_are_too_wide(gpu: Machine) -> None:
+    args = list(moved(sample("decode_heatmaps", 0), "cuda"))
+    args[0] = torch.rand(1, 1, 2, 5000, device="cuda")
+    assert ops.explain("decode_heatmaps", *args) == "reference: maps are wider than 4096"
+
+
+def test_arguments_of_two_devices_are_refused(gpu: Machine) -> None:
+    skip, low = torch.rand(1, 4, 8, 8, device="cuda:0"), torch.rand(1, 4, 4, 4, device="cuda:1")
+    with pytest.raises(ValueError, match="cuda"):
+        ops.upsample_add(skip, low)
+
+
+def test_a_kernel_on_another_devices_stream_is_seen(gpu: Machine) -> None:
+    """What the device guard of an op is there for."""
+    x = torch.zeros(1, 4, 8, 8, device="cuda:1")
+    with pytest.raises(Fault, match="is given memory of cuda:1"):
+        _native.library("cuda").max_pool(_native.ptr(x), 0, 0, 0, 0, 0, 1, 8, 8, 4, 0)  # type: ignore[union-attr]
+    gpu.faults.clear()
+
+
+def test_what_there_is(gpu: Machine) -> None:
+    text = "\n".join(describe(_native.build_info()))
+    assert "CUDA   kernels compiled" in text and "unusable" not in text and "Fake H100, Fake H100" in text
+    assert _native.cuda_missing_reason() == ""

@@ -14,10 +14,11 @@ import hgfast
 from hgfast import models
 from hgfast.frozen.freeze import relative_errors
 from hgfast.ops import decode_heatmaps
-from tests.foreign_models import CPMHead, HourglassNet, PoseNet, TopdownPoseEstimator
 from tests.golden import MAKERS, Golden, assert_within, full_width_golden, load_golden
 from tests.recipe import apply_recipe
 from tests.tolerances import relative_error
+from tests.zoo.openmmlab import CPMHead, HourglassNet, TopdownPoseEstimator
+from tests.zoo.princeton import PoseNet
 
 
 def estimator(

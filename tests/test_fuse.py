@@ -12,10 +12,10 @@ import hgfast
 from hgfast import models
 from hgfast.nn import BasicBlock, Bottleneck, ConvModule, HourglassModule, NewellHourglass
 from hgfast.nn.sequential import FusedSequential
-from tests.foreign_models import BasicBlock as ForeignBlock
 from tests.foreign_models import foreign_model, heatmaps
 from tests.recipe import apply_recipe
 from tests.small_models import FAMILIES, small_model
+from tests.zoo.openmmlab import BasicBlock as ForeignBlock
 
 EXPECTED = {
     "mmpose": {BasicBlock: 22, ConvModule: 5, HourglassModule: 4, Bottleneck: 0, NewellHourglass: 0},

@@ -14,8 +14,8 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 import hgfast
 from tests import look_alikes
-from tests.foreign_models import Residual
 from tests.look_alikes import CLASSES, FORWARDS, Block, look_alike
+from tests.zoo.princeton import Residual
 
 
 @pytest.mark.parametrize("forward", FORWARDS, ids=lambda forward: forward.__name__)

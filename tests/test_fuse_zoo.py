@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import hgfast
-from tests.foreign_models import BasicBlock, foreign_model, heatmaps
+from tests.foreign_models import foreign_model, heatmaps
 from tests.look_alikes import Block
 from tests.small_models import FAMILIES, small_model
 from tests.test_fuse_hourglasses import Hourglass, same
+from tests.zoo.openmmlab import BasicBlock
 
 
 class Flat(nn.Module):

@@ -202,6 +202,22 @@ def test_threads_give_the_same_result_and_may_call_together() -> None:
     assert all((a - b).norm() <= 1e-5 * b.norm() for r in results for a, b in zip(r, expected, strict=True))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_number_of_threads_gives_the_same_bits(family: str) -> None:
+    """Whatever number it was before, and whichever thread did what."""
+    model, images = trained(family), torch.randn(2, 3, 64, 64)
+    before, expected = torch.get_num_threads(), {}
+    try:
+        for frozen in (hgfast.freeze(model), hgfast.freeze(model)):
+            for threads in (3, 1, 2, 3, 1):
+                torch.set_num_threads(threads)
+                got = frozen(images)
+                for a, b in zip(got, expected.setdefault(threads, got), strict=True):
+                    assert torch.equal(a, b), threads
+    finally:
+        torch.set_num_threads(before)
+
+
 class Imitation(nn.Module):
     """The names of princeton-vl's network, and what its parts are in others."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from hgfast import _checks as checks
 from hgfast.nn.blocks import FUSED
@@ -53,6 +54,8 @@ def check_images(images: Tensor, unit: int, slack: int, weight: Tensor | None = 
         TypeError: If images is not a tensor of floating point numbers, or of other ones than the weights.
         ValueError: If the shape or the device does not fit.
     """
+    if has_torch_function_variadic(images):  # a trace of the network: the check is one of its calls
+        return handle_torch_function(check_images, (images,), images, unit, slack, weight)
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a torch.Tensor (N, 3, H, W), got {type(images).__name__}")
     if not images.is_floating_point():

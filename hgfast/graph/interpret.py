@@ -1,0 +1,72 @@
+"""A captured graph run by torch, call by call as the module runs it: the oracle of everything made from it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from torch.utils._pytree import tree_flatten
+
+from hgfast.graph.captured import Call, CapturedGraph, Mode, Node, Ref, refs, replaced, tensor_at
+
+See = Callable[[int, Node, Any], None]
+
+
+class Interpreter:
+    """Runs the graph of a module on that module, whose parameters, statistics and modes are taken as they are now."""
+
+    def __init__(self, module: nn.Module, graph: CapturedGraph) -> None:
+        """graph: captured from this module, or from one of the same structure."""
+        self.module, self.graph = module, graph
+        last = {value: i for i, node in enumerate(graph.nodes) for value in (i, *node.inputs)}
+        kept = set(refs(graph.result))
+        self._ends: dict[int, list[int]] = {}
+        for value, i in last.items():
+            if value not in kept:
+                self._ends.setdefault(i, []).append(value)
+
+    def __call__(self, *args: Any, see: See | None = None, **kwargs: Any) -> Any:
+        """What the module gives for these arguments.
+
+        Args:
+            args: as the module takes them, tensors inside the containers that it was captured with.
+            see: called with the number, the node and the value of each node when it has run.
+            kwargs: the rest of them.
+        """
+        forward = type(self.module).forward
+        given = dict(list(inspect.signature(forward).bind_partial(None, *args, **kwargs).arguments.items())[1:])
+        if set(given) != set(self.graph.inputs):
+            raise TypeError(f"the graph takes the arguments {', '.join(self.graph.inputs)}; got {', '.join(given)}")
+        values: dict[int, Any] = {}
+        for name, structure in self.graph.inputs.items():
+            for value, tensor in zip(refs(structure), tree_flatten(given[name])[0], strict=True):
+                values[value] = tensor
+        for i, node in enumerate(self.graph.nodes):
+            if node.call.kind != "input":
+                values[i] = self.run(node.call, values)
+            if see is not None:
+                see(i, node, values[i])
+            for value in self._ends.get(i, ()):
+                del values[value]
+        return replaced(self.graph.result, lambda ref: values[ref.value])
+
+    def run(self, call: Call, values: dict[int, Any]) -> Any:
+        """The value of one call."""
+
+        def now(item: Any) -> Any:
+            return values[item.value] if isinstance(item, Ref) else self._mode(item)
+
+        args, kwargs = replaced(call.args, now), replaced(call.kwargs, now)
+        if call.kind == "tensor":
+            return tensor_at(self.module, self.graph, str(call.target))
+        if call.kind == "module":
+            return self.module.get_submodule(str(call.target))(*args, **kwargs)
+        if call.kind == "method":
+            return getattr(args[0], str(call.target))(*args[1:], **kwargs)
+        assert callable(call.target)
+        return call.target(*args, **kwargs)
+
+    def _mode(self, mode: Mode) -> bool:
+        return self.module.get_submodule(mode.path).training

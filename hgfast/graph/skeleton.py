@@ -1,0 +1,89 @@
+"""A double of a module to be traced: other module objects, the same parameters, and it tells what was done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Flag(int):
+    """The training flag of a module in a trace: a bool that knows whose it is."""
+
+    path: str
+
+    @classmethod
+    def of(cls, path: str, training: bool) -> Flag:
+        """The flag of the module at a path."""
+        flag = cls(training)
+        flag.path = path
+        return flag
+
+    def __repr__(self) -> str:
+        return repr(bool(self))
+
+
+def skeleton(module: nn.Module, training: bool | None, plain: Callable[[nn.Module], type]) -> nn.Module:
+    """The double; its modules' flags are Flags of the mode `training`, or of the mode that each is in.
+
+    plain: the class of a part's double.
+    """
+    memo: dict[int, Any] = {}
+    for path, part in module.named_modules():
+        if not isinstance(part, torch.jit.ScriptModule):
+            kind: Any = plain(part)
+            memo[id(part)] = double = kind.__new__(kind)
+            object.__setattr__(double, "__dict__", dict(vars(part)))
+            mode = part.training if training is None else training
+            double.__dict__["training"] = Flag.of(path, mode)
+    for double in memo.values():
+        for name, value in vars(double).items():
+            double.__dict__[name] = _doubled(value, memo)
+    return memo[id(module)]
+
+
+def _doubled(value: Any, memo: dict[int, Any]) -> Any:
+    if isinstance(value, nn.Module):
+        return memo.get(id(value), value)
+    if type(value) in (list, tuple, set):
+        return type(value)(_doubled(item, memo) for item in value)
+    if type(value) is dict:
+        return {key: _doubled(item, memo) for key, item in value.items()}
+    return value
+
+
+def contents(module: nn.Module) -> dict[str, Any]:
+    """What the attributes of each part are, by path, to be compared later."""
+    return {path: _contents(vars(part)) for path, part in module.named_modules()}
+
+
+def changed(module: nn.Module, before: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Path and attribute of what is not as it was."""
+    for path, part in module.named_modules():
+        now, then = _contents(vars(part)), before.get(path, {})
+        for name in sorted({*now, *then}):
+            if name.startswith(("_tensor_constant", "_tree_spec_constant")) and not path:
+                continue
+            if now.get(name) != then.get(name):
+                yield path, name
+
+
+def _contents(value: Any) -> Any:
+    """Containers by what is in them, all else by who it is (kept alive, so that nobody else is)."""
+    if type(value) in (list, tuple):
+        return (type(value), *(_contents(item) for item in value))
+    if type(value) is dict:
+        return {key: _contents(item) for key, item in value.items()}
+    return _Same(value)
+
+
+class _Same:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+    __hash__ = None  # type: ignore[assignment]

@@ -14,7 +14,18 @@ import pytest
 import torch
 
 from benchmarks.device import __main__ as command
-from benchmarks.device import benching, build, ceilings, measure, process, profile_one, sanitize_one, timing, worker
+from benchmarks.device import (
+    benching,
+    build,
+    ceilings,
+    measure,
+    network_checks,
+    process,
+    profile_one,
+    sanitize_one,
+    timing,
+    worker,
+)
 from benchmarks.device.budget import Deadline
 from benchmarks.device.client import Outcome
 from benchmarks.device.context import Context
@@ -22,8 +33,10 @@ from benchmarks.device.jobs import JOBS
 from benchmarks.device.machine import describe
 from benchmarks.device.record import Record
 from benchmarks.harness import Case, timed_round
+from hgfast import models
 from tests.fake_cuda import machine as fake
 from tests.fake_cuda.machine import Machine
+from tests.recipe import apply_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +47,6 @@ def quick(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ceilings, "COPY_BYTES", {"cuda": 1024})
     monkeypatch.setattr(ceilings, "SIDES", {"cuda": 16})
     monkeypatch.setattr(benching, "MEASURE_SECONDS", (0.01, 0.01))
-    monkeypatch.setitem(vars(torch), "_dynamo", types.SimpleNamespace(reset=lambda: None))  # seconds to import
 
 
 def work(device: str) -> dict[str, Callable[[], Any]]:
@@ -67,6 +79,12 @@ def cases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "case_files", lambda: ["bench_work"])
     monkeypatch.setattr(measure, "load_cases", lambda file: CASES)
     monkeypatch.setattr(profile_one, "load_cases", lambda file: CASES)
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds to import, only to forget what it has not compiled."""
+    monkeypatch.setitem(vars(torch), "_dynamo", types.SimpleNamespace(reset=lambda: None))
 
 
 def test_the_machine(gpu: Machine) -> None:
@@ -105,7 +123,7 @@ def test_a_call_without_a_graph(gpu: Machine) -> None:
     assert "previous error during capture" in found["note"] and not found["cold_graph"] and "graph" not in found
 
 
-def test_a_case(gpu: Machine, cases: None) -> None:
+def test_a_case(gpu: Machine, cases: None, no_compiler: None) -> None:
     emitted: list[dict[str, Any]] = []
     measure.measure_case("cuda", emitted.append, "bench_work", "work/8", CASES["work/8"].peers, 0.01)
     last = {peer: result for value in emitted for peer, result in value.items()}
@@ -156,21 +174,34 @@ def context(tmp_path: Path) -> Iterator[Context]:
     log.close()
 
 
-def test_a_run(gpu: Machine, cases: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_run(gpu: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(command, "Client", InProcess)
     monkeypatch.setattr(process, "find_tool", lambda name: None)
-    options = ["--only", "ceilings,ops,sanitizer,profile", "--filter", "upsample_add_out", "--out", str(tmp_path)]
+    small = apply_recipe(models.HourglassPose(2, 1, 1, (8, 6), (1, 1), 8, (4, 8), "reference"), 7).eval()
+    monkeypatch.setattr(network_checks, "network", lambda name: small)
+    monkeypatch.setattr(network_checks, "SIDE", 16)
+    monkeypatch.setattr(network_checks, "BATCHES", (1, 2))
+    options = [
+        "--only",
+        "ceilings,layers,graphs,ops,sanitizer,profile",
+        "--filter",
+        "upsample_add_out",
+        "--out",
+        str(tmp_path),
+    ]
     assert command.main(options) == 0
     (path,) = tmp_path.glob("fake-h100*.json")
     data = json.loads(path.read_text())
     assert {name: stage["status"] for name, stage in data["stages"].items()} == {
-        **dict.fromkeys(["ceilings", "ops"], "ok"),
+        **dict.fromkeys(["ceilings", "layers", "graphs", "ops"], "ok"),
         **dict.fromkeys(["sanitizer", "profile"], "absent"),
     }
     assert {entry["status"] for entry in data["ops"]} == {"ok"} and data["machine"]["capability"] == "9.0"
 
 
-def test_a_worker_whose_capture_failed_is_not_used_again(gpu: Machine, cases: None, context: Context) -> None:
+def test_a_worker_whose_capture_failed_is_not_used_again(
+    gpu: Machine, cases: None, no_compiler: None, context: Context
+) -> None:
     context.filter = "work"
     benching.run_cases(context, "bench")
     assert context.client.closed >= 1  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ class Operators(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func._can_decompose():  # in inference mode operators made of others come here whole
+        if is_made_of_others(func):  # in inference mode operators made of others come here whole
             with self:
                 return func.decompose(*args, **kwargs)
         name, tensors = func.overloadpacket.__name__, list(all_tensors((args, kwargs)))
@@ -110,3 +111,8 @@ class Operators(TorchDispatchMode):
             uses = [use for t, written in arguments(func, args, kwargs) for use in self.machine.memory.use(t, written)]
             if uses:
                 self.machine.touch(func.overloadpacket.__name__, uses)
+
+
+@functools.cache
+def is_made_of_others(func: Any) -> bool:
+    return func._can_decompose()

@@ -57,7 +57,7 @@ def _cuda(machine: Machine) -> dict[str, Any]:
         name=NAME, major=9, minor=0, multi_processor_count=132, total_memory=MEMORY, L2_cache_size=50 << 20,
         shared_memory_per_block_optin=232448,
     )  # fmt: skip
-    allocated = machine.memory.allocated
+    memory = machine.memory
     return {
         "Stream": Stream,
         "Event": Event,
@@ -80,9 +80,9 @@ def _cuda(machine: Machine) -> dict[str, Any]:
         "get_device_name": lambda device=None: NAME,
         "get_device_properties": lambda device=None: properties,
         "is_bf16_supported": lambda including_emulation=True: True,
-        "memory_allocated": lambda device=None: allocated(index_of(device, machine)),
-        "max_memory_allocated": lambda device=None: machine.memory.peak.get(index_of(device, machine), 0),
-        "reset_peak_memory_stats": lambda device=None: machine.memory.peak.clear(),
+        "memory_allocated": lambda device=None: memory.held[index_of(device, machine)],
+        "max_memory_allocated": lambda device=None: memory.peak[index_of(device, machine)],
+        "reset_peak_memory_stats": lambda device=None: memory.peak.update(memory.held),
         "get_rng_state_all": lambda: [generator.get_state() for generator in machine.generators],
         "set_rng_state_all": lambda states: [g.set_state(s) for g, s in zip(machine.generators, states, strict=True)],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,8 @@ class Memory:
         self.machine = machine
         self._blocks: dict[int, Block] = {}
         self._count = 0
-        self.peak: dict[int, int] = {}
+        self.held: dict[int, int] = defaultdict(int)  # bytes in use, by device
+        self.peak: dict[int, int] = defaultdict(int)
 
     def find(self, tensor: Tensor) -> Block | None:
         """The block behind a tensor; None if it is ordinary memory of the host."""
@@ -83,21 +85,19 @@ class Memory:
         block.storage = weakref.ref(storage, lambda _: self._free(key))
         self._blocks[key] = block
         if device is not None:
-            held = self.allocated(device.index)
-            self.peak[device.index] = max(self.peak.get(device.index, 0), held)
+            self.held[device.index] += block.nbytes
+            self.peak[device.index] = max(self.peak[device.index], self.held[device.index])
         return block
 
     def _free(self, key: int) -> None:
         with self.machine.lock:
             block = self._blocks.pop(key)
+            if block.device is not None:
+                self.held[block.device.index] -= block.nbytes
             try:
                 self.machine.freed(block)
             except AssertionError:
                 pass  # noted; nobody is there to be told
-
-    def allocated(self, index: int) -> int:
-        """Bytes of a device that are in use."""
-        return sum(b.nbytes for b in list(self._blocks.values()) if b.device is not None and b.device.index == index)
 
     def use(self, tensor: Tensor, write: bool) -> list[Use]:
         """What an operator on a tensor does with its block: nothing if that is ordinary memory."""
@@ -105,8 +105,9 @@ class Memory:
         if block is None or not tensor.numel():
             return []
         item = tensor.element_size()
-        begin = tensor.storage_offset() * item
-        last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        begin, last = tensor.storage_offset() * item, 0
+        for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+            last += (size - 1) * stride
         return [Use(block, begin, begin + (last + 1) * item, write)]
 
 

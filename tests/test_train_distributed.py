@@ -12,11 +12,12 @@ from torch import nn
 
 from hgfast.data import EpochSampler, make_loader
 from hgfast.data.synthetic import write_set
-from hgfast.train import Trainer, preset
+from hgfast.train import Trainer, TrainingError, preset
 from hgfast.train.build import make_dataset, make_model
 from hgfast.train.config import apply
 from hgfast.train.log import read_log
 from hgfast.train.parallel import World, leave
+from hgfast.train.state import read_state
 from hgfast.train.step import TrainingStep, trainable
 from tests.processes import meet, run_pair
 from tests.test_train import SMALL, same_state, without_speed
@@ -86,6 +87,31 @@ def interrupted_and_resumed(config, folder):
         Trainer(parts, resume=True, quiet=True).fit()
 
 
+class Loses(StopsBefore):
+    """A loader whose picture is gone."""
+
+    def __iter__(self):
+        try:
+            yield from super().__iter__()
+        except Interrupted:
+            raise FileNotFoundError("a.jpg: picture not found") from None
+
+
+def one_loader_fails(config, world, folder):
+    """What both processes say where the second one's loader fails, and the step that was saved."""
+    lines = []
+    settings = apply(config, {"output": f"{folder}/failed", "checkpoint_steps": 0})
+    trainer = Trainer(settings, quiet=True, say=lines.append)
+    if world.rank == 1:
+        trainer.loader = Loses(trainer.loader, 2)
+    try:
+        trainer.fit()
+    except (OSError, TrainingError) as error:
+        dist.barrier()  # the first process writes
+        return str(error), lines, read_state(trainer.last)["position"]["step"]
+    return None
+
+
 def error_of_unused_weights(config, world):
     """The error of DistributedDataParallel where the weights that never run were left trainable."""
     model = make_model(config).train().requires_grad_(True)
@@ -108,6 +134,7 @@ def work(rank, folder, config):
         found["frozen"] = frozen_steps(config, world, 2)
         found["accumulated"] = frozen_steps(config, world, 1, accumulate=2)
         interrupted_and_resumed(config, folder)
+        found["failed"] = one_loader_fails(config, world, folder)
         found["unused"] = error_of_unused_weights(config, world)
     except Exception:
         found["error"] = traceback.format_exc()
@@ -153,6 +180,18 @@ def test_an_interrupted_epoch_goes_on_bit_for_bit(pair):
     assert same_state(folder / "straight" / "last.pt", folder / "parts" / "last.pt")
     straight, parts = (without_speed(read_log(folder / name / "log.csv")) for name in ("straight", "parts"))
     assert straight == parts and len(parts) == 2
+
+
+def test_what_was_trained_is_saved_where_one_of_the_loaders_fails(pair):
+    """The others wait for it in the midst of a step otherwise, and nothing is saved."""
+    _, folder, found = pair
+    first, second = (one["failed"] for one in found)
+    assert first == (
+        "another process could not go on, and says why",
+        [f"saved after step 2: {folder}/failed has the state to go on from"],
+        2,
+    )
+    assert second == ("a.jpg: picture not found", [], 2)
 
 
 def test_unused_weights_must_not_ask_for_gradients(pair):

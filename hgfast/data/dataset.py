@@ -62,7 +62,7 @@ class PoseDataset(Dataset[dict[str, Any]]):
         self.persons = _checked(persons, table)
         self.table = table
         self.input_size = _checks.size("", "input_size", input_size, maximum=MAX_SIDE)
-        self.padding = _checks.number("", "padding", padding, 0, 1e6)
+        self.padding = _checks.number("", "padding", padding, above=0, maximum=1e6)
         self.augment = augment
         self.seed = _checks.integer("", "seed", seed, 0)
         self.udp = _checks.flag("", "udp", udp)

@@ -18,7 +18,7 @@ from hgfast.data import EpochSampler, make_loader
 from hgfast.files import write_text
 from hgfast.predict import Predictor
 from hgfast.progress import progress_bar
-from hgfast.train import build
+from hgfast.train import build, state
 from hgfast.train.config import Config, ConfigError, to_toml
 from hgfast.train.evaluate import all_finite, evaluate
 from hgfast.train.lock import hold
@@ -26,22 +26,12 @@ from hgfast.train.log import RunLog, TensorBoard, draw_curves, line_of, shown_in
 from hgfast.train.parallel import World
 from hgfast.train.schedule import learning_rate
 from hgfast.train.signals import StopRequest
-from hgfast.train.state import (
-    Position,
-    checkpoint_meta,
-    differences,
-    own_values,
-    read_state,
-    restore,
-    save_state,
-    stored_config,
-)
 from hgfast.train.step import Batch, TrainingStep
 
 _SECONDS_A_LINE = 5.0
 _SECONDS_A_DRAWING = 30.0  # of the curves, which takes more than half a second
 _STEPS_A_POINT = 10  # of TensorBoard's curve of the loss
-_STEPS_A_TALK = 20  # several processes ask each other every so many steps whether one was told to stop
+_STOP, _FAILED = 1, 2  # what a process says to the others before each step, the higher for the worse
 
 
 class TrainingError(RuntimeError):
@@ -101,12 +91,12 @@ class Trainer:
         self.step = TrainingStep(config, self.model, self.device, self.world)
         self._lock = hold(self.folder) if self.world.is_main else None  # until the training is done
         self._refuse_what_is_there(resume)
-        self.position = Position()
+        self.position = state.Position()
         self.metrics: dict[str, float] = {}
         if self.last.exists():
             self._go_on()
         self._saved = self.position.step
-        self.stop = StopRequest()
+        self.stop, self._heard = StopRequest(), 0
         self._pending: Tensor | None = None
         self._last_line, self._last_drawing = 0.0, time.perf_counter()
         if self.world.is_main:
@@ -119,20 +109,20 @@ class Trainer:
             raise ConfigError(f"{self.folder} already holds a training run: resume it or choose another output folder")
 
     def _go_on(self) -> None:
-        content = read_state(self.last)
-        self.position = restore(content, self.last, self.step, self.world)
+        content = state.read_state(self.last)
+        self.position = state.restore(content, self.last, self.step, self.world)
         self.metrics = content["meta"]["metrics"]
-        if changed := differences(stored_config(content, self.last), self.config):
+        if changed := state.differences(state.stored_config(content, self.last), self.config):
             self.say(f"going on with other settings than before: {', '.join(changed)}")
 
     def fit(self) -> dict[str, float]:
         """Trains to the end and returns the last validation's measures, none where there was no epoch to be done.
 
         Where an error ends it between two steps (a picture is missing, a loader process was killed, a validation
-        fails), what was trained is saved first.
+        fails), what was trained is saved first, also where it is one of several processes that has the error.
 
         Raises:
-            TrainingError: the loss or a weight is not finite any more.
+            TrainingError: the loss or a weight is not finite any more, or another process could not go on.
             TrainingStopped: SIGINT or SIGTERM; the state is saved.
             ConfigError: another training has begun to write into the folder.
             OSError, ValueError: a picture cannot be read, a file not written.
@@ -168,16 +158,27 @@ class Trainer:
     def _loaded(self, batches: Iterable[Batch]) -> Iterator[list[Batch]]:
         """What each step is to see; the last one of an epoch may have fewer batches."""
         iterator = iter(batches)
-        try:
-            while group := list(islice(iterator, self.config.accumulate)):
-                yield group
-        except (OSError, ValueError):
-            if self.world.size == 1 and self.position.step > self._saved:  # several processes would have to agree
-                self._save_last()
-                if self.stop.asked:
-                    self._end_here()
-                self.say(f"saved after step {self.position.step}: {self.folder} has the state to go on from")
-            raise
+        while True:
+            group, error = [], None
+            try:
+                group = list(islice(iterator, self.config.accumulate))
+            except (OSError, ValueError) as raised:
+                error = raised
+            self._heard = self.world.highest(_FAILED if error else int(self.stop.asked))
+            if self._heard == _FAILED:
+                self._end_for(error or TrainingError("another process could not go on, and says why"))
+            if not group:
+                return
+            yield group
+
+    def _end_for(self, error: Exception) -> NoReturn:
+        """All processes are here: none has begun the next step."""
+        if self.position.step > self._saved:
+            self._save_last()
+            if self.stop.asked:
+                self._end_here()
+            self.say(f"saved after step {self.position.step}: {self.folder} has the state to go on from")
+        raise error
 
     def _end_here(self) -> NoReturn:
         self._draw()
@@ -187,9 +188,7 @@ class Trainer:
         return -(-self.position.batch // self.config.accumulate)
 
     def _should_stop(self) -> bool:
-        if self.world.size == 1:
-            return self.stop.asked
-        return self.position.step % _STEPS_A_TALK == 0 and self.world.any(self.stop.asked, self.device)
+        return self.stop.asked if self.world.size == 1 else self._heard == _STOP
 
     def _settle(self, begun: Tensor | None = None) -> None:
         """Reads the loss of the step before while the next one, whose loss is `begun`, keeps a GPU busy."""
@@ -285,14 +284,15 @@ class Trainer:
                 position.best, position.best_epoch = value, position.epoch
             if self.world.is_main:
                 best = self.folder / "best.pt"
-                save_checkpoint(self.step.evaluated, best, meta=checkpoint_meta(self.config, self.metrics))
+                save_checkpoint(self.step.evaluated, best, meta=state.checkpoint_meta(self.config, self.metrics))
 
     def _save_last(self) -> None:
         self._settle()
         self._check_weights()
-        ranks = self.world.gather(own_values(self.step.models, self.position))
+        ranks = self.world.gather(state.own_values(self.step.models, self.position))
         if self.world.is_main:
-            save_state(self.last, checkpoint_meta(self.config, self.metrics), self.step, self.position, ranks)
+            meta = state.checkpoint_meta(self.config, self.metrics)
+            state.save_state(self.last, meta, self.step, self.position, ranks)
         self._saved = self.position.step
 
     def _check_weights(self) -> None:

@@ -205,7 +205,9 @@ def train(draw: Draw) -> Case:
 
     def with_annotations() -> tuple[list[str], tuple[str, ...]]:
         path = broken(draw, files["annotations"])
-        return [*start, "--set", f"{draw.one(('train', 'val'))}_annotations={path}"], (path.name,)
+        return [*start, "--set", f"{draw.one(('train', 'val'))}_annotations={path}"], (
+            f"{path.name}|picture not found",
+        )
 
     bad = [
         with_setting,

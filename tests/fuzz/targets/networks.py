@@ -21,7 +21,7 @@ from tests.fuzz.tensor_kinds import Tensor
 from tests.small_models import FAMILIES, small_model
 
 UNIT = {"tiny": 8, "mmpose": 16, "princeton": 64}
-NETWORKS = ("tiny", "tiny", "tiny", "tiny", *FAMILIES)  # files of the larger ones have hundreds of weights
+NETWORKS = (*["tiny"] * 10, *FAMILIES)  # files of the larger ones have hundreds of weights
 
 
 @cache

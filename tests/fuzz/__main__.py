@@ -14,9 +14,9 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.fuzz import record
-from tests.fuzz.cases import TARGETS
-from tests.fuzz.run import Results, batches, run
+from tests.fuzz.cases import GOALS, TARGETS
+from tests.fuzz.record import Record
+from tests.fuzz.run import Results, batches, run, table
 
 
 def main() -> int:
@@ -26,10 +26,11 @@ def main() -> int:
     parser.add_argument("--cases", type=int, help="cases of each target (default: as in the ordinary tests)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=int, default=0, help="index of the first case")
+    parser.add_argument("--share", type=float, help="cases of each target as a share of its goal, instead of --cases")
     parser.add_argument("--minutes", type=float, help="go on with further cases until so long has passed")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="servers at a time")
     parser.add_argument("--index", type=int, help="run this one case here, with its traceback")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="put the table into this Markdown file")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="add the counts to those in this Markdown file")
     parser.add_argument("--list", action="store_true", help="list the targets and stop")
     options = parser.parse_args()
     from tests.fuzz.server import prepare
@@ -42,17 +43,21 @@ def main() -> int:
     if options.index is not None:
         return _show(chosen[0], options.seed, options.index)
     results = Results(say=lambda failure: print(failure, file=sys.stderr, flush=True))
-    started, start = time.monotonic(), options.start
-    while True:
-        counts = {name: options.cases or TARGETS[name].cases for name in chosen}
-        results = run(batches(counts, start), options.seed, options.jobs, results)
-        start += max(counts.values())
-        if options.minutes is None or time.monotonic() - started > 60 * options.minutes:
-            break
-    print(results.table())
-    if options.record:
-        record.record(options.record, results, options.seed)
+    record = Record(options.record, options.seed, options.start) if options.record else None
+    counts = {name: _count(name, options.cases, options.share) for name in chosen}
+    started, turn = time.monotonic(), 0
+    while turn == 0 or (options.minutes and time.monotonic() - started < 60 * options.minutes):
+        requests = batches(counts, {name: options.start + turn * count for name, count in counts.items()})
+        results = run(requests, options.seed, options.jobs, results)
+        turn += 1
+        if record:
+            record.write(results)
+    print(table(results.counts))
     return 1 if results.failures else 0
+
+
+def _count(name: str, cases: int | None, share: float | None) -> int:
+    return cases or (max(1, round(share * GOALS[TARGETS[name].group])) if share else TARGETS[name].cases)
 
 
 def _is_chosen(name: str, wanted: list[str] | None) -> bool:

@@ -37,22 +37,36 @@ class Case:
     outputs: int = 0
 
 
+GOALS = {"function": 20_000, "file": 10_000, "command": 500}  # cases of a target, over all runs
+
+
 @dataclass(frozen=True)
 class Target:
-    """A function that makes cases, and how many of them the ordinary test runs."""
+    """A function that makes cases.
+
+    Attributes:
+        name: of what is tried.
+        make: makes a case.
+        cases: how many the ordinary test runs.
+        group: of GOALS.
+        needs: cached functions whose results cases share; called before processes are forked off.
+    """
 
     name: str
     make: Callable[[Draw], Case]
     cases: int
-    group: str  # "function", "file" or "command"
+    group: str
+    needs: Sequence[Callable[[], Any]]
 
 
-def target(name: str, cases: int = 100, group: str = "function") -> Callable[[Callable[[Draw], Case]], Any]:
+def target(
+    name: str, cases: int = 100, group: str = "function", needs: Sequence[Callable[[], Any]] = ()
+) -> Callable[[Callable[[Draw], Case]], Any]:
     """Decorator: registers a target."""
 
     def register(make: Callable[[Draw], Case]) -> Callable[[Draw], Case]:
         assert name not in TARGETS, name
-        TARGETS[name] = Target(name, make, cases, group)
+        TARGETS[name] = Target(name, make, cases, group, needs)
         return make
 
     return register

@@ -23,6 +23,10 @@ ROOT = Path(__file__).parents[2]
 BATCH = 500  # cases a child at most: a fork costs as much as ten of them
 
 
+COLUMNS = ("cases", "bad", *VERDICTS)
+Counts = dict[str, Counter[str]]
+
+
 @dataclass
 class Failure:
     """A distinct failure: where it was seen first, and how often."""
@@ -44,7 +48,7 @@ class Failure:
 class Results:
     """Counts for each target, and the distinct failures."""
 
-    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    counts: Counts = field(default_factory=lambda: defaultdict(Counter))
     failures: dict[tuple[str, str, str], Failure] = field(default_factory=dict)
     say: Callable[[Failure], None] = lambda failure: None  # hears of each new one
 
@@ -66,22 +70,24 @@ class Results:
     def total(self, *names: str) -> int:
         return sum(counts[name] for counts in self.counts.values() for name in names)
 
-    def table(self) -> str:
-        """Markdown."""
-        columns = ("cases", "bad", *VERDICTS)
-        rows = [f"| target | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
-        for target, counts in sorted(self.counts.items()):
-            rows.append(f"| `{target}` | {' | '.join(str(counts[name]) for name in columns)} |")
-        rows.append(f"| **all** | {' | '.join(str(self.total(name)) for name in columns)} |")
-        return "\n".join(rows)
+
+def table(counts: Counts) -> str:
+    """Markdown, with a row for each target."""
+    rows = [f"| target | {' | '.join(COLUMNS)} |", f"|---|{'---:|' * len(COLUMNS)}"]
+    for target, numbers in sorted(counts.items()):
+        rows.append(f"| `{target}` | {' | '.join(str(numbers[name]) for name in COLUMNS)} |")
+    sums = sum(counts.values(), Counter[str]())
+    rows.append(f"| **all** | {' | '.join(str(sums[name]) for name in COLUMNS)} |")
+    return "\n".join(rows)
 
 
-def batches(targets: dict[str, int], start: int = 0) -> list[dict[str, Any]]:
-    """Requests for so many cases of each target, the long ones first."""
+def batches(counts: dict[str, int], starts: dict[str, int] | None = None) -> list[dict[str, Any]]:
+    """Requests for so many cases of each target, from 0 or from given ones on."""
     found = []
-    for target, count in targets.items():
-        for first in range(start, start + count, BATCH):
-            found.append({"target": target, "start": first, "stop": min(first + BATCH, start + count)})
+    for target, count in counts.items():
+        begin = (starts or {}).get(target, 0)
+        for first in range(begin, begin + count, BATCH):
+            found.append({"target": target, "start": first, "stop": min(first + BATCH, begin + count)})
     return found
 
 

@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz.cases import TARGETS
+
 CPU_SECONDS = 10.0  # a case's own time: others may keep the machine busy
 IDLE_SECONDS = 60.0  # without a tenth of a second of work: it waits for ever
 ADDRESS_SPACE = 6 << 30  # beyond what the server has mapped itself
@@ -40,6 +42,8 @@ def serve() -> None:
     prepare()
     for line in sys.stdin:
         request = json.loads(line)
+        for need in TARGETS[request["target"]].needs:
+            need()
         index = request["start"]
         while index < request["stop"]:
             index = _run_child(request, index, out)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,14 @@ from tests.fuzz.draw import Draw
 from tests.fuzz.kinds import Choice, Flag, Instance
 from tests.fuzz.kinds import Path as PathKind
 from tests.fuzz.targets.annotations import file_case
-from tests.fuzz.targets.networks import NETWORKS, UNIT, frozen, trained
+from tests.fuzz.targets.networks import NETWORKS, UNIT, frozen, networks, trained
 
 
 def _save(content: Any, path: Path) -> None:
     torch.save(content, path)
 
 
-@target("file.frozen", 60, "file")
+@target("file.frozen", 60, "file", needs=[networks])
 def frozen_file(draw: Draw) -> Case:
     """A damaged graph that is accepted is also run: kernels trust what has been checked."""
     family = draw.one(NETWORKS)
@@ -46,7 +48,7 @@ def frozen_file(draw: Draw) -> Case:
     return file_case(draw, "frozen.pt", content, read, _save)
 
 
-@target("file.checkpoint", 40, "file")
+@target("file.checkpoint", 40, "file", needs=[networks])
 def checkpoint_file(draw: Draw) -> Case:
     """All of a checkpoint is loaded, or the network stays as it was."""
     family = draw.one(NETWORKS)
@@ -72,7 +74,7 @@ def checkpoint_file(draw: Draw) -> Case:
     return file_case(draw, "checkpoint.pt", content, read, _save)
 
 
-@target("file.convert", 20, "file")
+@target("file.convert", 20, "file", needs=[networks])
 def convert_file(draw: Draw) -> Case:
     """convert_checkpoint from a damaged file."""
     content = {"meta": {}, "state_dict": trained(draw.one(NETWORKS)).state_dict()}
@@ -80,7 +82,7 @@ def convert_file(draw: Draw) -> Case:
     return file_case(draw, "checkpoint.pt", content, lambda path: convert_checkpoint(path, out, "hgfast"), _save)
 
 
-@target("load_checkpoint", 25)
+@target("load_checkpoint", 25, needs=[networks])
 def load_checkpoint(draw: Draw) -> Case:
     family = draw.one(NETWORKS)
     path = draw.folder / "checkpoint.pt"
@@ -95,7 +97,7 @@ def load_checkpoint(draw: Draw) -> Case:
     return call(draw, hgfast.load_checkpoint, arguments, check)
 
 
-@target("checkpoint.save", 25)
+@target("checkpoint.save", 25, needs=[networks])
 def save(draw: Draw) -> Case:
     family = draw.one(NETWORKS)
     forms = ["hgfast", "princeton"] if family == "princeton" else ["hgfast"]  # MMPose's are for its own widths
@@ -114,7 +116,7 @@ def save(draw: Draw) -> Case:
     return call(draw, save_checkpoint, arguments, check)
 
 
-@target("checkpoint.convert", 20)
+@target("checkpoint.convert", 20, needs=[networks])
 def convert(draw: Draw) -> Case:
     source = draw.folder / "in.pt"
     save_checkpoint(trained(draw.one(NETWORKS)), source)
@@ -127,7 +129,7 @@ def convert(draw: Draw) -> Case:
     return call(draw, convert_checkpoint, arguments)
 
 
-@target("checkpoint.read", 20)
+@target("checkpoint.read", 20, needs=[networks])
 def read(draw: Draw) -> Case:
     source = draw.folder / "in.pt"
     save_checkpoint(trained(draw.one(NETWORKS)), source)
@@ -154,21 +156,15 @@ def small_run(folder: Path) -> Config:
     )  # fmt: skip
 
 
-_RUN: dict[str, Any] = {}
-
-
+@cache
 def finished_run() -> tuple[Config, Any]:
-    """Settings and state of a run, made once in a process."""
-    if not _RUN:
-        import tempfile
-
-        config = small_run(Path(tempfile.mkdtemp()))
-        Trainer(config, quiet=True, say=lambda line: None).fit()
-        _RUN["state"] = config, torch.load(Path(config.output) / "last.pt", weights_only=True)
-    return _RUN["state"]
+    """Settings and state of a run."""
+    config = small_run(Path(tempfile.mkdtemp()))
+    Trainer(config, quiet=True, say=lambda line: None).fit()
+    return config, torch.load(Path(config.output) / "last.pt", weights_only=True)
 
 
-@target("file.state", 20, "file")
+@target("file.state", 20, "file", needs=[finished_run])
 def state_file(draw: Draw) -> Case:
     """A run is resumed from its last.pt."""
     config, content = finished_run()

@@ -115,7 +115,7 @@ def info(draw: Draw) -> Case:
     return command(draw, draw.one((["info"], ["info", "--json"])), [lambda: (["info", odd], ())], 0.5)
 
 
-@target("hgfast predict", 40, "command")
+@target("hgfast predict", 40, "command", needs=[small_files])
 def predict(draw: Draw) -> Case:
     files = small_files()
     start = ["predict", str(files["checkpoint"]), str(files["picture"]), "--output", str(draw.folder), "--quiet"]
@@ -150,7 +150,7 @@ def predict(draw: Draw) -> Case:
     return command(draw, [*start, *extra], bad)
 
 
-@target("hgfast eval", 20, "command")
+@target("hgfast eval", 20, "command", needs=[small_files])
 def evaluate(draw: Draw) -> Case:
     files = small_files()
     start = ["eval", str(files["checkpoint"]), "--quiet"]
@@ -180,7 +180,7 @@ def evaluate(draw: Draw) -> Case:
     return command(draw, [*start, *extra], bad)
 
 
-@target("hgfast train", 12, "command")
+@target("hgfast train", 12, "command", needs=[small_files])
 def train(draw: Draw) -> Case:
     files = small_files()
     settings = {
@@ -219,7 +219,7 @@ def train(draw: Draw) -> Case:
     return command(draw, good, bad, 0.8)
 
 
-@target("hgfast convert", 25, "command")
+@target("hgfast convert", 25, "command", needs=[small_files])
 def convert(draw: Draw) -> Case:
     files = small_files()
     out = draw.folder / "out.pt"

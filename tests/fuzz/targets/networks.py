@@ -39,6 +39,14 @@ def frozen(family: str) -> hgfast.FrozenModel:
     return hgfast.freeze(trained(family))
 
 
+@cache
+def networks() -> None:
+    """Makes them all."""
+    for family in UNIT:
+        frozen(family)
+        trained(family, "reference")
+
+
 @target("models.build", 40)
 def build(draw: Draw) -> Case:
     stages = {"stage_channels": Arg([4, 8, 6], Ints(None, 1)), "stage_blocks": Arg([1, 1, 1], Ints(None, 0))}
@@ -75,7 +83,7 @@ def _stacks(wanted: Callable[[], Any], allowed: float) -> Callable[[Any], str | 
     return check
 
 
-@target("models.forward", 25)
+@target("models.forward", 25, needs=[networks])
 def model_forward(draw: Draw) -> Case:
     family = draw.one(NETWORKS)
     model, twin = trained(family), trained(family, "reference")
@@ -88,7 +96,7 @@ def model_forward(draw: Draw) -> Case:
         return call(draw, torch.no_grad()(model), arguments, _stacks(lambda: torch.no_grad()(twin)(x), 1e-3))
 
 
-@target("fuse", 25)
+@target("fuse", 25, needs=[networks])
 def fuse(draw: Draw) -> Case:
     family = draw.one(NETWORKS)
     model = copy.deepcopy(trained(family, "reference"))
@@ -104,18 +112,18 @@ def fuse(draw: Draw) -> Case:
     return call(draw, hgfast.fuse, arguments, check)
 
 
-@target("unfuse", 15)
+@target("unfuse", 15, needs=[networks])
 def unfuse(draw: Draw) -> Case:
     return call(draw, hgfast.unfuse, {"model": Arg(copy.deepcopy(trained(draw.one(NETWORKS))), Instance())})
 
 
-@target("nn.convert_sync_batchnorm", 15)
+@target("nn.convert_sync_batchnorm", 15, needs=[networks])
 def convert_sync_batchnorm(draw: Draw) -> Case:
     model = copy.deepcopy(trained(draw.one(NETWORKS)))
     return call(draw, hgfast.nn.convert_sync_batchnorm, {"model": Arg(model, Instance())})
 
 
-@target("freeze", 25)
+@target("freeze", 25, needs=[networks])
 def freeze(draw: Draw) -> Case:
     family = draw.one(NETWORKS)
     x = images(draw, family)[:1]
@@ -132,7 +140,7 @@ def _frozen_check(family: str, x: torch.Tensor) -> Callable[[Any], str | None]:
     return _stacks(lambda: torch.no_grad()(trained(family))(x), 3e-3)
 
 
-@target("FrozenModel.forward", 40)
+@target("FrozenModel.forward", 40, needs=[networks])
 def frozen_forward(draw: Draw) -> Case:
     family = draw.one(NETWORKS)
     x = images(draw, family)
@@ -142,7 +150,7 @@ def frozen_forward(draw: Draw) -> Case:
     return call(draw, frozen(family), arguments, _frozen_check(family, x))
 
 
-@target("FrozenModel.plan", 60)
+@target("FrozenModel.plan", 60, needs=[networks])
 def frozen_plan(draw: Draw) -> Case:
     """plan and describe."""
     family = draw.one(NETWORKS)
@@ -152,7 +160,7 @@ def frozen_plan(draw: Draw) -> Case:
     return call(draw, draw.one((model.plan, model.describe)), arguments)
 
 
-@target("FrozenModel.load", 25)
+@target("FrozenModel.load", 25, needs=[networks])
 def frozen_load(draw: Draw) -> Case:
     family = draw.one(NETWORKS)
     path, x = draw.folder / "net.pt", images(draw, family)[:1]

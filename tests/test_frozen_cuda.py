@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -15,34 +15,8 @@ import torch
 import hgfast
 from hgfast import _switches
 from hgfast.frozen import model as frozen_model
-from hgfast.frozen.graph import Graph
 from tests.fake_cuda.machine import Machine
-from tests.recipe import apply_recipe
-from tests.small_models import small_model
-
-
-@functools.cache
-def graph_of(family: str) -> Graph:
-    return hgfast.freeze(apply_recipe(small_model(family, "reference"), 7).eval()).graph
-
-
-def network(device: str = "cuda:0", family: str = "mmpose", **options) -> hgfast.FrozenModel:
-    return hgfast.FrozenModel(graph_of(family), device=device, **options)
-
-
-def pictures(seed: int, device: str = "cuda:0", batch: int = 1, side: int = 16) -> torch.Tensor:
-    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(seed)).to(device)
-
-
-@functools.cache
-def expected(seed: int, batch: int = 1, side: int = 16, family: str = "mmpose") -> list[torch.Tensor]:
-    """By the same kernels on the CPU's way: another order of additions."""
-    return hgfast.FrozenModel(graph_of(family))(pictures(seed, "cpu", batch, side))
-
-
-def assert_right(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
-    for ours, theirs in zip(found, wanted, strict=True):
-        torch.testing.assert_close(ours.cpu(), theirs.cpu(), rtol=1e-4, atol=1e-4)
+from tests.fake_cuda.networks import assert_right, expected, interrupt, network, pictures
 
 
 @pytest.fixture(autouse=True)
@@ -182,20 +156,6 @@ def test_a_refused_capture(gpu: Machine, refuse: Callable, caplog, monkeypatch: 
     assert torch.cuda.current_stream() == torch.cuda.default_stream() and not gpu.captures
 
 
-def interrupt(frozen: hgfast.FrozenModel, monkeypatch: pytest.MonkeyPatch, what: Callable, captured: bool) -> None:
-    """Do something once, before a kernel in the middle of a plan, where it is captured or where it is launched."""
-    step = frozen.plan(1, 16, 16).steps[20]
-    function = step.function
-
-    def interrupted(*arguments: object) -> None:
-        if torch.cuda.is_current_stream_capturing() == captured:
-            monkeypatch.setattr(step, "function", function)
-            what()
-        function(*arguments)
-
-    monkeypatch.setattr(step, "function", interrupted)
-
-
 @pytest.mark.parametrize("captured", [False, True])
 def test_a_signal_in_the_middle_of_a_call(gpu: Machine, captured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its handler calls the network, and is not a part of the graph."""
@@ -219,6 +179,29 @@ def test_a_signal_in_the_middle_of_a_call(gpu: Machine, captured: bool, monkeypa
     for maps in found:
         assert_right(maps, expected(1))
     assert_right(inner, expected(2))
+
+
+def test_a_signals_handler_that_raises_during_a_capture(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stop(Exception):
+        pass
+
+    def handler(number: int, frame: object) -> None:
+        raise Stop
+
+    def be_called() -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.05)
+
+    frozen = network(cuda_graph=True)
+    interrupt(frozen, monkeypatch, be_called, captured=True)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(Stop):
+            frozen(pictures(1))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not gpu.captures and torch.cuda.current_stream() == torch.cuda.default_stream()
+    assert_right(frozen(pictures(2)), expected(2))
 
 
 def test_other_threads_work_during_a_capture(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
 import torch
@@ -78,13 +78,11 @@ class CapturedPlans:
         what a refused capture leaves behind, such as the current stream, ends with the thread."""
         stream, caller = torch.cuda.Stream(images.device), torch.cuda.current_stream(images.device)
         stream.wait_stream(caller)
-        thread = threading.Thread(target=self._capture_on, args=(stream, plan, images))
-        thread.start()
         try:
-            thread.join()
+            with ThreadPoolExecutor(1) as thread:  # waits, whatever a handler raises: until then the plan is in use
+                thread.submit(self._capture_on, stream, plan, images).result()
         finally:
-            thread.join()  # it uses the plan: whatever a signal's handler raises, nobody else may until it is done
-        caller.wait_stream(stream)
+            caller.wait_stream(stream)
 
     @torch.no_grad()
     def _capture_on(self, stream: torch.cuda.Stream, plan: AnyPlan, images: Tensor) -> None:

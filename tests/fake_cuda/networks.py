@@ -1,0 +1,52 @@
+"""A small frozen network on fake devices, and what it is to give."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import hgfast
+from hgfast.frozen.graph import Graph
+from tests.recipe import apply_recipe
+from tests.small_models import small_model
+
+
+@functools.cache
+def graph_of(family: str) -> Graph:
+    return hgfast.freeze(apply_recipe(small_model(family, "reference"), 7).eval()).graph
+
+
+def network(device: str = "cuda:0", family: str = "mmpose", **options) -> hgfast.FrozenModel:
+    return hgfast.FrozenModel(graph_of(family), device=device, **options)
+
+
+def pictures(seed: int, device: str = "cuda:0", batch: int = 1, side: int = 16) -> torch.Tensor:
+    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(seed)).to(device)
+
+
+@functools.cache
+def expected(seed: int, batch: int = 1, side: int = 16, family: str = "mmpose") -> list[torch.Tensor]:
+    """By the same kernels on the CPU's way: another order of additions."""
+    return hgfast.FrozenModel(graph_of(family))(pictures(seed, "cpu", batch, side))
+
+
+def assert_right(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours.cpu(), theirs.cpu(), rtol=1e-4, atol=1e-4)
+
+
+def interrupt(frozen: hgfast.FrozenModel, monkeypatch: pytest.MonkeyPatch, what: Callable, captured: bool) -> None:
+    """Do something once, before a kernel in the middle of a plan, where it is captured or where it is launched."""
+    step = frozen.plan(1, 16, 16).steps[20]
+    function = step.function
+
+    def interrupted(*arguments: object) -> None:
+        if torch.cuda.is_current_stream_capturing() == captured:
+            monkeypatch.setattr(step, "function", function)
+            what()
+        function(*arguments)
+
+    monkeypatch.setattr(step, "function", interrupted)

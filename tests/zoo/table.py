@@ -18,6 +18,7 @@ STEM = "7x7: oneDNN's is as fast in training"
 DEPTHWISE = "depthwise"
 GROUP_NORM = "before GroupNorm"
 DECONV = "transposed"
+ONE_PIXEL = "of one pixel: vectors, which gain nothing"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,12 @@ class Network:
         small_size: of the narrow one's.
         millions: parameters as published, in millions to the digits that were published; None where no figure is known.
         keys: some names of its state dict in the public layout, with shapes.
-        left: convolutions of the narrow one that stay torch's by their kind, and how many of them there are.
+        taken: convolutions of the narrow one that hgfast has a kernel for: what `fused` and `frozen` may reach.
+        left: its others by their kind, and how many of them there are.
+        fused: how many of all run in hgfast's kernels after `hgfast.fuse`; a test wants this number.
+        frozen: the same for `hgfast.freeze`, whose kernels take more kinds; 0 where it refuses the network.
         nhwc: it takes images (N, H, W, 3).
+        random: it draws random numbers in training.
     """
 
     name: str
@@ -43,8 +48,17 @@ class Network:
     small_size: tuple[int, int] = (64, 64)
     millions: str | None = None
     keys: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    taken: int = 0
     left: dict[str, int] = field(default_factory=dict)
+    fused: int = 0
+    frozen: int = 0
     nhwc: bool = False
+    random: bool = False
+
+    @property
+    def convolutions(self) -> int:
+        """How many convolutions the narrow one runs."""
+        return self.taken + sum(self.left.values())
 
     def images(self, batch: int, small: bool = True, seed: int = 0) -> Tensor:
         """Random images as the network takes them."""
@@ -63,7 +77,9 @@ def with_random_numbers(model: nn.Module, seed: int = 0) -> nn.Module:
             nn.init.normal_(module.weight, std=(4 * module.in_channels) ** -0.5, generator=generator)
         elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
             nn.init.uniform_(module.weight, 0.5, 1.5, generator=generator)
-            nn.init.uniform_(module.bias, -0.2, 0.2, generator=generator)
+        bias = getattr(module, "bias", None)
+        if bias is not None:
+            nn.init.uniform_(bias, -0.2, 0.2, generator=generator)
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None and module.running_var is not None
             module.running_mean.uniform_(-0.2, 0.2, generator=generator)
@@ -82,89 +98,108 @@ def results(out: object) -> list[Tensor]:
 NARROW_104: dict[str, Any] = {"dims": (16, 16, 24, 32), "modules": (2, 1, 1, 2)}
 NETWORKS = [
     Network(
-        "hg8 (princeton-vl)", princeton.hg8, princeton.PoseNet, nhwc=True, left={STEM: 1},
+        "hg8 (princeton-vl)", princeton.hg8, princeton.PoseNet, small_size=(128, 128), nhwc=True, left={STEM: 1},
         keys={"hgs.7.0.low2.low2.low2.low2.conv2.conv.weight": (128, 128, 3, 3), "pre.1.skip_layer.conv.bias": (128,)},
+        taken=101, fused=101, frozen=102,
     ),
     Network(
         "hg8 (bearpaw)", partial(bearpaw.HourglassNet, 8), partial(bearpaw.HourglassNet, planes=8, joints=5, depth=3),
         millions="25.59", left={STEM: 1},
         keys={"hg.7.hg.0.3.0.conv2.weight": (128, 128, 3, 3), "layer1.0.downsample.0.bias": (128,)},
+        taken=83, fused=2,
     ),
     Network(
         "hg2 of GroupNorm", partial(bearpaw.HourglassNet, norm=bearpaw.group_norm),
-        partial(bearpaw.HourglassNet, planes=8, joints=5, depth=2, norm=bearpaw.group_norm), left={GROUP_NORM: 0},
-        millions="6.73",
+        partial(bearpaw.HourglassNet, planes=8, joints=5, depth=2, norm=bearpaw.group_norm), millions="6.73",
+        left={STEM: 1, GROUP_NORM: 40},
+        taken=25, fused=0,
     ),
     Network(
         "hourglass52 (MMPose)", openmmlab.hourglass52, openmmlab.TopdownPoseEstimator, millions="94.85", left={STEM: 1},
         keys={"backbone.hourglass_modules.0.low2.low2.low2.low2.low2.3.conv2.weight": (512, 512, 3, 3)},
+        taken=59, fused=57, frozen=60,
     ),
     Network(
         "hourglass104 (MMDetection)", openmmlab.hourglass104,
         partial(openmmlab.HourglassNet, module=openmmlab.HourglassOfAnySize), (512, 512), (72, 56), left={STEM: 1},
         keys={"hourglass_modules.1.low2.low3.1.downsample.0.weight": (256, 384, 1, 1)},
+        taken=57, fused=57,
     ),
     Network(
         "hourglass104 with corners", cornernet.CornerNet, partial(cornernet.CornerNet, **NARROW_104), (512, 512),
         millions="201.0", left={STEM: 1},
         keys={"kps.1.low1.0.skip.0.weight": (256, 256, 1, 1), "br_cnvs.0.p2_conv1.bn.weight": (128,)},
+        taken=119, fused=27,
     ),
     Network(
         "hourglass104 with centres", cornernet.CenterNet, partial(cornernet.CenterNet, **NARROW_104), (512, 512),
         millions="191.3", left={STEM: 1}, keys={"hm.1.0.conv.bias": (256,), "inters_.0.1.running_var": (256,)},
+        taken=87, fused=15,
     ),
     Network(
         "FAN-4", fan.FAN, partial(fan.FAN, 2, 16, 5, depth=2), millions="23.82", left={STEM: 1},
         keys={"m3.b2_plus_1.conv3.weight": (64, 64, 3, 3), "conv4.downsample.2.weight": (256, 128, 1, 1)},
+        taken=65, fused=0,
     ),
     Network(
         "associative embedding (pose-ae)", partial(AssociativeNet, ReluThenNorm),
         partial(AssociativeNet, ReluThenNorm, 2, (8, 12, 16), 6), (512, 512), left={STEM: 1}, millions="138.9",
         keys={"features.3.0.low2.low2.low2.low2.conv.weight": (768, 768, 3, 3)},
+        taken=25, fused=4,
     ),
     Network(
         "associative embedding (MMPose)", partial(AssociativeNet, NormThenRelu),
         partial(AssociativeNet, NormThenRelu, 2, (8, 12, 16), 6), (512, 512), left={STEM: 1},
+        taken=25, fused=0,
     ),
     Network(
         "HRNet-W32 (MMPose)", hrnet.PoseHRNet, partial(hrnet.PoseHRNet, 6, (1, 1, 2), 1, 8, 5), (256, 192),
         millions="28.54",
         keys={"backbone.stage4.2.fuse_layers.0.3.0.weight": (32, 256, 1, 1),
               "backbone.stage4.1.fuse_layers.3.0.2.0.weight": (256, 32, 3, 3)},
+        taken=65, fused=59,
     ),
     Network(
         "HRNet-W32 (timm)", timm_hrnet.HighResolutionNet,
         partial(timm_hrnet.HighResolutionNet, 6, (1, 1, 1), 1, 8, (4, 6, 8, 10), 5), (224, 224), millions="41.23",
         keys={"stage4.2.fuse_layers.3.0.2.0.weight": (256, 32, 3, 3), "incre_modules.3.0.downsample.1.bias": (1024,)},
+        taken=73, fused=38,
     ),
     Network(
         "SimpleBaseline-50", resnet.PoseResNet, partial(resnet.PoseResNet, (1, 2, 1, 1), 8, 5), (256, 192),
         millions="34.00", left={STEM: 1, DECONV: 3},
         keys={"deconv_layers.6.weight": (256, 256, 4, 4), "layer4.0.downsample.0.weight": (2048, 1024, 1, 1)},
+        taken=20, fused=4,
     ),
     Network(
         "ResNet-18", resnet.resnet18, partial(resnet.resnet18, 8, 2, 5), (224, 224), millions="11.69", left={STEM: 1},
         keys={"layer2.0.downsample.0.weight": (128, 64, 1, 1), "fc.weight": (1000, 512)},
+        taken=19, fused=19,
     ),
     Network(
         "ResNet-50", resnet.resnet50, partial(resnet.resnet50, 8, (1, 2, 1, 1), classes=5), (224, 224),
         millions="25.557", left={STEM: 1}, keys={"layer3.5.conv2.weight": (256, 256, 3, 3)},
+        taken=19, fused=4,
     ),
     Network(
         "SE-ResNet-50", partial(resnet.resnet50, se=True), partial(resnet.resnet50, 16, (1, 2, 1, 1), True, 5),
-        (224, 224), millions="28.09", left={STEM: 1}, keys={"layer1.2.se_module.fc1.weight": (16, 256, 1, 1)},
+        (224, 224), millions="28.09", left={STEM: 1, ONE_PIXEL: 10},
+        keys={"layer1.2.se_module.fc1.weight": (16, 256, 1, 1)},
+        taken=19, fused=4,
     ),
     Network(
         "DLA-34", dla.DLA, partial(dla.DLA, (4, 6, 8, 10, 12, 14), classes=5), (224, 224), millions="15.742",
-        left={STEM: 1},
+        left={STEM: 1, ONE_PIXEL: 1},
         keys={"level3.tree2.root.conv.weight": (128, 448, 1, 1), "level3.tree1.project.0.weight": (128, 64, 1, 1)},
+        taken=36, fused=6,
     ),
     Network(
         "hourglass of inverted residuals", partial(HourglassOf, InvertedResidual),
-        partial(HourglassOf, InvertedResidual, c=8, depth=2, joints=5), left={DEPTHWISE: 0},
+        partial(HourglassOf, InvertedResidual, c=8, depth=2, joints=5), left={DEPTHWISE: 15},
+        taken=34, fused=31,
     ),
     Network(
         "hourglass that drops out", partial(HourglassOf, DroppingResidual),
-        partial(HourglassOf, DroppingResidual, c=8, depth=2, joints=5),
+        partial(HourglassOf, DroppingResidual, c=8, depth=2, joints=5), random=True, taken=35, fused=2,
     ),
 ]  # fmt: skip

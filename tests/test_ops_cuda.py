@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import importlib.util
+import sys
+import types
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from hgfast import _native, ops
+from hgfast import _native, _switches, ops
 from hgfast.cli.info import describe
 from tests import test_cuda_runtime as on_gpu
 from tests.fake_cuda.machine import Fault, Machine
@@ -85,3 +91,23 @@ def test_what_there_is(gpu: Machine) -> None:
     text = "\n".join(describe(_native.build_info()))
     assert "CUDA   kernels compiled" in text and "unusable" not in text and "Fake H100, Fake H100" in text
     assert _native.cuda_missing_reason() == ""
+
+
+def test_what_the_import_does(
+    gpu: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where hgfast._cuda is there: it is told what is disabled, and asked at the end what a kernel has left."""
+    at_the_end: list[Callable[[], None]] = []
+    cuda = types.SimpleNamespace(switch_family=lambda *call: told.append(call), wait_fault=lambda: "block 3")
+    told: list[tuple[str, bool]] = []
+    monkeypatch.setitem(sys.modules, "hgfast._cuda", cuda)
+    monkeypatch.setattr(_switches, "disabled", frozenset({"wgmma"}))
+    monkeypatch.setattr(atexit, "register", at_the_end.append)
+    spec = importlib.util.spec_from_file_location("hgfast._native_again", str(_native.__file__))
+    assert spec is not None and spec.loader is not None
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert again._libraries["cuda"] is cuda and told == [("wgmma", False)]
+    (at_end,) = at_the_end
+    at_end()
+    assert "a CUDA kernel gave up: block 3" in capsys.readouterr().err

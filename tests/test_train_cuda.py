@@ -65,8 +65,7 @@ def step_of(config: Config) -> TrainingStep:
 def test_a_run_gives_what_it_gives_on_the_cpu(
     of_the_cpu: list[dict[str, str]], gpu: Machine, config: Config, tmp_path: Path
 ) -> None:
-    config = changed(config, tmp_path)
-    trainer_for(config).fit()
+    trainer_for(changed(config, tmp_path, workers=1)).fit()
     (row,), (expected,) = read_log(tmp_path / "run/log.csv"), of_the_cpu
     assert float(row["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4) and row["lr"] == expected["lr"]
     assert not [line for line in gpu.log if line.startswith("cuda:0")], "work on a device that was not asked for"

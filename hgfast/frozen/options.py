@@ -39,6 +39,8 @@ def as_device(where: str, device: Any) -> torch.device:
         raise ValueError(f"{where}: device must be 'cpu', 'cuda' or 'cuda:N', got {str(device)[:60]!r}")
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"{where}: device must be 'cpu' where torch finds no CUDA device, got {str(device)[:60]!r}")
+    if found.type == "cuda" and (found.index or 0) >= (count := torch.cuda.device_count()):
+        raise ValueError(f"{where}: device must be 'cuda:{count - 1}' at most, got {str(device)[:60]!r}")
     return with_index(found)
 
 

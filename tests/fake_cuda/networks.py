@@ -33,9 +33,9 @@ def expected(seed: int, batch: int = 1, side: int = 16, family: str = "mmpose") 
     return hgfast.FrozenModel(graph_of(family))(pictures(seed, "cpu", batch, side))
 
 
-def assert_right(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
+def assert_right(found: list[torch.Tensor], wanted: list[torch.Tensor], allowed: float = 1e-4) -> None:
     for ours, theirs in zip(found, wanted, strict=True):
-        torch.testing.assert_close(ours.cpu(), theirs.cpu(), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours.cpu(), theirs.cpu(), rtol=allowed, atol=allowed)
 
 
 def interrupt(frozen: hgfast.FrozenModel, monkeypatch: pytest.MonkeyPatch, what: Callable, captured: bool) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -81,6 +83,16 @@ def test_eval_repeats_the_measure_of_the_checkpoint(run_folder, tmp_path, capsys
     measured = json.loads((tmp_path / "m.json").read_text())
     stored = read_checkpoint(run_folder / "run" / "best.pt")["meta"]["metrics"]
     assert measured == pytest.approx(stored)
+
+
+def test_a_path_of_digits_is_a_path(run_folder, tmp_path, monkeypatch, capsys):
+    """Not a number or a date, as it would be in TOML."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(run_folder / "data" / "val.json", "2024")
+    Path("2025-01-01").symlink_to(run_folder / "data" / "images")
+    checkpoint = str(run_folder / "run" / "best.pt")
+    assert main(["eval", checkpoint, "--annotations", "2024", "--images", "2025-01-01", "--quiet"]) == 0
+    assert "4 persons of 2024" in capsys.readouterr().out
 
 
 def test_eval_writes_the_keypoints(run_folder, tmp_path):
@@ -184,6 +196,25 @@ def test_unknown_command_and_module_entry():
     assert process.returncode == 2 and "invalid choice: 'fly'" in process.stderr
     process = run_module("--version")
     assert process.returncode == 0 and process.stdout.strip() == f"hgfast {hgfast.__version__}"
+
+
+def test_interrupted_while_it_is_imported(tmp_path):
+    """Half of `hgfast info` is the import of torch; here its name interrupts."""
+    (tmp_path / "torch.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    command = [sys.executable, "-c", "import sys, hgfast_command; sys.exit(hgfast_command.main())", "info"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    process = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE_FOLDER, env=environment)
+    assert (process.returncode, process.stderr) == (130, "hgfast: interrupted\n")
+
+
+@pytest.mark.parametrize("where", ["_parser", "_module"])
+def test_interrupted_while_it_reads_the_line_or_works(where, monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"hgfast.cli.{where}", interrupt)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err == "hgfast: interrupted\n"
 
 
 def test_closed_pipe_is_no_error():

@@ -114,7 +114,7 @@ def test_pictures_of_one_name_have_the_persons_of_their_folder(predict, tmp_path
         assert predict(tmp_path / name, "--annotations", people) == 0
         assert len(json.loads((tmp_path / "out" / "1.json").read_text())) == count
     assert predict(tmp_path / "b", "--annotations", persons_file(tmp_path / "p.json", **{"a/1.png": [40]})) == 2
-    assert "--annotations: no boxes for" in capsys.readouterr().err
+    assert ".json: no boxes for" in capsys.readouterr().err
     (tmp_path / "boxes.json").write_text(json.dumps({"1.png": [], "b/1.png": [[0, 0, 9, 9]]}))
     assert predict(tmp_path / "b", "--boxes", tmp_path / "boxes.json") == 0
     assert len(json.loads((tmp_path / "out" / "1.json").read_text())) == 1

@@ -211,18 +211,24 @@ def test_command_takes_a_folder_and_a_box_file(checkpoint, clip, tmp_path):
     ("boxes", "message"),
     [
         ([[1, 2, 3, 4]], "--boxes .*boxes.json: expected an object like"),
-        ({"a.png": [[1, 2, 3, 4]]}, "--boxes: no boxes for .*clip.mp4"),
+        ({"a.png": [[1, 2, 3, 4]]}, "boxes.json: no boxes for .*clip.mp4"),
         (
             {"a.png": [[[1, 2, 3, 4]]], "clip.mp4": []},
-            "--boxes: a.png has boxes for several frames, but it is a picture",
+            "boxes.json: a.png has boxes for several frames, but it is a picture",
         ),
-        ({"a.png": [], "clip.mp4": [[BOX]] * 3}, "--boxes: clip.mp4 has boxes for fewer frames than the video has"),
-        ({"a.png": [[1, 2, 3]], "clip.mp4": []}, r"--boxes: a.png must have shape \(any, 4\)"),
-        ({"a.png": [[1, 2, 3, 4], [5]], "clip.mp4": []}, "--boxes: a.png must be an array of numbers of one shape"),
-        ({"a.png": [{"bbox": [1, 2, 3, 4]}], "clip.mp4": []}, "--boxes: a.png must hold real numbers"),
-        ({"a.png": [["a", 2, 3, 4]], "clip.mp4": []}, "--boxes: a.png must hold real numbers"),
-        ({"a.png": [], "clip.mp4": [[BOX], [[5]]]}, "--boxes: clip.mp4, frame 1 must have shape"),
-        ({"a.png": [], "../a.png": [], "clip.mp4": []}, "--boxes: a picture has two names"),
+        (
+            {"a.png": [], "clip.mp4": [[BOX]] * 3},
+            "boxes.json: clip.mp4 has boxes for fewer frames than the video has",
+        ),
+        ({"a.png": [[1, 2, 3]], "clip.mp4": []}, r"boxes.json: a.png must have shape \(any, 4\)"),
+        (
+            {"a.png": [[1, 2, 3, 4], [5]], "clip.mp4": []},
+            "boxes.json: a.png must be an array of numbers of one shape",
+        ),
+        ({"a.png": [{"bbox": [1, 2, 3, 4]}], "clip.mp4": []}, "boxes.json: a.png must hold real numbers"),
+        ({"a.png": [["a", 2, 3, 4]], "clip.mp4": []}, "boxes.json: a.png must hold real numbers"),
+        ({"a.png": [], "clip.mp4": [[BOX], [[5]]]}, "boxes.json: clip.mp4, frame 1 must have shape"),
+        ({"a.png": [], "../a.png": [], "clip.mp4": []}, "boxes.json: a picture has two names"),
     ],
 )
 def test_box_files_that_do_not_fit(checkpoint, clip, tmp_path, capsys, boxes, message):

@@ -12,7 +12,7 @@ from hgfast._checks.objects import instance
 from hgfast._checks.text import at
 
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_UNINITIALISED = (torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer)  # of lazy modules
+UNINITIALISED = (torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer)  # of lazy modules
 
 
 def tensor(
@@ -26,7 +26,7 @@ def tensor(
     """
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{at(where, name)} must be a torch.Tensor, got {type(value).__name__}")
-    if isinstance(value, _UNINITIALISED):
+    if isinstance(value, UNINITIALISED):
         raise TypeError(f"{at(where, name)} must hold data, got a parameter that is not initialised yet")
     if value.layout != torch.strided or value.is_nested:
         layout = "nested" if value.is_nested else str(value.layout).removeprefix("torch.")

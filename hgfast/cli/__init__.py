@@ -37,16 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may hold what the encoding does not have
             stream.reconfigure(errors="backslashreplace")
-    parser = _parser()
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("hgfast: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = _parser()  # which imports the commands
     options = parser.parse_args(_with_negative_values(sys.argv[1:] if arguments is None else arguments))
     if options.command is None:
         parser.print_help()
         return 0
     try:
         return _module(options.command).run(options) or 0
-    except KeyboardInterrupt:
-        print("hgfast: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # the reader of our output has gone (`hgfast info | head`): nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -71,11 +71,13 @@ class BoxSource:
                 raise ValueError(f"--box: expected a single picture or video, got {len(paths)}")
             self._boxes = {paths[0]: np.concatenate([_parse_box(text) for text in options.box])}
         elif options.boxes:
-            self._boxes = _of_paths("--boxes", paths, _read_boxes(options.boxes))
+            self._source = f"--boxes {options.boxes}"
+            self._boxes = _of_paths(self._source, paths, _read_boxes(options.boxes))
             for path, boxes in self._boxes.items():
-                _check(path, boxes)
+                _check(self._source, path, boxes)
         elif options.annotations:
-            self._boxes = _of_paths("--annotations", paths, _annotated_boxes(options.annotations))
+            self._source = f"--annotations {options.annotations}"
+            self._boxes = _of_paths(self._source, paths, _annotated_boxes(options.annotations))
 
     def of_picture(self, path: Path) -> Any:
         """Boxes (P, 4) of a picture, or None for the whole of it."""
@@ -85,7 +87,7 @@ class BoxSource:
         """Boxes of the frames of a video, one after the other: the same for all, or a list for each frame."""
         boxes = self.of_picture(path)
         yield from boxes if _has_frames(boxes) else repeat(boxes)
-        raise ValueError(f"--boxes: {path.name} has boxes for fewer frames than the video has")
+        raise ValueError(f"{self._source}: {path.name} has boxes for fewer frames than the video has")
 
 
 def _has_frames(boxes: Any) -> bool:
@@ -94,14 +96,14 @@ def _has_frames(boxes: Any) -> bool:
     return any(not item or any(isinstance(box, list) for box in item) for item in lists)
 
 
-def _check(path: Path, boxes: Any) -> None:
+def _check(source: str, path: Path, boxes: Any) -> None:
     if not _has_frames(boxes):
-        check_boxes(boxes, f"--boxes: {path.name}")
+        check_boxes(boxes, f"{source}: {path.name}")
     elif not is_video(path):
-        raise ValueError(f"--boxes: {path.name} has boxes for several frames, but it is a picture")
+        raise ValueError(f"{source}: {path.name} has boxes for several frames, but it is a picture")
     else:
         for number, frame in enumerate(boxes):
-            check_boxes(frame, f"--boxes: {path.name}, frame {number}")
+            check_boxes(frame, f"{source}: {path.name}, frame {number}")
 
 
 def _parse_box(text: str) -> np.ndarray:
@@ -128,14 +130,14 @@ def _annotated_boxes(annotations: str) -> dict[str, Any]:
     return {name: np.array(boxes, np.float32) for name, boxes in by_name.items()}
 
 
-def _of_paths(option: str, paths: list[Path], by_name: Mapping[str, Any]) -> dict[Path, Any]:
+def _of_paths(source: str, paths: list[Path], by_name: Mapping[str, Any]) -> dict[Path, Any]:
     by_parts = {_parts(name): boxes for name, boxes in by_name.items()}
     if len(by_parts) < len(by_name):
-        raise ValueError(f"{option}: a picture has two names")
+        raise ValueError(f"{source}: a picture has two names")
     ends = {path: _longest_end(_parts(os.path.abspath(path)), by_parts) for path in paths}
     missing = [str(path) for path, end in ends.items() if not end]
     if missing:
-        raise ValueError(f"{option}: no boxes for {', '.join(missing[:5])}")
+        raise ValueError(f"{source}: no boxes for {', '.join(missing[:5])}")
     return {path: by_parts[end] for path, end in ends.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from hgfast.files import check_writable, write_json
 from hgfast.progress import progress_bar
 from hgfast.results import check_results_path, write_results
 from hgfast.train.build import choose_device, make_codec, make_dataset, make_predictor
-from hgfast.train.config import Config
+from hgfast.train.config import Config, apply
 from hgfast.train.evaluate import measure, predict_dataset
 from hgfast.train.parallel import World
 
@@ -46,12 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measures, prints and writes; processes under torchrun share the work."""
     config, model, _ = load_network(options.checkpoint, options.preset)
-    for option, setting in (("annotations", "val_annotations"), ("images", "val_images")):
-        if getattr(options, option):
-            options.set.append(f"{setting}={getattr(options, option)}")
-    if options.no_flip:
-        options.set.append("flip_test=false")
-    config = changed(config, options)
+    given: dict[str, Any] = {"val_annotations": options.annotations, "val_images": options.images}
+    given |= {"flip_test": False} if options.no_flip else {}
+    config = apply(changed(config, options), {name: value for name, value in given.items() if value is not None})
     _check_targets(options, config)
     if config.format == "coco":
         require("pycocotools.cocoeval", "the measure of COCO's keypoints")

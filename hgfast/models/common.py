@@ -54,6 +54,8 @@ def check_images(images: Tensor, unit: int, slack: int, weight: Tensor | None = 
         TypeError: If images is not a tensor of floating point numbers, or of other ones than the weights.
         ValueError: If the shape or the device does not fit.
     """
+    if isinstance(images, checks.UNINITIALISED):  # of which torch's own functions are not to be asked
+        checks.tensor("", "images", images)
     if has_torch_function_variadic(images):  # a trace of the network: the check is one of its calls
         return handle_torch_function(check_images, (images,), images, unit, slack, weight)
     if not isinstance(images, Tensor):

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from hgfast import _checks
 from hgfast.nn._program import norm_program
 from hgfast.nn._tape import run
-from hgfast.ops.batch_norm_act import check
+from hgfast.ops.batch_norm_act import LARGEST_MOMENTUM, check
 
 __all__ = ["BatchNormAct"]
 
@@ -43,7 +43,8 @@ class BatchNormAct(_NormBase):
         where = type(self).__name__
         num_features = _checks.integer(where, "num_features", num_features, 1)
         eps = _checks.number(where, "eps", eps)
-        momentum = None if momentum is None else _checks.number(where, "momentum", momentum)
+        if momentum is not None:
+            momentum = _checks.number(where, "momentum", momentum, -LARGEST_MOMENTUM, LARGEST_MOMENTUM)
         flags = {"affine": affine, "track_running_stats": track_running_stats, "relu": relu}
         affine, track_running_stats, relu = (_checks.flag(where, name, value) for name, value in flags.items())
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)

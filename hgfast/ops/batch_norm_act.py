@@ -11,6 +11,7 @@ from hgfast.ops._operands import fit
 from hgfast.ops._registry import is_recorded
 
 Tensor = torch.Tensor
+LARGEST_MOMENTUM = 1e4  # which float16 holds
 
 
 def batch_norm_act(
@@ -56,7 +57,8 @@ def batch_norm_act(
     check(x, weight, bias, running_mean, running_var, residual)
     for name, value in (("training", training), ("relu", relu), ("recompute", recompute)):
         _checks.flag(NAME, name, value)
-    momentum, eps = _checks.number(NAME, "momentum", momentum), _checks.number(NAME, "eps", eps)
+    momentum = _checks.number(NAME, "momentum", momentum, -LARGEST_MOMENTUM, LARGEST_MOMENTUM)
+    eps = _checks.number(NAME, "eps", eps)
     if not training and (running_mean is None or running_var is None):
         raise ValueError(f"{NAME}: running_mean and running_var are needed where training is False")
     recompute = recompute or torch.jit.is_tracing()  # a trace is the same with and without gradient

@@ -67,8 +67,12 @@ def _check(skip: torch.Tensor, low: torch.Tensor) -> None:
 
 def _check_out(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
     _check_place(skip, low, out)
-    if torch.is_grad_enabled() and (skip.requires_grad or low.requires_grad or out.requires_grad):
-        raise ValueError("upsample_add: out must be skip itself, or absent, where a gradient is asked for")
+    asking = [name for name, t in (("skip", skip), ("low", low), ("out", out)) if t.requires_grad]
+    if asking and torch.is_grad_enabled():
+        raise ValueError(
+            "upsample_add: out must be skip itself, or absent, where a gradient is asked for, as "
+            f"{' and '.join(asking)} {'do' if len(asking) > 1 else 'does'}"
+        )
 
 
 def _check_place(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:

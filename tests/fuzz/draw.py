@@ -18,9 +18,10 @@ FLOATS = (torch.float32, torch.float32, torch.float32, torch.float64, torch.floa
 
 
 class Draw:
-    """The source of everything random in a case; `folder` is a folder of its own, removed by `close`."""
+    """The source of everything random in case `index`; `folder` is a folder of its own, removed by `close`."""
 
     def __init__(self, target: str, seed: int, index: int) -> None:
+        self.index = index
         self.random = random.Random(f"{target}/{seed}/{index}")
         torch.default_generator.manual_seed(self.random.getrandbits(40))  # torch.manual_seed looks at CUDA, too: 0.5 ms
         self.numpy = np.random.default_rng(self.random.getrandbits(40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def pck(draw: Draw) -> Case:
 def auc(draw: Draw) -> Case:
     arguments = persons(draw, draw.one((1, 5)))
     n = len(arguments["pred"].value)
-    arguments["norm"] = lengths(draw, n) if draw.chance(0.5) else Arg(30.0, Number(above=0))
+    arguments["norm"] = lengths(draw, n) if draw.chance(0.5) else Arg(30.0, Number(above=0), fine=("array", "tensor"))
     arguments["steps"] = Arg(draw.one((1, 5, 20)), Int(1))
 
     def check(result: Any) -> str | None:
@@ -108,7 +109,8 @@ def heatmap_pck(draw: Draw) -> Case:
         "threshold": Arg(0.05, Number()),
     }
     if draw.chance(0.3):
-        arguments["norm"] = lengths(draw, n)
+        norm = lengths(draw, n)
+        arguments["norm"] = Arg(norm.value, dataclasses.replace(norm.kind, optional=True))  # type: ignore[type-var]
     return call(draw, metrics.heatmap_pck, arguments)
 
 

@@ -121,7 +121,7 @@ def basic_block(draw: Draw) -> Case:
         return call(draw, hgfast.nn.BasicBlock, arguments)
     n, h, w = _sizes(draw, least=3)
     module, twin = hgfast.nn.BasicBlock(c, k, stride), reference.BasicBlock(c, k, stride)
-    return forward(draw, module, twin, (n, c, h, w), {2: 2, 3: 2})
+    return forward(draw, module, twin, (n, c, h, w), {2: 1, 3: 1})
 
 
 @target("nn.Bottleneck", 80)
@@ -131,7 +131,7 @@ def bottleneck(draw: Draw) -> Case:
         arguments = {"in_channels": Arg(c, Int(1)), "out_channels": Arg(k, Int(2))}
         return call(draw, hgfast.nn.Bottleneck, arguments)
     n, h, w = _sizes(draw, least=2)
-    return forward(draw, hgfast.nn.Bottleneck(c, k), reference.Bottleneck(c, k), (n, c, h, w), {2: 2, 3: 2})
+    return forward(draw, hgfast.nn.Bottleneck(c, k), reference.Bottleneck(c, k), (n, c, h, w), {2: 1, 3: 1})
 
 
 @target("nn.HourglassModule", 30)
@@ -237,7 +237,7 @@ def heatmap_decoder(draw: Draw) -> Case:
             "shift": Arg(draw.one((None, True, False)), Flag(optional=True)),
             "temperature": Arg(1.0, Number(above=0)),
             "window": Arg(draw.one((None, 2)), Int(0, optional=True)),
-            "to_input": Arg(torch.eye(3)[:2] * 4, Tensor((0, 1), optional=True)),
+            "to_input": Arg(torch.eye(3)[:2] * 4, Tensor((0, 1), alone=True, optional=True)),
         }
         return call(draw, hgfast.nn.HeatmapDecoder, made)
     method = draw.one(("argmax", "quarter", "newell"))

@@ -1,8 +1,9 @@
 """HGFAST_DISABLE: kernels that are not to be used, e.g. "wgmma,split" or "decode_heatmaps".
 
 Names are families of CUDA kernels (wgmma: those of Hopper; bottleneck: a whole block in one; small: few input channels;
-split: K split between blocks), "graph" for CUDA graphs of frozen networks, and operators, with all that belong to them
-(batch_norm also means batch_norm_stats). What is disabled runs by other kernels or by PyTorch; `hgfast info` lists it.
+split: K split between blocks), "graph" for CUDA graphs of frozen networks, "verify" for the comparison of each kernel
+with PyTorch before its first use, and operators, with all that belong to them (batch_norm also means batch_norm_stats).
+What is disabled runs by other kernels or by PyTorch; `hgfast info` lists it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 FAMILIES = ("wgmma", "bottleneck", "small", "split")
-GRAPH = "graph"
+GRAPH, VERIFY = "graph", "verify"
 
 disabled = frozenset(name.strip() for name in os.environ.get("HGFAST_DISABLE", "").split(",") if name.strip())
 
@@ -32,10 +33,10 @@ def tell(library: ModuleType) -> None:
 def warn_of_unknown(ops: Iterable[str]) -> None:
     """Name what stands for nothing; the operators are known once they are all defined."""
     ops = sorted(ops)
-    known = {*FAMILIES, GRAPH, *(op for op in ops)}
+    known = {*FAMILIES, GRAPH, VERIFY, *ops}
     for name in sorted(disabled - known):
         if not any(op.startswith(f"{name}_") for op in ops):
             warnings.warn(
-                f"HGFAST_DISABLE: there is no kernel {name!r}; there are {', '.join((*FAMILIES, GRAPH, *ops))}",
+                f"HGFAST_DISABLE: there is no kernel {name!r}; there are {', '.join((*FAMILIES, GRAPH, VERIFY, *ops))}",
                 stacklevel=2,
             )

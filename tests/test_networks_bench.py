@@ -60,7 +60,7 @@ def test_a_peer_that_computes_something_else_is_refused(small: nn.Module) -> Non
     check = networks.agrees("hg2", images, 0.02)
     wrong = networks.Lazy(lambda: lambda: networks.network("hg2")(images)[-1] * 1.1, check)
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="differs from the float32 network: relative error 0.1"):
+        with pytest.raises(RuntimeError, match="differs from the float32 network in image 0: relative error 0.1"):
             wrong()
 
 
@@ -79,3 +79,18 @@ def test_cases_are_in_order_of_value_and_for_the_card_only() -> None:
     assert len(names) == len(set(names)) == 39
     assert names[0] == "networks/hourglass52-256/batch 1/bfloat16"
     assert all(tuple(case.devices) == ("cuda",) and case.peers[0] == "hgfast" for case in networks.CASES)
+
+
+@pytest.mark.parametrize(("batch", "wrong", "noticed"), [(1, 0, True), (5, 2, True), (5, 4, True), (5, 1, False)])
+def test_first_middle_and_last_image_are_compared(small: nn.Module, batch: int, wrong: int, noticed: bool) -> None:
+    images = torch.randn(batch, 3, 64, 64)
+    check = networks.agrees("hg2", images, 0.02)
+    with torch.no_grad():
+        heatmaps = small(images)[-1].clone()
+    check(heatmaps)
+    heatmaps[wrong] *= 1.1
+    if noticed:
+        with pytest.raises(RuntimeError, match=f"in image {wrong}: relative error 0.1 > 0.02"):
+            check(heatmaps)
+    else:
+        check(heatmaps)

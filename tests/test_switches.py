@@ -12,7 +12,7 @@ import torch
 import hgfast
 from hgfast import _native, _switches, ops
 from hgfast.cli.info import describe
-from hgfast.frozen import plan
+from hgfast.ops import _conv_native
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, NoKernel, query
 from hgfast.ops._registry import OPS
 from tests.small_models import FAMILIES, small_model
@@ -161,12 +161,12 @@ def test_a_layer_that_no_kernel_takes_leaves_the_network_to_torch(monkeypatch: p
     model, images = small_model("princeton"), torch.randn(1, 3, 64, 64)
     by_kernels = hgfast.freeze(model)(images)
 
-    def no_stem(lib: object, sizes: ConvSizes, threads: int) -> ConvNeeds:
+    def no_stem(lib: object, sizes: ConvSizes, threads: int, algorithm: int = 0) -> ConvNeeds:
         if sizes.kernel == 7:
             raise NoKernel("conv: no kernel of size 7")
-        return query(lib, sizes, threads)
+        return query(lib, sizes, threads, algorithm)
 
-    monkeypatch.setattr(plan, "query", no_stem)
+    monkeypatch.setattr(_conv_native, "query", no_stem)
     found = hgfast.freeze(model)(images)
     assert "a frozen network runs by PyTorch: conv: no kernel of size 7" in caplog.text
     for ours, theirs in zip(found, by_kernels, strict=True):

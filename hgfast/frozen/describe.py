@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hgfast.frozen.graph import BottleneckCall, Call, PoolCall
-from hgfast.frozen.plan import Plan, Step
+from hgfast.frozen.plan import Plan
+from hgfast.frozen.steps import Step
 
 
 @dataclass(frozen=True)

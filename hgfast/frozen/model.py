@@ -20,6 +20,7 @@ from hgfast.frozen.check import check_graph
 from hgfast.frozen.describe import describe_plan
 from hgfast.frozen.file import load_graph, save_graph
 from hgfast.frozen.graph import Graph
+from hgfast.frozen.make import make_plan
 from hgfast.frozen.options import as_device, as_dtype, check_cuda_graph, with_index
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_plan import TorchPlan
@@ -43,7 +44,8 @@ class FrozenModel(nn.Module):
     must not outlive the network. Forked processes may go on with it (on the CPU). The module has no parameters and an
     empty state dict; it can be copied and pickled, and stays on the device it was made for. Where there are no kernels
     for the device, or for a layer, the whole network runs by PyTorch: a warning of the log "hgfast" and
-    :meth:`describe` say why.
+    :meth:`describe` say why. On CUDA a plan's kernels are held against PyTorch before their first use on a card; one
+    that is wrong is told and replaced (docs/gpu.md).
 
     On the CPU the number of threads decides which algorithm each convolution takes, as it decides which is the fastest:
     with another number (`torch.set_num_threads`) results differ by rounding, some 1e-6 of their size; with the same
@@ -204,7 +206,7 @@ class FrozenModel(nn.Module):
         if self._lib is None:
             return TorchPlan(self.graph, self._weights, batch, height, width, self._no_kernels)
         try:
-            return Plan(self._lib, self.graph, self._weights, batch, height, width)
+            return make_plan(self._lib, self.graph, self._weights, batch, height, width)
         except NoKernel as error:
             log.warning("a frozen network runs by PyTorch: %s", error)
             return TorchPlan(self.graph, self._weights, batch, height, width, str(error))

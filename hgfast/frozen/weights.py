@@ -21,22 +21,33 @@ class Weights:
     """
 
     def __init__(self, graph: Graph, dtype: torch.dtype, device: torch.device, exact: bool) -> None:
-        """dtype: of the activations and of the packed weights; exact: see ConvSizes."""
-        self.graph, self.dtype, self.device, self.exact = graph, dtype, device, exact
+        """dtype: of the activations and of the packed weights; exact: see ConvSizes, it concerns float32 only."""
+        self.graph, self.dtype, self.device = graph, dtype, device
+        self.exact = exact and dtype == torch.float32
         self._packed: dict[tuple[int, int], Tensor] = {}
         self._vectors: dict[int, Tensor] = {}
         self._plain: dict[int, Tensor] = {}
+        self._constants: dict[tuple[float, int], Tensor] = {}
 
     def tensors(self) -> list[Tensor]:
         """All that was packed or brought to the device so far."""
-        return [*self._packed.values(), *self._vectors.values(), *self._plain.values()]
+        kept = self._packed, self._vectors, self._plain, self._constants
+        return [tensor for tensors in kept for tensor in tensors.values()]  # type: ignore[attr-defined]
 
     def plain(self, tensor: Tensor) -> Tensor:
         """A tensor of the graph as PyTorch's own operators take it: on the device, in the activations' dtype."""
         if id(tensor) not in self._plain:
             self._check_capture()
-            self._plain[id(tensor)] = tensor.to(self.device, self.dtype)
+            memory_format = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
+            self._plain[id(tensor)] = tensor.to(self.device, self.dtype).contiguous(memory_format=memory_format)
         return self._plain[id(tensor)]
+
+    def constant(self, number: float, count: int) -> Tensor:
+        """A float32 vector of one number."""
+        if (number, count) not in self._constants:
+            self._check_capture()
+            self._constants[number, count] = torch.full((count,), number, device=self.device)
+        return self._constants[number, count]
 
     def vector(self, tensor: Tensor | None) -> Tensor | None:
         """A bias, scale or shift of the graph, float32 (K,), on the device."""
@@ -56,6 +67,10 @@ class Weights:
             weight = call.weight.to(self.device)
             self._packed[key] = pack(lib, sizes, needs, weight, extra, _native.exec_handle(weight))
         return self._packed[key]
+
+    def has(self, call: ConvCall, packing: int | None) -> bool:
+        """Whether a call's weights are there, packed, or (None) as PyTorch takes them."""
+        return id(call.weight) in self._plain if packing is None else (id(call.weight), packing) in self._packed
 
     def _check_capture(self) -> None:
         if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():

@@ -102,8 +102,8 @@ def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = 
     return None
 
 
-def _call(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
-    """skip and out dense in the same memory format, low dense in it too."""
+def add_into(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
+    """The kernel; skip and out dense in the same memory format, low dense in it too."""
     if not skip.numel():
         return
     n, c, h, w = skip.shape
@@ -127,13 +127,13 @@ def _overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
 def _kernel(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
     skip = _layout.dense(skip, skip)
     out = _buffers.empty_like(skip)
-    _call(lib, skip, _layout.dense(low, skip), out)
+    add_into(lib, skip, _layout.dense(low, skip), out)
     return out
 
 
 def _kernel_out(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
     skip = _layout.dense(skip, skip)
-    _call(lib, skip, _layout.dense(low, skip), out)
+    add_into(lib, skip, _layout.dense(low, skip), out)
 
 
 def _reference(skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:

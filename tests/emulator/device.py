@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hgfast import _native
+from hgfast import _native, _switches
 from tests.emulator.build import build
 from tests.emulator.memory import READ, READ_WRITE, WRITE, Address, Device
 
@@ -25,6 +25,7 @@ class Library:
         path = os.environ.get("HGFAST_EMULATOR_MODULE") or str(build(variant))
         self._module = _import(path)
         self.device = Device(path)
+        self.__file__ = path
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         function = getattr(self._module, name)
@@ -63,11 +64,12 @@ def default_schedule() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def emulated_cuda(variant: str | None = None, **schedule: Any) -> Iterator[Device]:
+def emulated_cuda(variant: str | None = None, verify: bool = False, **schedule: Any) -> Iterator[Device]:
     """Within it, hgfast's ops on CPU tensors run the emulated CUDA kernels.
 
     Args:
         variant: "fast" or "check".
+        verify: whether frozen networks try their kernels first, as they do on a GPU.
         schedule: order ("forward", "reverse", "shuffled"), asynchronous ("lazy", "eager", "mixed"), seed.
     """
     library = load(variant)
@@ -79,12 +81,14 @@ def emulated_cuda(variant: str | None = None, **schedule: Any) -> Iterator[Devic
         "inout": lambda tensor: _address(tensor, READ_WRITE),
         "out": lambda tensor: _address(tensor, WRITE),
     }
-    saved = {name: getattr(_native, name) for name in replaced}
+    saved, disabled = {name: getattr(_native, name) for name in replaced}, _switches.disabled
     for name, function in replaced.items():
         setattr(_native, name, function)
+    _switches.disabled = disabled - {_switches.VERIFY} if verify else disabled | {_switches.VERIFY}
     try:
         yield library.device
     finally:
+        _switches.disabled = disabled
         for name, function in saved.items():
             setattr(_native, name, function)
 

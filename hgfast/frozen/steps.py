@@ -1,0 +1,180 @@
+"""The calls of a plan made ready: every argument written but the places of images and heat-maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hgfast import _native
+from hgfast.frozen.choices import Needs
+from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, PoolCall, Value
+from hgfast.frozen.torch_step import BY_TORCH, TorchStep
+from hgfast.frozen.weights import Weights
+from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
+from hgfast.ops._conv_native import ConvNeeds, ConvSizes, query
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+TENSOR = "tensor"  # an argument that is the tensor itself, not its address
+
+
+@dataclass
+class Step:
+    """One call; arguments that change from run to run are put in at `external` (position, value, access)."""
+
+    call: Call
+    function: Callable[..., None]
+    arguments: list[Any]
+    external: list[tuple[int, Value, str]] = field(default_factory=list)
+    kernel: str = "max_pool"
+    weight_bytes: int = 0
+
+    def run(self, tensors: dict[Value, Tensor], exec_handle: int) -> None:
+        """Run it, with these tensors for the external values."""
+        for position, value, access in self.external:
+            tensor = tensors[value]
+            self.arguments[position] = tensor if access == TENSOR else getattr(_native, access)(tensor)
+        self.function(*self.arguments, exec_handle)
+
+
+@dataclass
+class Memory:
+    """Where a plan's values are: in the arena at their offsets, but for the external ones."""
+
+    batch: int
+    dtype: torch.dtype
+    shapes: dict[Value, Shape]
+    external: set[Value]
+    offsets: dict[Value, int]
+    arena: Tensor
+    workspace: Tensor
+
+    def nbytes(self, value: Value) -> int:
+        """Of one that is in the arena."""
+        c, h, w = self.shapes[value]
+        return self.batch * c * h * w * self.dtype.itemsize
+
+    def tensor(self, value: Value) -> Tensor:
+        """One that is in the arena: (N, C, H, W), channels_last."""
+        c, h, w = self.shapes[value]
+        offset = self.offsets[value]
+        flat = self.arena[offset : offset + self.nbytes(value)].view(self.dtype)
+        return flat.view(self.batch, h, w, c).permute(0, 3, 1, 2)
+
+
+def conv_sizes(call: ConvCall, shapes: dict[Value, Shape], batch: int, dtype: torch.dtype, exact: bool) -> ConvSizes:
+    """The sizes of a convolution."""
+    c, h, w = shapes[call.x]
+    k, _, kernel, _ = call.weight.shape
+    out = shapes[call.output][1:]
+    sizes = ConvSizes(batch, h, w, c, k, kernel, call.stride, *out, dtype=dtype, exact=exact)
+    if call.extra is None:
+        return sizes
+    extra_c, extra_h, extra_w = shapes[call.extra.value]
+    return replace(sizes, extra_h=extra_h, extra_w=extra_w, extra_c=extra_c, extra_stride=call.extra.stride)
+
+
+def block_sizes(call: BottleneckCall, shapes: dict[Value, Shape], batch: int, dtype: torch.dtype) -> BottleneckSizes:
+    """The sizes of a whole bottleneck."""
+    c, h, w = shapes[call.x]
+    out = shapes[call.output][1:]
+    return BottleneckSizes(batch, h, w, c, len(call.convs[0].weight), *out, dtype=dtype)
+
+
+@dataclass
+class StepMaker:
+    """Makes steps of calls, by the kernels that `needs` names."""
+
+    lib: Any
+    weights: Weights
+    memory: Memory
+    threads: int
+
+    def make(self, call: Call, needs: Needs) -> Step:
+        """The step of a call."""
+        if needs.algorithm in BY_TORCH:
+            return self._by_torch(call, needs)
+        if isinstance(call, BottleneckCall):
+            return self._bottleneck(call, needs)
+        return self._conv(call, needs) if isinstance(call, ConvCall) else self._pool(call)
+
+    def _place(self, step: Step, value: Value | None, access: str) -> Any:
+        """Of a value; for an external one 0, and a note in the step that its place is the next argument."""
+        if value is None:
+            return None if access == TENSOR else 0
+        if value in self.memory.external:
+            step.external.append((len(step.arguments), value, access))
+            return 0
+        if access == TENSOR:
+            return self.memory.tensor(value)
+        return getattr(_native, access)(self.memory.tensor(value))
+
+    def _add(self, step: Step, access: str, *values: Value | None) -> None:
+        for value in values:
+            step.arguments.append(self._place(step, value, access))
+
+    def _add_second(self, step: Step) -> None:
+        second = step.call.second
+        vectors = (None, None) if second is None else (second.scale, second.shift)
+        step.arguments += [_native.ptr(self.weights.vector(v)) for v in vectors]
+        self._add(step, "out", None if second is None else second.value)
+
+    def _add_workspace(self, step: Step) -> None:
+        step.arguments += [_native.inout(self.memory.workspace), self.memory.workspace.numel()]
+
+    def _conv(self, call: ConvCall, needs: Needs) -> Step:
+        memory = self.memory
+        sizes = conv_sizes(call, memory.shapes, memory.batch, memory.dtype, self.weights.exact)
+        assert isinstance(needs, ConvNeeds)
+        step = Step(call, self.lib.conv, [sizes.native(self.lib, needs.algorithm)], kernel=needs.kernel)
+        packed, bias = self.weights.packed(self.lib, call, sizes, needs), self.weights.vector(call.bias)
+        step.weight_bytes = needs.packed_bytes
+        self._add(step, "ptr", call.x)
+        step.arguments += [_native.ptr(packed), _native.ptr(bias)]
+        self._add(step, "ptr", call.residual, call.upsample_to, call.extra.value if call.extra else None)
+        self._add(step, "out", call.output)
+        self._add_second(step)
+        step.arguments.append(int(call.relu))
+        self._add_workspace(step)
+        return step
+
+    def _bottleneck(self, call: BottleneckCall, needs: Needs) -> Step:
+        sizes = block_sizes(call, self.memory.shapes, self.memory.batch, self.memory.dtype)
+        assert isinstance(needs, BottleneckNeeds)
+        step = Step(call, self.lib.bottleneck, [*sizes.native(needs.algorithm)], kernel=needs.kernel)
+        self._add(step, "ptr", call.x)
+        step.arguments += [_native.ptr(self.weights.vector(v)) for v in (call.scale, call.shift)]
+        for conv, inner, algorithm in zip(call.convs, sizes.convs, needs.conv_algorithms, strict=True):
+            conv_needs = query(self.lib, inner, self.threads, algorithm)
+            packed = self.weights.packed(self.lib, conv, inner, conv_needs)
+            step.arguments += [_native.ptr(packed), _native.ptr(self.weights.vector(conv.bias))]
+            step.weight_bytes += conv_needs.packed_bytes
+        self._add(step, "ptr", call.upsample_to)
+        self._add(step, "out", call.output)
+        self._add_second(step)
+        self._add_workspace(step)
+        return step
+
+    def _pool(self, call: Call) -> Step:
+        step = Step(call, self.lib.max_pool, [])
+        self._add(step, "ptr", call.x)
+        self._add(step, "out", call.output)
+        self._add_second(step)
+        c, h, w = self.memory.shapes[call.x]
+        step.arguments += [_native.DTYPE_CODES[self.memory.dtype], self.memory.batch, h, w, c]
+        return step
+
+    def _by_torch(self, call: Call, needs: Needs) -> Step:
+        assert isinstance(call, ConvCall | PoolCall)
+        lib, channels = self.lib if needs.algorithm == BY_TORCH[0] else None, self.memory.shapes[call.output][0]
+        function = TorchStep(lib, call, self.weights, channels)
+        step = Step(call, function, [], kernel=needs.kernel)
+        extra = call.extra.value if isinstance(call, ConvCall) and call.extra else None
+        inputs = (call.residual, call.upsample_to, extra) if isinstance(call, ConvCall) else (None, None, None)
+        second = None if call.second is None else call.second.value
+        self._add(step, TENSOR, call.x, *inputs, call.output, second)
+        return step

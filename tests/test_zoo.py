@@ -28,7 +28,7 @@ def test_full_size(network: Network) -> None:
     """Parameters as published, names and shapes of the public layout, heat-maps in the sizes of the input."""
     model = full(network.name)
     with torch.no_grad():
-        outputs = results(model(network.images(1, small=False).to("meta")))
+        outputs = results(model(network.images(1, network.size).to("meta")))
     assert all(len(output) == 1 for output in outputs)
     state = model.state_dict()
     assert {name: tuple(state[name].shape) for name in network.keys} == network.keys

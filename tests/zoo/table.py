@@ -60,10 +60,10 @@ class Network:
         """How many convolutions the narrow one runs."""
         return self.taken + sum(self.left.values())
 
-    def images(self, batch: int, small: bool = True, seed: int = 0) -> Tensor:
-        """Random images as the network takes them."""
-        size = self.small_size if small else self.size
-        images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(seed))
+    def images(self, batch: int, size: tuple[int, int] | None = None) -> Tensor:
+        """Random images as the network takes them, of the narrow one's size unless another is given."""
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(batch, 3, *(self.small_size if size is None else size), generator=generator)
         return images.permute(0, 2, 3, 1).contiguous() if self.nhwc else images
 
 

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import hgfast
+from hgfast import _native
+from hgfast._kernel_table import Table
 from hgfast.checkpoint import read_checkpoint
 from hgfast.cli import COMMANDS, main
 from hgfast.data.synthetic import write_set
@@ -46,6 +48,59 @@ def test_help_names_every_command(capsys):
         with pytest.raises(SystemExit):
             main([name, "--help"])
         assert f"usage: hgfast {name}" in capsys.readouterr().out
+
+
+def test_report_has_what_a_wrong_kernel_is_told_by(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HGFAST_SYNC", "0")
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    table = Table({"card": "NVIDIA H100", "driver": "580"}, tmp_path / "hgfast")
+    table.note("wgmma 128x64", "conv", right=False, why="1 of 8 elements")
+    table.note("mma 64x64", "conv", right=True, microseconds=3.0)
+    table.save()
+    assert main(["info", "--report"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert main(["info", "--report", str(tmp_path / "report.json")]) == 0
+    assert json.loads((tmp_path / "report.json").read_text()) == printed and not capsys.readouterr().out
+    assert printed["kernels"] == [
+        {
+            "identity": {"card": "NVIDIA H100", "driver": "580"},
+            "right": 1,
+            "timed": 1,
+            "failures": {"wgmma 128x64 | conv": "1 of 8 elements"},
+        }
+    ]
+    assert printed["environment"]["HGFAST_SYNC"] == "0" and "SECRET_TOKEN" not in printed["environment"]
+    for key in (
+        "version",
+        "torch",
+        "cpu",
+        "cuda",
+        "ops",
+        "disabled",
+        "python",
+        "platform",
+        "driver",
+        "module",
+        "cards",
+    ):
+        assert key in printed
+
+
+def test_report_of_a_machine_with_cards(gpu, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    module = tmp_path / "_cuda.so"
+    module.write_bytes(b"kernels")
+    monkeypatch.setattr(_native._cuda, "__file__", str(module))
+    assert main(["info", "--report"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [card["name"] for card in printed["cards"]] == ["Fake H100"] * 2 and len(printed["module"]) == 16
+    assert printed["cards"][0] == {
+        "name": "Fake H100",
+        "capability": "9.0",
+        "multiprocessors": 132,
+        "memory_gb": 80.0,
+    }
 
 
 def test_info(capsys):

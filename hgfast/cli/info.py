@@ -7,15 +7,31 @@ import json
 from typing import Any
 
 from hgfast import build_info
+from hgfast.cli._report import report
+from hgfast.files import write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument(
+        "--report",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="print, or write to a file, all that a report of a wrong kernel needs: versions, cards, driver, switches, "
+        "and the kernels that were found wrong on this machine",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints what was built."""
+    """Prints what was built, or the report."""
+    if options.report is not None:
+        if options.report == "-":
+            print(json.dumps(report(), indent=2))
+        else:
+            write_json(options.report, report(), indent=2)
+        return
     info = build_info()
     print(json.dumps(info, indent=2) if options.json else "\n".join(describe(info)))
 

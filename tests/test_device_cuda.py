@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+import hgfast
 from benchmarks.device import __main__ as command
 from benchmarks.device import (
     benching,
@@ -28,12 +30,12 @@ from benchmarks.device import (
 )
 from benchmarks.device.budget import Deadline
 from benchmarks.device.client import Outcome
-from benchmarks.device.context import Context
+from benchmarks.device.context import Context, StageError
 from benchmarks.device.jobs import JOBS
-from benchmarks.device.machine import describe
+from benchmarks.device.machine import describe, query_card
 from benchmarks.device.record import Record
 from benchmarks.harness import Case, timed_round
-from hgfast import models
+from hgfast import demo, models
 from tests.fake_cuda import machine as fake
 from tests.fake_cuda.machine import Machine
 from tests.recipe import apply_recipe
@@ -87,9 +89,16 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vars(torch), "_dynamo", types.SimpleNamespace(reset=lambda: None))
 
 
-def test_the_machine(gpu: Machine) -> None:
-    found = describe("cuda")
-    assert (found["name"], found["capability"], found["multiprocessors"]) == ("Fake H100", "9.0", 132)
+def test_the_machine(gpu: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tool = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for script, driver in (("echo 999.1", "999.1"), ("exit 1", None), ("", None)):
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+        found = describe("cuda")
+        assert (found["name"], found["capability"], found["multiprocessors"]) == ("Fake H100", "9.0", 132)
+        assert found["driver"] == driver
+    assert query_card("pstate", "power.limit") == {}
 
 
 def test_ceilings(gpu: Machine) -> None:
@@ -221,6 +230,35 @@ def test_the_build_is_for_the_card(gpu: Machine, context: Context, monkeypatch: 
     build.build(context)
     assert settings[0]["HGFAST_CUDA"] == "1" and settings[0]["HGFAST_CUDA_ARCHS"] == "90a"
     assert context.record.data["build"]["info"]["cuda"]["compiled"]
+
+
+@pytest.mark.parametrize("trouble", ["pip", "import"])
+def test_a_build_that_fails(gpu: Machine, context: Context, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
+    ended = process.Finished("failed" if trouble == "pip" else "ok", 1, "no nvcc")
+    monkeypatch.setattr(process, "run", lambda *args: ended)
+    monkeypatch.setattr(build.shutil, "rmtree", lambda *args, **options: None)
+    monkeypatch.setattr(InProcess, "call", lambda *args, **options: Outcome("error", note="no module"))
+    context.record.data["machine"] = {"capability": "8.0"}
+    with pytest.raises(StageError, match="pip install: failed" if trouble == "pip" else "does not load: no module"):
+        build.build(context)
+
+
+def test_networks_that_are_wrong(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = apply_recipe(models.HourglassPose(2, 1, 1, (8, 6), (1, 1), 8, (4, 8), "reference"), 7).eval()
+    monkeypatch.setattr(network_checks, "network", lambda name: small)
+    monkeypatch.setattr(network_checks, "SIDE", 16)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert network_checks.check_graph("cuda", "another card after the first")["status"] == "absent"
+    with pytest.raises(AssertionError, match="heat-maps differ: here"):
+        network_checks._same([torch.zeros(1)], [torch.ones(1)], "here")
+    monkeypatch.setattr(hgfast._native, "cuda_missing_reason", lambda: "the driver is old")
+    found = network_checks.check_layers("cuda", "hg2", 1)
+    assert found["status"] == "wrong" and "the driver is old" in found["note"]
+
+
+def test_the_demo_waits(gpu: Machine) -> None:
+    demo._wait(torch.device("cuda:1"))
+    assert gpu.waits() == ["host waits: synchronize"]
 
 
 def test_single_calls(gpu: Machine, cases: None, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -51,6 +51,7 @@ def test_the_table_fits_the_sources() -> None:
         assert noticing(mutant)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("mutant", TRIED, ids=lambda mutant: mutant.name)
 def test_a_mistake_is_noticed(mutant: Mutant, gpu: Machine, request: pytest.FixtureRequest) -> None:
     if "device_cuda::" in mutant.name:

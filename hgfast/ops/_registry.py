@@ -183,10 +183,13 @@ def explain(name: str, *args: Any) -> str:
     """Which way a call of `torch.ops.hgfast.<name>(*args)` goes: "kernel: cpu", or "reference: <why>".
 
     Raises:
+        TypeError: no name.
         KeyError: no op of that name.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"explain: name must be a str, got {type(name).__name__}")
     if name not in OPS:
-        raise KeyError(f"explain: no hgfast op {name!r}; there are {', '.join(sorted(OPS))}")
+        raise KeyError(f"explain: no hgfast op {name!r:.80}; there are {', '.join(sorted(OPS))}")
     device_type = _first_tensor(args).device.type
     reason = OPS[name].fallback_reason(device_type, args)
     return f"kernel: {device_type}" if reason is None else f"reference: {reason}"

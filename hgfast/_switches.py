@@ -21,7 +21,7 @@ disabled = frozenset(name.strip() for name in os.environ.get("HGFAST_DISABLE", "
 
 def is_disabled(op: str) -> bool:
     """Whether an operator is named, whole or by the beginning of its name."""
-    return any(op == name or op.startswith(f"{name}_") for name in disabled)
+    return bool(disabled) and any(op == name or op.startswith(f"{name}_") for name in disabled)
 
 
 def tell(library: ModuleType) -> None:

@@ -56,7 +56,7 @@ def expect(
     if value is None:
         return
     wanted = like.dtype if dtype is None else dtype
-    if value.dtype is wanted and value.shape == shape and value.device == like.device:
+    if value.dtype is wanted and value.shape == shape and _checks.same_device(value, like):
         return
     _checks.tensor(op, name, value, dtypes=(wanted,))
     _checks.shape(op, name, value, shape)

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from hgfast import _native
+from hgfast._checks import PLAIN
 from hgfast._switches import is_disabled
 
 log = logging.getLogger("hgfast")
-PLAIN = (torch.Tensor, torch.nn.Parameter)  # tensors whose data is where they say
 LIBRARY = torch.library.Library("hgfast", "DEF")
 
 
@@ -152,7 +152,7 @@ def below_autograd(operator: Any) -> Callable[..., Any]:
 
     def call(*args: Any) -> Any:
         first = args[0]
-        plain = type(first) in PLAIN and first.device.type == "cpu" and not torch.is_grad_enabled()
+        plain = type(first) in PLAIN and first.is_cpu and not torch.is_grad_enabled()
         watched = torch._C._len_torch_dispatch_stack() or torch._C._autograd._profiler_enabled() or is_recorded()
         if not plain or watched:
             return operator(*args)

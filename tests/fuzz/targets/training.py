@@ -257,7 +257,7 @@ def hourglass_pose(draw: Draw) -> Case:
                 "num_stacks": Arg(1, Int(1)),
                 "channels": Arg(4, Int(2)),
                 "num_keypoints": Arg(3, Int(1)),
-                "increase": Arg(0, Int(0)),
+                "increase": Arg(0, Int(2 - 4)),
                 "stem_channels": Arg((4, 4), Ints(2, 1)),
                 "implementation": Arg("reference", Choice()),
             },

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,9 +52,17 @@ def test_the_table_fits_the_sources() -> None:
         assert noticing(mutant)
 
 
+def case_of(mutant: Mutant) -> Any:
+    marks = [pytest.mark.verify] if "verify_cuda::" in mutant.name else []
+    return pytest.param(mutant, id=mutant.name, marks=marks)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("mutant", TRIED, ids=lambda mutant: mutant.name)
-def test_a_mistake_is_noticed(mutant: Mutant, gpu: Machine, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("mutant", map(case_of, TRIED))
+def test_a_mistake_is_noticed(
+    mutant: Mutant, gpu: Machine, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if "device_cuda::" in mutant.name:
         request.getfixturevalue("quick")
     if ALL in os.environ:

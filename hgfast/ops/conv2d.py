@@ -11,10 +11,11 @@ from torch import Tensor
 
 from hgfast import _checks, reference
 from hgfast.ops import _conv_train as train
-from hgfast.ops._conv_checks import LARGEST_KERNEL, check, check_stride, check_weight
+from hgfast.ops._conv_checks import check, check_stride, check_weight
 from hgfast.ops._conv_native import ConvSizes
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
+from hgfast.reference.blocks import LARGEST_KERNEL
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:

@@ -37,7 +37,10 @@ CASES += [
     (
         fused.BatchNormAct,
         {"num_features": 4},
-        {"num_features": 0, "eps": float("nan"), "momentum": 1e300, "affine": {}, "track_running_stats": 3, "relu": None},
+        {
+            "num_features": 0, "eps": float("nan"), "momentum": 1e300, "affine": {}, "track_running_stats": 3,
+            "relu": None,
+        },
     ),
     (
         fused.HeatmapDecoder,

@@ -102,6 +102,23 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """An emulated card on which frozen networks try their kernels; nothing is known of it. The folder of its table."""
+    from hgfast import _kernel_table
+    from tests.emulator.build import NoToolkit
+    from tests.emulator.device import emulated_cuda, load
+
+    try:
+        load("fast")
+    except NoToolkit as error:
+        pytest.skip(str(error))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_kernel_table, "_tables", {})
+    with emulated_cuda("fast", verify=True):
+        yield tmp_path / "hgfast"
+
+
+@pytest.fixture
 def mpii_root() -> Path:
     """Folder with the five real MPII pictures; the test is skipped where they are not."""
     root = Path(os.environ.get("HGFAST_MPII_ROOT", DEFAULT_MPII_ROOT))

@@ -1,7 +1,8 @@
 """The convolutions of a training step, "same" padding, without autograd: what `conv2d` and the fused blocks call.
 
-float32 tensors on the CPU go to hgfast's kernels where these are faster (`_conv_choice`), all others to ATen. `forward`
-and `backward` make sure that their tensors fit each other.
+float32 tensors on the CPU go to hgfast's kernels where these are faster (`_conv_choice`), forward convolutions on CUDA
+where they were timed and are faster (`_conv_train_cuda`), all others to ATen. `forward` and `backward` make sure that
+their tensors fit each other.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from hgfast._checks import PLAIN
 from hgfast._switches import is_disabled
 from hgfast.ops import _buffers
 from hgfast.ops import _conv_choice as choose
+from hgfast.ops import _conv_train_cuda as cuda
 from hgfast.ops._conv_checks import check
 from hgfast.ops._conv_choice import Choice
-from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._conv_native import ConvNeeds, ConvSizes
 from hgfast.ops._operands import expect
 from hgfast.reference.conv2d import Gradients, conv2d_gradients
 
@@ -35,7 +37,9 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, addend:
     sizes = _fitting_sizes(x, weight, bias, stride)
     if addend is not None:
         expect(OP, "addend", addend, (sizes.n, sizes.k, *sizes.result), x)
-    algorithm = _refusal(x, weight) or choose.result(sizes)
+    algorithm = _forward_choice(x, weight, sizes, addend is not None)
+    if isinstance(algorithm, ConvNeeds):
+        return cuda.convolve(algorithm, sizes, _nhwc(x), weight, bias, None if addend is None else _nhwc(addend))
     if isinstance(algorithm, str):
         y = torch.conv2d(_nhwc(x), weight, bias, stride, weight.shape[-1] // 2)
         y = y.contiguous(memory_format=torch.channels_last)
@@ -97,9 +101,15 @@ def _fitting_sizes(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) 
     return ConvSizes(n, h, w, c, k, kernel, stride, dtype=dtype)
 
 
-def forward_choice(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Choice:
+def forward_choice(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Choice | ConvNeeds:
     """Algorithm of the forward convolution, or why it is ATen's."""
-    return _refusal(x, weight) or choose.result(_fitting_sizes(x, weight, bias, stride))
+    return _forward_choice(x, weight, _fitting_sizes(x, weight, bias, stride), with_addend=False)
+
+
+def _forward_choice(x: Tensor, weight: Tensor, sizes: ConvSizes, with_addend: bool) -> Choice | ConvNeeds:
+    if _native.on_cuda(x):
+        return _foreign(x, weight) or cuda.choice(x, sizes, with_addend)
+    return _refusal(x, weight) or choose.result(sizes)
 
 
 def input_grad_choice(grad: Tensor, weight: Tensor, sizes: ConvSizes) -> Choice:
@@ -112,16 +122,23 @@ def weight_grad_choice(grad: Tensor, x: Tensor, sizes: ConvSizes) -> Choice:
     return _refusal(grad, x) or choose.weight_grad(sizes)
 
 
-def _refusal(first: Tensor, second: Tensor) -> str:
+def _foreign(first: Tensor, second: Tensor) -> str:
+    """Why no kernel may have these tensors, wherever they are."""
     if is_disabled("conv2d"):
         return "HGFAST_DISABLE names conv2d"
     if torch._C._len_torch_dispatch_stack() or type(first) not in PLAIN or type(second) not in PLAIN:
         return "a tensor subclass or a mode takes the place of plain tensors"
+    return "" if first.numel() and second.numel() else "empty"
+
+
+def _refusal(first: Tensor, second: Tensor) -> str:
+    if reason := _foreign(first, second):
+        return reason
     if _native.on_cuda(first) or not first.is_cpu:
-        return "the convolutions of training have kernels on the CPU only"
+        return "the gradients of convolutions have kernels on the CPU only"
     if first.dtype is not torch.float32 or second.dtype is not torch.float32:
         return "the convolutions of training have float32 kernels only"
-    return "" if first.numel() and second.numel() else "empty"
+    return ""
 
 
 def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvSizes, addend: Tensor | None = None) -> Tensor:

@@ -130,8 +130,13 @@ def _made(data: Any, *, dtype: Any = None, device: Any = None, **options: Any) -
 
 
 @contextlib.contextmanager
-def fake_cuda(devices: int = 2, verify: bool = False) -> Iterator[Machine]:
-    """Within it there are so many GPUs; verify: whether frozen networks try their kernels first, as they do on a GPU.
+def fake_cuda(devices: int = 2, verify: bool = False, tune: str = "0") -> Iterator[Machine]:
+    """Within it there are so many GPUs.
+
+    Args:
+        devices: how many.
+        verify: whether frozen networks try their kernels first, as they do on a GPU.
+        tune: as HGFAST_TUNE says: whether they time them, too.
 
     Raises:
         Fault: at the end, if some were found and not told yet (memory that was freed too early).
@@ -158,6 +163,7 @@ def fake_cuda(devices: int = 2, verify: bool = False) -> Iterator[Machine]:
             (threading.Thread, {"run": run_thread}),
             (_native, library.replacements(machine)),
             (_switches, {"disabled": _switches.disabled - wanted if verify else _switches.disabled | wanted}),
+            (_switches, {"tune": tune}),
             (_kernel_table, {"_tables": {}}),
         ):
             for name, value in attributes.items():

@@ -89,7 +89,12 @@ def shared_weight() -> list[dict[str, Any]]:
 
 HALVED = conv(1, 0, 8, 3, stride=64)
 HOSTILE: dict[str, tuple[Callable[[], list[Any]], Any, dict[str, Any], str]] = {
-    "channels of the image": (lambda: [conv(1, 0, 8, 4096)], [1], {"in_channels": 4096}, "in_channels must be 3"),
+    "channels of the image": (
+        lambda: [conv(1, 0, 8, 4096)],
+        [1],
+        {"in_channels": 4096},
+        "in_channels must be at most 1024",
+    ),
     "channels of x": (lambda: [conv(1, 0, 8, 4)], [1], {}, r"calls\[0\].weight must have shape"),
     "residual": (lambda: [HALVED, conv(2, 0, 8, 3, residual=1)], [2], {}, "residual must be 1/1 of the image's size"),
     "extra": (
@@ -166,7 +171,7 @@ def test_graphs_given_to_the_constructor_are_checked_too() -> None:
         FrozenModel(graph(residual=1))
     with pytest.raises(TypeError, match="FrozenModel: graph: graph must be a Graph, got dict"):
         FrozenModel({})  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"graph: calls\[0\] must be a ConvCall or PoolCall, got list"):
+    with pytest.raises(TypeError, match=r"graph: calls\[0\] must be a ConvCall or PoolCall or TorchCall, got list"):
         FrozenModel(Graph(4, 0, 3, [[]], [1], 2))  # type: ignore[list-item]
     assert FrozenModel(Graph(4, 0, 3, [PoolCall("p", 1, 0)], [1], 2))(torch.zeros(1, 3, 4, 4))[0].shape == (1, 3, 2, 2)
 

@@ -47,7 +47,7 @@ class CapturedPlan:
         self.images.record_stream(torch.cuda.current_stream(images.device))
         self.images.copy_(images)
         self.graph.replay()
-        return [heatmaps.clone() for heatmaps in self.heatmaps]
+        return [maps.clone() if isinstance(maps, Tensor) else maps for maps in self.heatmaps]
 
 
 class CapturedPlans:

@@ -13,8 +13,10 @@ import torch
 
 from hgfast import _checks as checks
 from hgfast.frozen.graph import IMAGE, Call, ConvCall, Extra, Graph, PoolCall, Second, Value
+from hgfast.frozen.torch_call import TorchCall
+from hgfast.graph.captured import refs
 
-IN_CHANNELS = 3
+LARGEST_IN_CHANNELS = 1 << 10
 LARGEST_KERNEL = 127
 LARGEST_UNIT = 1 << 15  # a side of more pixels makes more elements than the kernels count
 LARGEST_CHANNELS = 1 << 16
@@ -27,17 +29,17 @@ class _Known:
     """What is known of the values that have been made, and the memory of the weights so far."""
 
     graph: Graph
-    channels: dict[Value, int] = field(default_factory=dict)
-    scales: dict[Value, int] = field(default_factory=dict)
+    channels: dict[Value, int | None] = field(default_factory=dict)  # None: what torch makes
+    scales: dict[Value, int | None] = field(default_factory=dict)  # None: of what torch makes, where nobody knows
     storages: set[int] = field(default_factory=set)
 
-    def add(self, where: str, value: Any, channels: int, scale: int) -> None:
+    def add(self, where: str, value: Any, channels: int | None, scale: int | None) -> None:
         number = checks.integer("", where, value, 1, self.graph.values - 1)
         if number in self.channels:
             raise ValueError(f"{where} is {number}, which is made already")
-        if self.graph.unit % scale:
+        if not self.graph.any_size and scale is not None and self.graph.unit % scale:
             raise ValueError(f"{where} is {scale} times smaller than the image, whose unit is {self.graph.unit}")
-        if channels > LARGEST_DENSITY * scale**2:
+        if scale is not None and channels is not None and channels > LARGEST_DENSITY * scale**2:
             raise ValueError(f"{where} has {channels} channels at 1/{scale} of the image's size, which is too many")
         self.channels[number], self.scales[number] = channels, scale
 
@@ -45,9 +47,9 @@ class _Known:
         number = checks.integer("", where, value, 0, self.graph.values - 1)
         if number not in self.channels:
             raise ValueError(f"{where} is {number}, which is not made before it is used")
-        if channels is not None and self.channels[number] != channels:
+        if channels is not None and self.channels[number] not in (None, channels):
             raise ValueError(f"{where} must have {channels} channels, value {number} has {self.channels[number]}")
-        if scale is not None and self.scales[number] != scale:
+        if not self.graph.any_size and scale is not None and self.scales[number] not in (None, scale):
             raise ValueError(
                 f"{where} must be 1/{scale} of the image's size, value {number} is 1/{self.scales[number]} of it"
             )
@@ -78,12 +80,12 @@ def check_graph(graph: Graph) -> None:
     checks.instance("", "graph", graph, Graph)
     checks.integer("", "unit", graph.unit, 1, LARGEST_UNIT)
     checks.integer("", "slack", graph.slack, 0, graph.unit - 1)
+    checks.flag("", "any_size", graph.any_size)
     checks.integer("", "values", graph.values, 2)
-    if checks.integer("", "in_channels", graph.in_channels) != IN_CHANNELS:
-        raise ValueError(f"in_channels must be {IN_CHANNELS}, those of an image, got {graph.in_channels}")
+    checks.integer("", "in_channels", graph.in_channels, 1, LARGEST_IN_CHANNELS)
     for name in ("calls", "outputs"):
         checks.instance("", name, getattr(graph, name), list)
-    known = _Known(graph, {IMAGE: IN_CHANNELS}, {IMAGE: 1})
+    known = _Known(graph, {IMAGE: graph.in_channels}, {IMAGE: 1})
     for index, call in enumerate(graph.calls):
         _check_call(known, f"calls[{index}]", call)
     _check_outputs(known)
@@ -97,20 +99,32 @@ def _check_outputs(known: _Known) -> None:
         known.use(f"outputs[{index}]", value)
         if value == IMAGE or value in outputs[:index]:
             raise ValueError(f"outputs[{index}] must be a value of its own, made by a call; got {value}")
+    for place in refs(known.graph.result):
+        checks.integer("", "result", place, 0, len(outputs) - 1)
+
+
+def _check_torch(known: _Known, where: str, call: TorchCall) -> None:
+    for value in call.inputs():
+        known.use(f"{where}.call", value)
+    scale = None if call.like is None else known.scales[call.like]
+    known.add(f"{where}.output", call.output, None, None if scale is None else scale * call.stride)
 
 
 def _check_call(known: _Known, where: str, call: Call) -> None:
-    checks.instance("", where, call, ConvCall, PoolCall)
+    checks.instance("", where, call, ConvCall, PoolCall, TorchCall)
     if not isinstance(call.name, str) or len(call.name) > LONGEST_NAME:
         raise ValueError(f"{where}.name must be a str of at most {LONGEST_NAME} characters")
+    if isinstance(call, TorchCall):
+        _check_torch(known, where, call)
+        return
     known.use(f"{where}.x", call.x)
-    scale = known.scales[call.x]
+    scale, channels = known.scales[call.x], known.channels[call.x]
     if isinstance(call, ConvCall):
         channels, scale = _check_conv(known, where, call)
     else:
-        channels, scale = known.channels[call.x], 2 * scale
-        if known.graph.slack >= scale // 2:
+        if not known.graph.any_size and scale is not None and known.graph.slack >= scale:
             raise ValueError(f"{where} pools what may have odd sizes, as slack is {known.graph.slack}")
+        scale = None if scale is None else 2 * scale
     known.add(f"{where}.output", call.output, channels, scale)
     if call.second is not None:
         checks.instance("", f"{where}.second", call.second, Second)
@@ -119,7 +133,7 @@ def _check_call(known: _Known, where: str, call: Call) -> None:
         known.add(f"{where}.second.value", call.second.value, channels, scale)
 
 
-def _check_conv(known: _Known, where: str, call: ConvCall) -> tuple[int, int]:
+def _check_conv(known: _Known, where: str, call: ConvCall) -> tuple[int, int | None]:
     """Channels and scale of the output."""
     known.weights(f"{where}.weight", call.weight, (None, known.channels[call.x], None, None))
     k, _, kernel, width = call.weight.shape
@@ -127,23 +141,30 @@ def _check_conv(known: _Known, where: str, call: ConvCall) -> tuple[int, int]:
         raise ValueError(f"{where}.weight must have a square kernel of odd size, got {kernel}x{width}")
     known.weights(f"{where}.bias", call.bias, (k,))
     checks.flag("", f"{where}.relu", call.relu)
-    scale = known.scales[call.x] * checks.integer("", f"{where}.stride", call.stride, 1, known.graph.unit)
+    scale = _scaled(known, f"{where}.stride", call.x, call.stride)
     if call.residual is not None:
         known.use(f"{where}.residual", call.residual, k, scale)
     if call.extra is not None:
         _check_extra(known, f"{where}.extra", call.extra, k, scale)
     if call.upsample_to is None:
         return k, scale
-    if scale % 2:
+    if not known.graph.any_size and scale is not None and scale % 2:
         raise ValueError(f"{where}.upsample_to: the convolution's result has the image's size, none is twice as large")
-    known.use(f"{where}.upsample_to", call.upsample_to, k, scale // 2)
-    return k, scale // 2
+    known.use(f"{where}.upsample_to", call.upsample_to, k, None if scale is None else scale // 2)
+    return k, known.scales[call.upsample_to]
 
 
-def _check_extra(known: _Known, where: str, extra: Extra, k: int, scale: int) -> None:
+def _scaled(known: _Known, where: str, x: Value, stride: Any) -> int | None:
+    """The scale of what a convolution makes of x."""
+    largest, scale = LARGEST_UNIT if known.graph.any_size else known.graph.unit, known.scales[x]
+    stride = checks.integer("", where, stride, 1, largest)
+    return None if scale is None else scale * stride
+
+
+def _check_extra(known: _Known, where: str, extra: Extra, k: int, scale: int | None) -> None:
     checks.instance("", where, extra, Extra)
-    stride = checks.integer("", f"{where}.stride", extra.stride, 1, known.graph.unit)
     known.use(f"{where}.value", extra.value)
-    if known.scales[extra.value] * stride != scale:
-        raise ValueError(f"{where} must give 1/{scale} of the image's size, got 1/{known.scales[extra.value] * stride}")
+    found = _scaled(known, f"{where}.stride", extra.value, extra.stride)
+    if not known.graph.any_size and scale is not None and found not in (None, scale):
+        raise ValueError(f"{where} must give 1/{scale} of the image's size, got 1/{found}")
     known.weights(f"{where}.weight", extra.weight, (k, known.channels[extra.value]))

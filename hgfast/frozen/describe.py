@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hgfast.frozen.graph import BottleneckCall, Call, PoolCall
+from hgfast.frozen.graph import BottleneckCall, Call, PoolCall, Value
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.steps import Step
+from hgfast.frozen.torch_call import TorchCall
+from hgfast.frozen.torch_call_step import TorchCallStep
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Row:
 
 
 def _what(call: Call) -> str:
+    if isinstance(call, TorchCall):
+        return call.what
     if isinstance(call, PoolCall):
         parts = ["2x2 max-pool"]
     elif isinstance(call, BottleneckCall):
@@ -42,6 +46,9 @@ def _flops(plan: Plan, call: Call) -> int:
     """Of the direct algorithm."""
     if isinstance(call, PoolCall):
         return 0
+    if isinstance(call, TorchCall):
+        _, h, w = plan.shapes.get(call.output, (0, 0, 0))
+        return 2 * plan.batch * h * w * call.weights
     _, h, w = plan.shapes[call.x]
     total = 0
     for conv in call.convs if isinstance(call, BottleneckCall) else (call,):
@@ -51,13 +58,17 @@ def _flops(plan: Plan, call: Call) -> int:
     return total
 
 
-def row(plan: Plan, step: Step) -> Row:
+def _shape(plan: Plan, value: Value) -> str:
+    return "x".join(map(str, plan.shapes[value])) if value in plan.shapes else "no map"
+
+
+def row(plan: Plan, step: Step | TorchCallStep) -> Row:
     """The row of a step."""
     call = step.call
-    (c, h, w), (k, out_h, out_w) = plan.shapes[call.x], plan.shapes[call.output]
     values = [*call.inputs(), call.output] + ([call.second.value] if call.second else [])
-    elements = sum(plan.batch * a * b * d for a, b, d in (plan.shapes[value] for value in values))
-    shape = f"{c}x{h}x{w} -> {k}x{out_h}x{out_w}"
+    known = [plan.shapes[value] for value in values if value in plan.shapes]
+    elements = sum(plan.batch * a * b * d for a, b, d in known)
+    shape = " -> ".join(_shape(plan, value) for value in (values[0], call.output))
     nbytes = elements * plan.dtype.itemsize + step.weight_bytes
     return Row(call.name, _what(call), shape, step.kernel, _flops(plan, call), nbytes)
 
@@ -72,8 +83,10 @@ def describe_plan(plan: Plan) -> str:
         f"  {r.flops / 1e9:8.3f} GFLOP {r.bytes / 1e6:8.2f} MB"
         for r in rows
     ]
+    by_torch = sum(isinstance(step.call, TorchCall) for step in plan.steps)
+    calls = f"{len(rows)} calls, {by_torch} of them by torch" if by_torch else f"{len(rows)} calls"
     total = (
-        f"{len(rows)} calls, {sum(r.flops for r in rows) / 1e9:.2f} GFLOP, {sum(r.bytes for r in rows) / 1e6:.0f} MB "
+        f"{calls}, {sum(r.flops for r in rows) / 1e9:.2f} GFLOP, {sum(r.bytes for r in rows) / 1e6:.0f} MB "
         f"moved; workspace {(plan.arena_bytes + plan.workspace_bytes) / 1e6:.1f} MB for batch {plan.batch}"
     )
     return "\n".join([*lines, total])

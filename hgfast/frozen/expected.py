@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, PoolCall, Second, Value
+from hgfast.frozen.graph import BottleneckCall, ConvCall, NativeCall, PoolCall, Second, Value
 from hgfast.frozen.torch_step import BY_TORCH, convolve
 from hgfast.ops._bottleneck_native import BottleneckNeeds
 from hgfast.ops._conv_native import ConvNeeds
@@ -54,7 +54,7 @@ class Expected:
 
 
 def expected(
-    call: Call, needs: ConvNeeds | BottleneckNeeds, inputs: dict[Value, Tensor], dtype: torch.dtype, exact: bool
+    call: NativeCall, needs: ConvNeeds | BottleneckNeeds, inputs: dict[Value, Tensor], dtype: torch.dtype, exact: bool
 ) -> list[Expected]:
     """The call's outputs, one or two; inputs: float32 (N, C, H, W), at most 1 in size; weights rounded to the dtype."""
     if isinstance(call, PoolCall):
@@ -82,9 +82,8 @@ def _convolution(
     stored: list[Tensor] = []
     v = sum_exactly(inputs[call.x], call.weight, call.stride)
     if call.extra is not None:
-        extra = sum_exactly(inputs[call.extra.value], call.extra.weight[..., None, None], call.extra.stride)
-        stored += [v, extra]
-        v = v + extra
+        stored.append(v)
+        v = v + sum_exactly(inputs[call.extra.value], call.extra.weight[..., None, None], call.extra.stride)
     stored.append(v)
     v = v + call.bias[:, None, None]
     if call.residual is not None:

@@ -13,8 +13,11 @@ from hgfast.checkpoint.archive import read_archive
 from hgfast.files import atomic_write
 from hgfast.frozen.check import check_graph
 from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PoolCall, Second
+from hgfast.frozen.torch_call import TorchCall
+from hgfast.graph.captured import Ref
 
-FORMAT, VERSION = "hgfast.frozen", 1
+FORMAT, VERSIONS = "hgfast.frozen", (1, 2)  # 2: with any_size and result
+NUMBERS = ("unit", "slack", "in_channels", "outputs", "values")
 KINDS: dict[str, type[ConvCall] | type[PoolCall]] = {"conv": ConvCall, "max_pool": PoolCall}
 
 
@@ -22,14 +25,22 @@ def save_graph(graph: Graph, path: str | Path) -> None:
     """Write a graph, whole or not at all.
 
     Raises:
-        TypeError, ValueError: path is none.
+        TypeError, ValueError: path is none, or torch runs some of the calls: their code has no place in the file.
         OSError: the file cannot be written; what was there before is still there.
     """
     path = checks.path("save", "path", path)
+    by_torch = [call for call in graph.calls if isinstance(call, TorchCall)]
+    if by_torch:
+        raise ValueError(
+            f"save: {len(by_torch)} of {len(graph.calls)} calls are torch's, and files of frozen networks hold none "
+            f"({by_torch[0].name}: {by_torch[0].what}); save the model's state dict, and freeze it again"
+        )
     calls = [{"kind": kind, **asdict(call)} for call in graph.calls for kind in KINDS if type(call) is KINDS[kind]]
-    numbers = {name: getattr(graph, name) for name in ("unit", "slack", "in_channels", "outputs", "values")}
+    numbers = {name: getattr(graph, name) for name in (*NUMBERS, "any_size")}
     with atomic_write(path) as file:
-        torch.save({"format": FORMAT, "version": VERSION, **numbers, "calls": calls}, file)
+        torch.save(
+            {"format": FORMAT, "version": VERSIONS[-1], "result": _plain(graph.result), **numbers, "calls": calls}, file
+        )
 
 
 def load_graph(path: str | Path) -> Graph:
@@ -45,12 +56,13 @@ def load_graph(path: str | Path) -> Graph:
     if not isinstance(data, dict) or not isinstance(data.get("format"), str) or data["format"] != FORMAT:
         raise ValueError(f"load: {path} is not a frozen network of hgfast")
     version = data.get("version")
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or version not in VERSIONS:
         found = version if type(version) is int else checks.describe(version)
-        raise ValueError(f"load: {path} has format version {found}, this hgfast reads version {VERSION}")
+        raise ValueError(f"load: {path} has format version {found}, this hgfast reads versions 1 to {VERSIONS[-1]}")
     try:
-        numbers = {name: data[name] for name in ("unit", "slack", "in_channels", "outputs", "values")}
-        graph = Graph(calls=[_call(dict(entry)) for entry in data["calls"]], **numbers)
+        numbers = {name: data[name] for name in NUMBERS} | {"any_size": data.get("any_size", False)}
+        result = _structure(data.get("result"))
+        graph = Graph(calls=[_call(dict(entry)) for entry in data["calls"]], result=result, **numbers)
         check_graph(graph)
     except KeyError as error:
         raise ValueError(f"load: {path} is damaged: there is no {error}") from error
@@ -65,3 +77,37 @@ def _call(entry: dict[str, Any]) -> Call:
         if entry.get(name) is not None:
             entry[name] = part(**entry[name])
     return kind(**entry)
+
+
+def _plain(structure: Any) -> Any:
+    """A result with {"output": place} in the places of its outputs; tuples of names become plain ones."""
+    if isinstance(structure, Ref):
+        return {"output": structure.value}
+    if isinstance(structure, dict):
+        return {"dict": {str(key): _plain(item) for key, item in structure.items()}}
+    if isinstance(structure, (tuple, list)):
+        return {"tuple" if isinstance(structure, tuple) else "list": [_plain(item) for item in structure]}
+    return {"constant": structure if isinstance(structure, (int, float, str, bool)) else None}
+
+
+def _structure(plain: Any) -> Any:
+    """The result of what `_plain` made.
+
+    Raises:
+        ValueError: it is nothing of the kind.
+    """
+    if plain is None:
+        return None
+    if not isinstance(plain, dict) or len(plain) != 1:
+        raise ValueError("result must be a dict of one entry")
+    ((kind, content),) = plain.items()
+    if kind == "output" and type(content) is int:
+        return Ref(content)
+    if kind == "constant":
+        return content
+    if kind == "dict" and isinstance(content, dict):
+        return {key: _structure(item) for key, item in content.items()}
+    if kind in ("tuple", "list") and isinstance(content, list):
+        items = [_structure(item) for item in content]
+        return tuple(items) if kind == "tuple" else items
+    raise ValueError(f"result must be made of outputs and containers, got {checks.describe(plain)}")

@@ -1,70 +1,48 @@
-"""BatchNorm folded into convolutions, in float64."""
+"""BatchNorm folded into convolutions, in float64, and which convolutions the kernels take."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from hgfast.graph.ops import Conv, Deconv, Norm
+
+Find = Callable[[str], Tensor]
+"""Gives a parameter or buffer by its path."""
+
+KERNELS = (1, 3, 7)  # sides of the kernels: csrc/common/conv.h
 
 
-@dataclass
-class Folded:
-    """A convolution with bias, float64: weight (K, C, r, r), bias (K,), its stride, and whether a ReLU follows."""
-
-    weight: Tensor
-    bias: Tensor
-    stride: int
-    relu: bool = False
-
-
-def batch_norm_affine(bn: Any) -> tuple[Tensor, Tensor]:
-    """scale and shift, float64 (C,), with bn(x) = scale * x + shift in evaluation.
-
-    Raises:
-        ValueError: bn keeps no running statistics, or is another kind of norm.
-    """
-    if not hasattr(bn, "running_mean"):
-        raise ValueError(f"freeze: only BatchNorm can be folded, got {type(bn).__name__}")
-    if bn.running_mean is None or bn.running_var is None:
-        raise ValueError("freeze: a BatchNorm without running statistics cannot be folded")
-    mean, var = bn.running_mean.double(), bn.running_var.double()
-    scale = torch.rsqrt(var + bn.eps)
-    if bn.weight is not None:
-        scale = scale * bn.weight.detach().double()
-    shift = -mean * scale
-    return scale, shift if bn.bias is None else shift + bn.bias.detach().double()
+def is_ours(conv: Conv, weight: Tensor) -> bool:
+    """Whether the kernels take a convolution: square and odd, "same" padding with zeros, no groups, no dilation."""
+    side = weight.shape[-1]
+    same = conv.padding == "same" or conv.padding == (side // 2, side // 2)
+    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+    square = weight.dim() == 4 and weight.shape[2] == side and side in KERNELS
+    return square and same and plain and conv.stride[0] == conv.stride[1]
 
 
-def fold(conv: nn.Conv2d, bn: nn.Module | None = None, relu: bool = False) -> Folded:
-    """The convolution with the BatchNorm behind it.
-
-    Raises:
-        ValueError: a convolution that the kernels do not know ("same" padding, square odd kernel, no groups).
-    """
-    kernel, stride = conv.kernel_size, conv.stride
-    same = kernel[0] == kernel[1] and kernel[0] % 2 == 1 and tuple(conv.padding) == (kernel[0] // 2,) * 2
-    if not same or stride[0] != stride[1] or conv.groups != 1 or tuple(conv.dilation) != (1, 1):
-        raise ValueError(f"freeze: only ungrouped convolutions with odd square kernels and same padding, got {conv}")
-    weight = conv.weight.detach().double()
-    bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().double()
-    if bn is not None:
-        scale, shift = batch_norm_affine(bn)
-        weight, bias = weight * scale[:, None, None, None], bias * scale + shift
-    return Folded(weight, bias, stride[0], relu)
+def doubles_size(deconv: Deconv, weight: Tensor) -> bool:
+    """Whether a transposed convolution gives 2H x 2W pixels, by a square kernel without groups or dilation."""
+    side, padding, more = weight.shape[-1], deconv.padding[0], deconv.output_padding[0]
+    even = all(a == b for a, b in (deconv.stride, deconv.padding, deconv.output_padding, weight.shape[2:]))
+    plain = deconv.groups == 1 and deconv.dilation == (1, 1) and deconv.stride == (2, 2)
+    return even and plain and side + more - 2 * padding == 2
 
 
-def _norm_of(module: Any, name: str) -> nn.Module | None:
-    """BatchNorm of a ConvModule-like: `bn`, or what MMPose's `norm` property gives."""
-    if getattr(module, "with_norm", True) is False:
-        return None
-    return getattr(module, name, None) or getattr(module, "norm", None)
+def weight_and_bias(op: Conv | Deconv, find: Find, channels: int) -> tuple[Tensor, Tensor]:
+    """Of a convolution, float64; the bias of `channels` zeros where there is none."""
+    weight = find(op.weight).double()
+    return weight, weight.new_zeros(channels) if op.bias is None else find(op.bias).double()
 
 
-def fold_module(module: Any) -> Folded:
-    """A bare Conv2d, or a ConvModule: hgfast's (`conv`, `bn`, `relu`), princeton-vl's `Conv`, or mmcv's."""
-    if isinstance(module, nn.Conv2d):
-        return fold(module)
-    relu = module.with_activation if hasattr(module, "with_activation") else module.relu
-    return fold(module.conv, _norm_of(module, "bn"), relu is not None and relu is not False)
+def batch_norm_affine(norm: Norm, find: Find) -> tuple[Tensor, Tensor]:
+    """scale and shift, float64 (C,), with bn(x) = scale * x + shift in evaluation; norm.uses_statistics."""
+    assert norm.mean is not None and norm.var is not None
+    scale = torch.rsqrt(find(norm.var).double() + norm.eps)
+    if norm.weight is not None:
+        scale = scale * find(norm.weight).double()
+    shift = -find(norm.mean).double() * scale
+    return scale, shift if norm.bias is None else shift + find(norm.bias).double()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from hgfast import _checks as checks
-from hgfast.frozen.build import build_graph, run_model
+from hgfast.frozen.build import Built
 from hgfast.frozen.check import check_graph
 from hgfast.frozen.model import FrozenModel
+from hgfast.frozen.modes import evaluating
 from hgfast.frozen.options import DTYPES, as_dtype, check_cuda_graph
 
 TOLERANCE = {torch.float32: 3e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Allowed ||frozen - model|| / ||model|| of a stack's heat-maps, model in float32."""
+"""Allowed ||frozen - model|| / ||model|| of an output, model in float32."""
 TF32_TOLERANCE = 1e-2
 
 
@@ -24,13 +26,19 @@ def freeze(
     dtype: torch.dtype | None = None,
     cuda_graph: bool = False,
     batch_sizes: Sequence[int] | None = None,
+    example: Tensor | None = None,
 ) -> FrozenModel:
-    """The inference form of a trained hourglass: BatchNorm folded, weights packed, epilogues fused, memory planned.
+    """The inference form of a trained network: BatchNorm folded, weights packed, epilogues fused, memory planned.
 
-    Takes hgfast's models, fused or not, and those of MMPose (`backbone`, `head`) and princeton-vl, which are known by
-    their attributes. The model itself is not changed and shares no memory with the result. BatchNorm uses its running
-    statistics, whatever mode the model is in. Before it is returned the result is compared with the model on a random
-    image; see TOLERANCE.
+    Takes any network of one image input that hgfast.graph can capture. Its convolutions ("same", with a square kernel
+    of 1, 3 or 7, without groups; transposed ones that double the size) run in hgfast's kernels, with the BatchNorm,
+    ReLU, sums, merges and shortcuts behind them; all else is run by torch as it stands, and
+    :meth:`FrozenModel.describe` says what. The model itself is not changed and shares no memory with the result.
+    Modules run as in evaluation, BatchNorm by its running statistics, whatever mode the model is in. Before it is
+    returned the result is compared with the model on random images; see TOLERANCE.
+
+    The result gives what the model gives, in the same containers. princeton-vl's networks, which take (N, H, W, 3) and
+    stack their heat-maps, are frozen for (N, 3, H, W) and give a list; those of MMPose's hourglasses always give one.
 
     Args:
         model: on the device where the frozen model shall run.
@@ -40,27 +48,32 @@ def freeze(
         cuda_graph: on CUDA, replay each plan as one CUDA graph from its second call on; where CUDA refuses to capture
             one, a warning of the log "hgfast" says so, and kernels are launched one by one.
         batch_sizes: with cuda_graph, the batch sizes that get a graph (default: all that occur).
+        example: images as the model takes them, two or more, for models that take none of the usual sizes.
 
     Raises:
-        TypeError: not a module, or not one of these networks; or an option of the wrong type.
-        ValueError: a part of it has no fused form, it takes or gives something else than these networks do, or the
-            options do not fit the device.
+        TypeError: not a module, or one that takes other things than images; or an option of the wrong type.
+        ValueError: it has no frozen form (the message says what stands in the way, and where), or the options do not
+            fit the device.
         RuntimeError: the result differs from the model by more than the tolerance, or there are no kernels.
     """
     checks.instance("freeze", "model", model, nn.Module)
-    graph = build_graph(model)
-    parameter = next(model.parameters())
+    if example is not None:
+        checks.tensor("freeze", "example", example, ndim=4)
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        raise TypeError(f"freeze: model must have parameters, {type(model).__name__} has none")
     device = parameter.device
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"freeze: model must be on the CPU or on CUDA, got {device}")
-    try:
-        check_graph(graph)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"freeze: model has no frozen form: {error}") from error
     dtype = _dtype(dtype, parameter)
     check_cuda_graph("freeze", cuda_graph, batch_sizes, device)
-    frozen = FrozenModel(graph, dtype, device, cuda_graph, batch_sizes)
-    verify(frozen, model)
+    built = Built(model, example)
+    try:
+        check_graph(built.graph)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"freeze: model has no frozen form: {error}") from error
+    frozen = FrozenModel(built.graph, dtype, device, cuda_graph, batch_sizes)
+    verify(frozen, built)
     return frozen
 
 
@@ -73,69 +86,40 @@ def _dtype(dtype: torch.dtype | None, parameter: Tensor) -> torch.dtype:
 
 
 def relative_errors(frozen: FrozenModel, model: nn.Module, images: Tensor) -> list[float]:
-    """||frozen - model|| / ||model|| for each stack; 0 where both are 0."""
-    expected = _run(model, images)
-    ours_and_theirs = list(zip(frozen(images), expected, strict=False))
-    if len(expected) != len(frozen.graph.outputs) or any(a.shape != b.shape for a, b in ours_and_theirs):
-        shapes = [[tuple(maps.shape) for maps in all_maps] for all_maps in (frozen(images), expected)]
-        raise ValueError(f"freeze: model must give one tensor a stack, {shapes[0]} for {_of(images)}, got {shapes[1]}")
+    """||frozen - model|| / ||model|| for each tensor that they give for images (N, C, H, W); 0 where both are 0."""
+    built = Built(model, None)
+    with torch.no_grad(), evaluating(built.model):
+        expected = built.model(images.permute(0, 2, 3, 1) if built.nhwc else images)
+    return _errors(frozen(images), expected.unbind(1) if built.nhwc else expected)
+
+
+def _errors(ours: Any, theirs: Any) -> list[float]:
     errors = []
-    for ours, theirs in ours_and_theirs:
-        difference, size = (ours.double() - theirs.double()).norm().item(), theirs.double().norm().item()
+    for a, b in zip(_tensors(ours), _tensors(theirs), strict=True):
+        if a.shape != b.shape:
+            raise RuntimeError(f"freeze: the frozen network gives {tuple(a.shape)}, the model {tuple(b.shape)}")
+        difference, size = (a.double() - b.double()).norm().item(), b.double().norm().item()
         errors.append(difference / size if size else difference)
     return errors
 
 
-def _run(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """What the model itself gives.
-
-    Raises:
-        ValueError: it does not take such images, or gives something else than tensors.
-    """
-    images = images.to(next(model.parameters()).dtype)
-    try:
-        with torch.no_grad(), _evaluating(model):
-            heatmaps = run_model(model, images)
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        raise ValueError(
-            f"freeze: model must take images (N, 3, H, W); for {_of(images)} it raised {type(error).__name__}: {error}"
-        ) from error
-    for maps in heatmaps:
-        checks.tensor("freeze", "what model gives", maps, ndim=4)
-    return heatmaps
+def _tensors(result: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
 
 
-def _of(images: Tensor) -> str:
-    return f"images of {tuple(images.shape)}"
-
-
-def verify(frozen: FrozenModel, model: nn.Module) -> None:
-    """Compare on a random image of the smallest size.
+def verify(frozen: FrozenModel, built: Built) -> None:
+    """Compare on the images that the model was captured with.
 
     Raises:
         RuntimeError: beyond the tolerance.
     """
-    generator = torch.Generator().manual_seed(0)
-    side = frozen.graph.unit
-    images = torch.randn(1, frozen.graph.in_channels, side, side, generator=generator).to(frozen.device)
+    images = built.images.permute(0, 3, 1, 2) if built.nhwc else built.images
     allowed = TOLERANCE[frozen.dtype]
     if frozen.dtype == torch.float32 and frozen.device.type == "cuda" and frozen.tf32:
         allowed = TF32_TOLERANCE
-    for stack, error in enumerate(relative_errors(frozen, model, images)):
+    for i, error in enumerate(_errors(frozen(images), built.expected)):
         if not error <= allowed:
             raise RuntimeError(
-                f"freeze: heat-maps of stack {stack} differ from the model's by {error:.2e} (relative), more than "
+                f"freeze: output {i} differs from the model's by {error:.2e} (relative), more than "
                 f"the {allowed:.0e} that {frozen.dtype} may"
             )
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode, and back in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

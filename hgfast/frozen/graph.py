@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
+
+from hgfast.frozen.torch_call import TorchCall
 
 Value = int
 """Number of an activation; 0 is the image."""
@@ -99,14 +102,21 @@ class BottleneckCall:
             yield self.upsample_to
 
 
-Call = ConvCall | PoolCall | BottleneckCall
+NativeCall = ConvCall | PoolCall | BottleneckCall
+"""What kernels run."""
+
+Call = NativeCall | TorchCall
 
 
 @dataclass
 class Graph:
     """Calls in order, the values that are the network's outputs, and the image sizes that it takes.
 
-    Height and width must be a multiple of `unit`, or up to `slack` less.
+    Attributes:
+        unit, slack: height and width must be a multiple of `unit`, or up to `slack` less.
+        result: what the network gives, containers with Ref of places in `outputs`; None for the list of them.
+        any_size: nothing is known of sizes but what a plan finds for one; unit is 1.
+        exact: outputs of merges that are no others than those of sizes twice as large.
     """
 
     unit: int
@@ -115,6 +125,9 @@ class Graph:
     calls: list[Call] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     values: int = 1
+    result: Any = None
+    any_size: bool = False
+    exact: set[Value] = field(default_factory=set)
 
     def new_value(self) -> Value:
         """The number of a new activation."""

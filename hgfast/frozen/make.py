@@ -1,8 +1,7 @@
-"""Makes plans whose kernels are known to be right, and fast."""
+"""Makes plans whose kernels are known to be right."""
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -10,42 +9,38 @@ import torch
 from hgfast import _switches
 from hgfast._kernel_table import table_of
 from hgfast.frozen.choices import Choices, Needs
-from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, Graph
+from hgfast.frozen.graph import BottleneckCall, ConvCall, Graph, NativeCall
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_step import BY_TORCH
-from hgfast.frozen.tune import is_untimed, tune, tunes
 from hgfast.frozen.verify import verify
 from hgfast.frozen.weights import Weights
 from hgfast.ops._candidates import has_candidates
 from hgfast.ops._conv_native import ConvNeeds
 
 
-@torch.inference_mode(False)  # what is made here may be written to in another mode
 @torch.no_grad()
 def make_plan(lib: Any, graph: Graph, weights: Weights, batch: int, height: int, width: int) -> Plan:
-    """A plan for images (batch, C, height, width); on CUDA its kernels are timed and tried first.
+    """A plan for images (batch, C, height, width); on CUDA its kernels are tried first (hgfast.frozen.verify).
 
     Raises:
         NoKernel: a layer has none.
     """
-    size, verifies = (batch, height, width), _switches.VERIFY not in _switches.disabled
-    timed = has_candidates(lib) and tunes(weights.device)
-    if not has_candidates(lib) or not (verifies or timed):
+    size = batch, height, width
+    if not has_candidates(lib) or _switches.VERIFY in _switches.disabled:
         return Plan(lib, graph, weights, *size)
     table = table_of(lib, weights.device)
     if is_capturing(weights.device):
-        return Plan(lib, graph, weights, *size, Choices(lib, 1, table, timed, functools.partial(_is_there, weights)))
-    choices = Choices(lib, 1, table, timed)
+        return Plan(
+            lib, graph, weights, *size, Choices(lib, 1, table, lambda call, needs: _is_there(weights, call, needs))
+        )
+    choices = Choices(lib, 1, table)
     plan = Plan(lib, graph, weights, *size, choices)
-    if timed and is_untimed(plan):
-        tune(choices, graph, weights, size)
-        plan = Plan(lib, graph, weights, *size, choices)
-    while verifies and not verify(plan):
+    while not verify(plan):
         plan = Plan(lib, graph, weights, *size, choices)
     return plan
 
 
-def _is_there(weights: Weights, call: Call, needs: Needs) -> bool:
+def _is_there(weights: Weights, call: NativeCall, needs: Needs) -> bool:
     """Whether a kernel can have a call without weights being packed for it, which cannot be in a capture."""
     if isinstance(call, BottleneckCall):
         return all(weights.has(conv, 0) for conv in call.convs)

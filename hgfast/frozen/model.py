@@ -26,6 +26,7 @@ from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_plan import TorchPlan
 from hgfast.frozen.turns import Turns
 from hgfast.frozen.weights import Weights
+from hgfast.graph.captured import replaced
 from hgfast.models.common import check_images
 from hgfast.ops._conv_native import ConvSizes, NoKernel, query
 
@@ -116,33 +117,39 @@ class FrozenModel(nn.Module):
         self._prepare()
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Predict heat-maps.
+    def forward(self, images: Tensor) -> Any:
+        """Predict.
 
         Args:
-            images: (N, 3, H, W), floating point, normalised as the model was trained, on this module's device; any
+            images: (N, C, H, W), floating point, normalised as the model was trained, on this module's device; any
                 layout, any batch, the sizes that the unfrozen model takes.
 
         Returns:
-            One tensor (N, K, h, w) per stack in this module's dtype, channels_last, without gradient.
+            What the unfrozen model gives, in this module's dtype, without gradient: for a stacked hourglass one tensor
+            (N, K, h, w) per stack, channels_last.
 
         Raises:
             TypeError: images is not a floating point tensor.
             ValueError: its shape or its device does not fit.
             RuntimeError: it is the first call, inside the capture of a CUDA graph.
         """
-        check_images(images, self.graph.unit, self.graph.slack)
+        check_images(images, self.graph.unit, self.graph.slack, channels=self.graph.in_channels)
         if with_index(images.device) != self.device:
             raise ValueError(f"images must be on {self.device}, where the model was frozen, got {images.device}")
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         size = len(images), *images.shape[2:]
         with self._turns.turn(self.device) as alone:
             if not alone or self._in_a_capture():
-                return self._new_plan(*size).run(images)
+                return self._given(self._new_plan(*size).run(images))
             plan = self._plan(*size)
             if self.cuda_graph and GRAPH not in _switches.disabled:
-                return self._graphs.run(plan, images)
-            return plan.run(images)
+                return self._given(self._graphs.run(plan, images))
+            return self._given(plan.run(images))
+
+    def _given(self, outputs: list[Any]) -> Any:
+        """What the network gives, from its graph's outputs."""
+        result = self.graph.result
+        return outputs if result is None else replaced(result, lambda ref: outputs[ref.value])
 
     def plan(self, batch: int, height: int, width: int) -> Plan | TorchPlan:
         """The plan for an input size, made if there is none.
@@ -153,7 +160,8 @@ class FrozenModel(nn.Module):
         """
         size = ("batch", batch), ("height", height), ("width", width)
         batch, height, width = (checks.integer("plan", name, value, 1, LARGEST_SIDE) for name, value in size)
-        check_images(torch.empty(batch, 3, height, width, device="meta"), self.graph.unit, self.graph.slack)
+        images = torch.empty(batch, self.graph.in_channels, height, width, device="meta")
+        check_images(images, self.graph.unit, self.graph.slack, channels=self.graph.in_channels)
         with self._turns.turn(self.device) as alone:
             shared = alone and not self._in_a_capture()
             return self._plan(batch, height, width) if shared else self._new_plan(batch, height, width)

@@ -12,30 +12,14 @@ import torch
 from torch import Tensor
 
 from hgfast import _native
-from hgfast.frozen.arena import place
+from hgfast.frozen.arena import last_uses, place
 from hgfast.frozen.bottleneck import fuse_bottlenecks
 from hgfast.frozen.choices import Choices, Needs
-from hgfast.frozen.graph import IMAGE, BottleneckCall, Graph, PoolCall, Value
-from hgfast.frozen.steps import Memory, Shape, StepMaker, block_sizes, conv_sizes
+from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, NativeCall, PoolCall, Value
+from hgfast.frozen.shapes import value_shapes
+from hgfast.frozen.steps import Memory, StepMaker, block_sizes, conv_sizes
+from hgfast.frozen.torch_call import TorchCall
 from hgfast.frozen.weights import Weights
-
-
-def value_shapes(graph: Graph, height: int, width: int) -> dict[Value, Shape]:
-    """Shapes of all values for images of a size, in a graph as it was built."""
-    shapes: dict[Value, Shape] = {IMAGE: (graph.in_channels, height, width)}
-    for call in graph.calls:
-        channels, h, w = shapes[call.x]
-        assert not isinstance(call, BottleneckCall)
-        if isinstance(call, PoolCall):
-            shape = channels, h // 2, w // 2
-        elif call.upsample_to is not None:
-            shape = shapes[call.upsample_to]
-        else:
-            shape = len(call.weight), -(-h // call.stride), -(-w // call.stride)
-        shapes[call.output] = shape
-        if call.second is not None:
-            shapes[call.second.value] = shape
-    return shapes
 
 
 class Plan:
@@ -59,16 +43,17 @@ class Plan:
         self.weights, self.batch, self.dtype, self.device = weights, batch, weights.dtype, weights.device
         self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.choices = choices or Choices(lib, self.threads)
-        self.shapes = value_shapes(graph, height, width)
+        self.shapes = value_shapes(graph, height, width, batch, weights)
         self.needs: dict[Value, Needs] = {}  # by the calls' outputs
         self.graph = fuse_bottlenecks(graph, self._takes)
         for call in self.graph.calls:
             if isinstance(call, PoolCall):
                 self.needs[call.output] = self.choices.pool(call, self.shapes, batch, self.dtype)
-            elif not isinstance(call, BottleneckCall):
+            elif isinstance(call, ConvCall):
                 sizes = conv_sizes(call, self.shapes, batch, self.dtype, weights.exact)
                 self.needs[call.output] = self.choices.conv(call, sizes)
-        external = {IMAGE, *graph.outputs}
+        by_torch = {call.output for call in self.graph.calls if isinstance(call, TorchCall)}
+        external = {IMAGE, *graph.outputs, *by_torch}
         nbytes = {value: batch * c * h * w * self.dtype.itemsize for value, (c, h, w) in self.shapes.items()}
         offsets, self.arena_bytes = place(self.graph, nbytes, external)
         self.arena = torch.empty(self.arena_bytes, dtype=torch.uint8, device=self.device)
@@ -76,24 +61,28 @@ class Plan:
         self.workspace = torch.zeros(self.workspace_bytes, dtype=torch.uint8, device=self.device)
         memory = Memory(batch, self.dtype, self.shapes, external, offsets, self.arena, self.workspace)
         self.maker = StepMaker(lib, weights, memory, self.threads)
-        self.steps = [self.maker.make(call, self.needs[call.output]) for call in self.graph.calls]
+        self.steps = [self.maker.make(call, self.needs.get(call.output)) for call in self.graph.calls]
+        self._own_outputs = [value for value in graph.outputs if value not in by_torch]
+        self._ends = _last_uses(self.graph, by_torch)
         self._streams: set[int] = set()
 
-    def run(self, images: Tensor) -> list[Tensor]:
-        """Heat-maps for images of this plan's size, dtype and device, dense in channels_last order."""
-        tensors = {IMAGE: images}
-        for value in self.graph.outputs:
+    def run(self, images: Tensor) -> list[Any]:
+        """The graph's outputs for images of this plan's size, dtype and device; maps are dense in channels_last."""
+        tensors: dict[Value, Any] = {IMAGE: images}
+        for value in self._own_outputs:
             shape = (self.batch, *self.shapes[value])
             tensors[value] = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=torch.channels_last)
         self.launch(tensors)
         return [tensors[value] for value in self.graph.outputs]
 
-    def launch(self, tensors: dict[Value, Tensor]) -> None:
-        """All calls, on the given tensors for the external values."""
+    def launch(self, tensors: dict[Value, Any]) -> None:
+        """All calls, on the given tensors for the external values; torch's are added to them as long as they count."""
         exec_handle = _native.exec_handle(tensors[IMAGE])
         self.note_stream(tensors[IMAGE], exec_handle)
-        for step in self.steps:
+        for step, ends in zip(self.steps, self._ends, strict=True):
             step.run(tensors, exec_handle)
+            for value in ends:
+                del tensors[value]
 
     def note_stream(self, images: Tensor, exec_handle: int) -> None:
         """What the plan holds is given to others, once it is dropped, only when this stream is done with it."""
@@ -103,6 +92,10 @@ class Plan:
             for tensor in (self.arena, self.workspace, *self.weights.tensors()):
                 tensor.record_stream(stream)
 
+    def native_calls(self) -> list[NativeCall]:
+        """The calls that kernels run."""
+        return [call for call in self.graph.calls if not isinstance(call, TorchCall)]
+
     def _takes(self, call: BottleneckCall) -> bool:
         """Whether a kernel for the whole block is chosen; what it needs is noted."""
         needs = self.choices.block(call, block_sizes(call, self.shapes, self.batch, self.dtype))
@@ -110,3 +103,11 @@ class Plan:
             return False
         self.needs[call.output] = needs
         return True
+
+
+def _last_uses(graph: Graph, by_torch: set[Value]) -> list[list[Value]]:
+    """By call, the values of torch's that nobody reads any more after it."""
+    last, ends = last_uses(graph), [list[Value]() for _ in graph.calls]
+    for value in by_torch - set(graph.outputs):
+        ends[last[value]].append(value)
+    return ends

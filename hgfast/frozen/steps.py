@@ -11,14 +11,15 @@ from torch import Tensor
 
 from hgfast import _native
 from hgfast.frozen.choices import Needs
-from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, PoolCall, Value
+from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, NativeCall, PoolCall, Value
+from hgfast.frozen.shapes import Shape
+from hgfast.frozen.torch_call import TorchCall
+from hgfast.frozen.torch_call_step import TorchCallStep
 from hgfast.frozen.torch_step import BY_TORCH, TorchStep
 from hgfast.frozen.weights import Weights
 from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, query
 
-Shape = tuple[int, int, int]
-"""Channels, height, width."""
 TENSOR = "tensor"  # an argument that is the tensor itself, not its address
 
 
@@ -94,8 +95,11 @@ class StepMaker:
     memory: Memory
     threads: int
 
-    def make(self, call: Call, needs: Needs) -> Step:
-        """The step of a call."""
+    def make(self, call: Call, needs: Needs | None) -> Step | TorchCallStep:
+        """The step of a call; needs: None for one of torch's."""
+        if isinstance(call, TorchCall):
+            return self._torch_call(call)
+        assert needs is not None
         if needs.algorithm in BY_TORCH:
             return self._by_torch(call, needs)
         if isinstance(call, BottleneckCall):
@@ -159,7 +163,7 @@ class StepMaker:
         self._add_workspace(step)
         return step
 
-    def _pool(self, call: Call) -> Step:
+    def _pool(self, call: PoolCall) -> Step:
         step = Step(call, self.lib.max_pool, [])
         self._add(step, "ptr", call.x)
         self._add(step, "out", call.output)
@@ -168,7 +172,13 @@ class StepMaker:
         step.arguments += [_native.DTYPE_CODES[self.memory.dtype], self.memory.batch, h, w, c]
         return step
 
-    def _by_torch(self, call: Call, needs: Needs) -> Step:
+    def _torch_call(self, call: TorchCall) -> TorchCallStep:
+        call.prepare(self.weights)
+        memory = self.memory
+        places = {value: memory.tensor(value) for value in call.inputs() if value not in memory.external}
+        return TorchCallStep(call, memory.arena, places, self.weights, call.output in memory.shapes)
+
+    def _by_torch(self, call: NativeCall, needs: Needs) -> Step:
         assert isinstance(call, ConvCall | PoolCall)
         lib, channels = self.lib if needs.algorithm == BY_TORCH[0] else None, self.memory.shapes[call.output][0]
         function = TorchStep(lib, call, self.weights, channels)

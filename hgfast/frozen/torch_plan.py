@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from hgfast.frozen.graph import IMAGE, BottleneckCall, Call, ConvCall, Graph, Second, Value
-from hgfast.frozen.plan import value_shapes
+from hgfast.frozen.shapes import value_shapes
+from hgfast.frozen.torch_call import TorchCall
 from hgfast.frozen.weights import Weights
 from hgfast.reference.upsample_add import upsample_add
 
@@ -18,19 +21,19 @@ class TorchPlan:
     def __init__(self, graph: Graph, weights: Weights, batch: int, height: int, width: int, reason: str) -> None:
         """reason: why there are no kernels for it."""
         self.graph, self.weights, self.reason = graph, weights, reason
-        self.batch, self.shapes = batch, value_shapes(graph, height, width)
+        self.batch, self.shapes = batch, value_shapes(graph, height, width, batch, weights)
         self.last_use: dict[Value, int] = {}
         for i, call in enumerate(graph.calls):
             self.last_use |= dict.fromkeys(call.inputs(), i)
         self.last_use |= dict.fromkeys(graph.outputs, len(graph.calls))
 
-    def run(self, images: Tensor) -> list[Tensor]:
-        """Heat-maps for images of this plan's size, dtype and device, dense in channels_last order."""
+    def run(self, images: Tensor) -> list[Any]:
+        """The graph's outputs for images of this plan's size, dtype and device, dense in channels_last order."""
         with torch.autocast(images.device.type, enabled=False):
             return self._run(images)
 
-    def _run(self, images: Tensor) -> list[Tensor]:
-        values = {IMAGE: images}
+    def _run(self, images: Tensor) -> list[Any]:
+        values: dict[Value, Any] = {IMAGE: images}
         for i, call in enumerate(self.graph.calls):
             result = self._call(call, values)
             values[call.output] = result
@@ -39,7 +42,10 @@ class TorchPlan:
             for value in [value for value in values if self.last_use.get(value, i) <= i]:
                 del values[value]
         self.note_stream(images, 0)
-        return [values[value].contiguous(memory_format=torch.channels_last) for value in self.graph.outputs]
+        return [
+            values[value].contiguous(memory_format=torch.channels_last) if value in self.shapes else values[value]
+            for value in self.graph.outputs
+        ]
 
     def note_stream(self, images: Tensor, exec_handle: int) -> None:
         """What the plan holds is given to others, once it is dropped, only when the current stream is done with it."""
@@ -47,8 +53,10 @@ class TorchPlan:
             for tensor in self.weights.tensors():
                 tensor.record_stream(torch.cuda.current_stream(images.device))
 
-    def _call(self, call: Call, values: dict[Value, Tensor]) -> Tensor:
+    def _call(self, call: Call, values: dict[Value, Any]) -> Any:
         assert not isinstance(call, BottleneckCall), "graphs are built without them"
+        if isinstance(call, TorchCall):
+            return call.run(values, self.weights)
         if not isinstance(call, ConvCall):
             return F.max_pool2d(values[call.x], 2)
         weight, bias = self.weights.plain(call.weight), self.weights.plain(call.bias)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor
 from hgfast import _native, _switches
 from hgfast.frozen.choices import Choices, Needs, label
 from hgfast.frozen.expected import UNITS, Expected, expected, full_float32
-from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, Extra, Second, Value
+from hgfast.frozen.graph import BottleneckCall, ConvCall, Extra, NativeCall, Second, Value
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.steps import Memory, StepMaker
 from hgfast.frozen.torch_step import TORCH_ALONE
@@ -56,17 +55,17 @@ def verify(plan: Plan) -> bool:
     return right
 
 
-def distinct_calls(plan: Plan) -> list[Call]:
+def distinct_calls(plan: Plan) -> list[NativeCall]:
     """One call of each name: one that writes over its input, if there is such a one."""
-    found: dict[str, Call] = {}
-    for call in plan.graph.calls:
+    found: dict[str, NativeCall] = {}
+    for call in plan.native_calls():
         name = plan.choices.names[call.output]
         if name not in found or _is_in_place(plan.maker.memory, call):
             found[name] = call
     return list(found.values())
 
 
-def _is_in_place(memory: Memory, call: Call) -> bool:
+def _is_in_place(memory: Memory, call: NativeCall) -> bool:
     places = {memory.offsets[value] for value in call.inputs() if value not in memory.external}
     return memory.offsets.get(call.output, -1) in places
 
@@ -121,7 +120,7 @@ class Noise:
         """Of the same value."""
         return None if second is None else Second(second.value, self.uniform(k) * 2, self.uniform(k))
 
-    def call(self, call: Call) -> Call:
+    def call(self, call: NativeCall) -> NativeCall:
         """The same call with weights of its own."""
         if isinstance(call, BottleneckCall):
             return self._bottleneck(call)
@@ -155,7 +154,7 @@ class Probe:
     """A call of a plan made on random data."""
 
     plan: Plan
-    call: Call
+    call: NativeCall
     noise: Noise
 
     def fault(self, needs: Needs) -> str:
@@ -167,19 +166,11 @@ class Probe:
         except (RuntimeError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
 
-    def ready(self, needs: Needs) -> Callable[[], None]:
-        """A kernel's call on random data, to be timed."""
-        call = self.noise.call(self.call)
-        tensors = self._tensors(call)
-        for value, tensor in self._inputs(call).items():
-            tensors[value].copy_(tensor)
-        step, handle = self.maker(needs).make(call, needs), _native.exec_handle(self.plan.maker.memory.arena)
-        return lambda: step.run(tensors, handle)
-
     def _difference(self, needs: Needs) -> str:
         call, memory = self.noise.call(self.call), self.plan.maker.memory
         inputs, tensors = self._inputs(call), self._tensors(call)
-        step, handle = self.maker(needs).make(call, needs), _native.exec_handle(memory.arena)
+        maker = self.maker(needs)
+        step, handle = maker.make(call, needs), _native.exec_handle(memory.arena)
         for _ in range(2 if needs.workspace_bytes else 1):  # the first call leaves the workspace fit for the second
             for value, tensor in inputs.items():
                 tensors[value].copy_(tensor)
@@ -199,10 +190,10 @@ class Probe:
         own = Weights(weights.graph, weights.dtype, weights.device, weights.exact)
         return replace(maker, memory=memory, weights=own)
 
-    def _written(self, call: Call) -> list[Value]:
+    def _written(self, call: NativeCall) -> list[Value]:
         return [call.output] if call.second is None else [call.output, call.second.value]
 
-    def _inputs(self, call: Call) -> dict[Value, Tensor]:
+    def _inputs(self, call: NativeCall) -> dict[Value, Tensor]:
         memory, eighths = self.plan.maker.memory, isinstance(call, BottleneckCall)
         values = dict.fromkeys(call.inputs())
         return {
@@ -210,7 +201,7 @@ class Probe:
             for number, value in enumerate(values)
         }
 
-    def _tensors(self, call: Call) -> dict[Value, Tensor]:
+    def _tensors(self, call: NativeCall) -> dict[Value, Tensor]:
         """Where the call's values are: external ones in memory of their own."""
         memory, found = self.plan.maker.memory, {}
         for value in (*call.inputs(), *self._written(call)):
@@ -222,7 +213,7 @@ class Probe:
                 found[value] = torch.empty(shape, dtype=memory.dtype, device=device, memory_format=layout)
         return found
 
-    def _compare(self, call: Call, needs: Needs, inputs: dict[Value, Tensor], outputs: list[Tensor]) -> str:
+    def _compare(self, call: NativeCall, needs: Needs, inputs: dict[Value, Tensor], outputs: list[Tensor]) -> str:
         """The first difference that is too large; nothing if there is none."""
         largest = max(tensor[0].numel() for tensor in (*inputs.values(), *outputs))
         images = max(1, CHUNK // largest)

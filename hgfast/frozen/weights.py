@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hgfast import _native
 from hgfast.frozen.graph import ConvCall, Graph
@@ -27,12 +28,15 @@ class Weights:
         self._packed: dict[tuple[int, int], Tensor] = {}
         self._vectors: dict[int, Tensor] = {}
         self._plain: dict[int, Tensor] = {}
+        self._held: dict[int, Tensor] = {}
+        self._modules: dict[int, nn.Module] = {}
         self._constants: dict[tuple[float, int], Tensor] = {}
 
     def tensors(self) -> list[Tensor]:
         """All that was packed or brought to the device so far."""
-        kept = self._packed, self._vectors, self._plain, self._constants
-        return [tensor for tensors in kept for tensor in tensors.values()]  # type: ignore[attr-defined]
+        modules = (tensor for module in self._modules.values() for tensor in (*module.parameters(), *module.buffers()))
+        kept = self._packed, self._vectors, self._plain, self._held, self._constants
+        return [*modules, *(tensor for tensors in kept for tensor in tensors.values())]  # type: ignore[attr-defined]
 
     def plain(self, tensor: Tensor) -> Tensor:
         """A tensor of the graph as PyTorch's own operators take it: on the device, in the activations' dtype."""
@@ -41,6 +45,22 @@ class Weights:
             memory_format = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
             self._plain[id(tensor)] = tensor.to(self.device, self.dtype).contiguous(memory_format=memory_format)
         return self._plain[id(tensor)]
+
+    def held(self, tensor: Tensor) -> Tensor:
+        """A tensor of a call that torch runs: on the device, in the activations' dtype if it was floating point."""
+        if id(tensor) not in self._held:
+            self._check_capture()
+            self._held[id(tensor)] = tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
+        return self._held[id(tensor)]
+
+    def module(self, module: nn.Module) -> nn.Module:
+        """A module that torch runs: a copy on the device, in the activations' dtype; itself if that changes nothing."""
+        if id(module) not in self._modules:
+            self._check_capture()
+            tensors = (*module.parameters(), *module.buffers())
+            there = all(t.device == self.device and t.dtype in (self.dtype, torch.int64) for t in tensors)
+            self._modules[id(module)] = module if there else copy.deepcopy(module).to(self.device, self.dtype)
+        return self._modules[id(module)]
 
     def constant(self, number: float, count: int) -> Tensor:
         """A float32 vector of one number."""

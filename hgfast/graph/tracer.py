@@ -137,7 +137,8 @@ def example_of(forward: Callable[..., Any], example: Any) -> dict[str, Any]:
     if example is None:
         fixed = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
         needed = [p for p in list(signature.parameters.values())[1:] if p.default is inspect.Parameter.empty]
-        return {p.name: torch.empty(0) for p in needed if p.kind in fixed}
+        found: dict[str, Any] = {p.name: torch.empty(0) for p in needed if p.kind in fixed}
+        return found or {p.name: (torch.empty(0),) for p in needed if p.kind is p.VAR_POSITIONAL}
     args, kwargs = (example, {}) if isinstance(example, tuple) else ((), example)
     return dict(list(signature.bind(None, *args, **kwargs).arguments.items())[1:])
 

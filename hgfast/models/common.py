@@ -41,14 +41,15 @@ def block_set(implementation: str) -> BlockSet:
     return IMPLEMENTATIONS[implementation]
 
 
-def check_images(images: Tensor, unit: int, slack: int, weight: Tensor | None = None) -> None:
-    """Raise unless ``images`` is (N, 3, H, W), floating point, of a size that the network can take.
+def check_images(images: Tensor, unit: int, slack: int, weight: Tensor | None = None, channels: int = 3) -> None:
+    """Raise unless ``images`` is (N, channels, H, W), floating point, of a size that the network can take.
 
     Args:
         images: What the caller passed.
         unit: Sizes must be a multiple of this, ...
         slack: ... or smaller than a multiple by at most this.
         weight: One of the network's, whose device and (unless autocast sees to it) dtype the images must have.
+        channels: Of the images.
 
     Raises:
         TypeError: If images is not a tensor of floating point numbers, or of other ones than the weights.
@@ -59,12 +60,12 @@ def check_images(images: Tensor, unit: int, slack: int, weight: Tensor | None = 
     if has_torch_function_variadic(images):  # a trace of the network: the check is one of its calls
         return handle_torch_function(check_images, (images,), images, unit, slack, weight)
     if not isinstance(images, Tensor):
-        raise TypeError(f"images must be a torch.Tensor (N, 3, H, W), got {type(images).__name__}")
+        raise TypeError(f"images must be a torch.Tensor (N, {channels}, H, W), got {type(images).__name__}")
     if not images.is_floating_point():
         raise TypeError(f"images must be floating point, already normalised, got {images.dtype}")
     checks.tensor("", "images", images)
-    if images.dim() != 4 or images.shape[1] != 3:
-        raise ValueError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")
+    if images.dim() != 4 or images.shape[1] != channels:
+        raise ValueError(f"images must have shape (N, {channels}, H, W), got {tuple(images.shape)}")
     if weight is not None and images.device != weight.device:
         raise ValueError(f"images must be on the weights' device {weight.device}, got {images.device}")
     if weight is not None and images.dtype != weight.dtype and not torch.is_autocast_enabled(images.device.type):

@@ -35,7 +35,7 @@ class Predictor:
     """Runs a network on persons in pictures.
 
     Args:
-        model: gives a list of heatmaps (N, K, h, w), the last of which counts; it is put into evaluation mode.
+        model: gives heatmaps (N, K, h, w), or a list of them, the last of which counts; it is put into evaluation mode.
         codec: of :mod:`hgfast.codecs`, with ``input_size`` and ``decode``.
         keypoints: the K keypoints (which change places in a mirrored picture).
         device: where the model runs; default: where its parameters are.
@@ -240,7 +240,8 @@ class Predictor:
         """Heatmaps of the images, and of their mirror images where these are wanted, all from one batch."""
         both = torch.cat([images, images.flip(3)]) if self.flip_test else images
         with autocast(self.device, self.amp):
-            maps = self.network(both)[-1]
+            given = self.network(both)
+        maps = given if isinstance(given, Tensor) else given[-1]
         if not isinstance(maps, Tensor) or maps.dim() != 4 or maps.shape[:2] != (len(both), self.table.count):
             raise ValueError(
                 f"model must give heatmaps ({len(both)}, {self.table.count}, h, w) for keypoints {self.table.name!r}, "

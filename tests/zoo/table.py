@@ -36,7 +36,6 @@ class Network:
         taken: convolutions of the narrow one that hgfast has a kernel for: what `fused` and `frozen` may reach.
         left: its others by their kind, and how many of them there are.
         fused: how many of all run in hgfast's kernels after `hgfast.fuse`; a test wants this number.
-        frozen: the same for `hgfast.freeze`, whose kernels take more kinds; 0 where it refuses the network.
         nhwc: it takes images (N, H, W, 3).
         random: it draws random numbers in training.
     """
@@ -51,7 +50,6 @@ class Network:
     taken: int = 0
     left: dict[str, int] = field(default_factory=dict)
     fused: int = 0
-    frozen: int = 0
     nhwc: bool = False
     random: bool = False
 
@@ -59,6 +57,11 @@ class Network:
     def convolutions(self) -> int:
         """How many convolutions the narrow one runs."""
         return self.taken + sum(self.left.values())
+
+    @property
+    def frozen(self) -> int:
+        """How many of them run in kernels when it is frozen, whose kernels take more kinds."""
+        return self.convolutions - self.left.get(DEPTHWISE, 0)
 
     def images(self, batch: int, size: tuple[int, int] | None = None) -> Tensor:
         """Random images as the network takes them, of the narrow one's size unless another is given."""
@@ -100,7 +103,7 @@ NETWORKS = [
     Network(
         "hg8 (princeton-vl)", princeton.hg8, princeton.PoseNet, small_size=(128, 128), nhwc=True, left={STEM: 1},
         keys={"hgs.7.0.low2.low2.low2.low2.conv2.conv.weight": (128, 128, 3, 3), "pre.1.skip_layer.conv.bias": (128,)},
-        taken=101, fused=101, frozen=102,
+        taken=101, fused=101,
     ),
     Network(
         "hg8 (bearpaw)", partial(bearpaw.HourglassNet, 8), partial(bearpaw.HourglassNet, planes=8, joints=5, depth=3),
@@ -117,7 +120,7 @@ NETWORKS = [
     Network(
         "hourglass52 (MMPose)", openmmlab.hourglass52, openmmlab.TopdownPoseEstimator, millions="94.85", left={STEM: 1},
         keys={"backbone.hourglass_modules.0.low2.low2.low2.low2.low2.3.conv2.weight": (512, 512, 3, 3)},
-        taken=59, fused=57, frozen=60,
+        taken=59, fused=57,
     ),
     Network(
         "hourglass104 (MMDetection)", openmmlab.hourglass104,

@@ -15,7 +15,6 @@ from tests.fuzz.targets import (
     prediction,
     raw_ops,
     settings,
-    training,
     viz,
 )
 
@@ -34,6 +33,5 @@ __all__ = [
     "prediction",
     "raw_ops",
     "settings",
-    "training",
     "viz",
 ]

@@ -1,0 +1,144 @@
+"""A captured graph made ready to be lowered: what was seen in a run of it, no writing in place, nothing in vain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, Value, refs, replaced
+from hgfast.graph.interpret import Interpreter
+
+View = tuple[int, tuple[int, ...], tuple[int, ...]]
+
+
+class Tangled(ValueError):
+    """Something is written in place that is seen through other views afterwards."""
+
+
+@dataclass
+class Flow:
+    """The nodes that count, by their numbers in the captured graph and in its order.
+
+    Attributes:
+        nodes: calls and inputs read the values that they find, whoever wrote them in place.
+        shapes: of each tensor that was seen.
+        written: by node, the values that its call writes in place; nobody reads them afterwards.
+        result: what the network gives.
+        uses: how often each value is read, in the result too.
+    """
+
+    nodes: dict[Value, Node] = field(default_factory=dict)
+    shapes: dict[Value, tuple[int, ...]] = field(default_factory=dict)
+    written: dict[Value, tuple[Value, ...]] = field(default_factory=dict)
+    result: Any = None
+    uses: Counter[Value] = field(default_factory=Counter)
+
+    def consumers(self, value: Value) -> list[Node]:
+        """The nodes that read a value."""
+        return [node for node in self.nodes.values() if value in node.inputs]
+
+
+class _Observer(Interpreter):
+    """Runs a graph and follows what is written in place."""
+
+    def __init__(self, module: nn.Module, graph: CapturedGraph) -> None:
+        super().__init__(module, graph)
+        self.flow, self.now, self.index = Flow(), dict[Value, Value](), -1
+        self.tensors: dict[Value, Tensor] = {}
+        self.forbidden: dict[Value, str] = {}  # values that must not be read any more
+
+    def run(self, call: Call, values: dict[int, Any]) -> Any:
+        """The value of a call, which is noted."""
+        self.index = next(i for i in range(self.index + 1, len(self.graph.nodes)) if self.graph.nodes[i].call is call)
+        node = self._resolved(self.graph.nodes[self.index])
+        before = {value: self._versions(values[value]) for value in refs((call.args, call.kwargs))}
+        result = super().run(call, values)
+        self.flow.nodes[self.index] = node
+        written = [value for value, then in before.items() if self._versions(values[value]) != then]
+        self.note(self.index, result)
+        if written:
+            self._write(written, values, result)
+        return result
+
+    def note(self, index: int, result: Any) -> None:
+        """A value that was made."""
+        if isinstance(result, Tensor):
+            self.tensors[index], self.flow.shapes[index] = result, tuple(result.shape)
+
+    def find(self, item: Ref) -> Ref:
+        """What is to be read now for a value."""
+        value = item.value
+        while value in self.now:
+            value = self.now[value]
+        if value in self.forbidden:
+            raise Tangled(f"{self.forbidden[value]} writes into a tensor that is read later through another view of it")
+        return Ref(value)
+
+    def _resolved(self, node: Node) -> Node:
+        def change(item: Any) -> Any:
+            return self.find(item) if isinstance(item, Ref) else item
+
+        call = replace(node.call, args=replaced(node.call.args, change), kwargs=replaced(node.call.kwargs, change))
+        return replace(node, inputs=tuple(self.find(Ref(value)).value for value in node.inputs), call=call)
+
+    def _versions(self, value: Any) -> list[int]:
+        return [leaf._version for leaf in tree_leaves(value) if isinstance(leaf, Tensor) and not leaf.is_inference()]
+
+    def _write(self, written: list[Value], values: dict[int, Any], result: Any) -> None:
+        """Values of the same memory and view are the result of the call from now on, others must not be read."""
+        i, name = self.index, self.graph.nodes[self.index].name
+        self.flow.written[i] = tuple({self.find(Ref(value)).value for value in written})
+        for value in written:
+            storage = {leaf.untyped_storage().data_ptr() for leaf in tree_leaves(values[value])}
+            for other, tensor in list(self.tensors.items()):
+                if other == i or tensor.untyped_storage().data_ptr() not in storage:
+                    continue
+                last = self.find(Ref(other)).value if other not in self.forbidden else other
+                if isinstance(result, Tensor) and _view(tensor) == _view(result):
+                    if last != i:
+                        self.now[last] = i
+                else:
+                    self.forbidden[last] = name
+
+
+def _view(tensor: Tensor) -> View:
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
+
+
+@torch.no_grad()
+def observe(module: nn.Module, graph: CapturedGraph, args: tuple[Any, ...]) -> Flow:
+    """Run a graph on arguments and note what is there.
+
+    Raises:
+        Tangled: it cannot be said without writing in place.
+    """
+    observer = _Observer(module, graph)
+    for i, node in enumerate(graph.nodes):
+        if node.call.kind == "input":
+            observer.flow.nodes[i] = node
+    given = dict(zip(sorted(v for s in graph.inputs.values() for v in refs(s)), tree_leaves(args), strict=True))
+    for value, tensor in given.items():
+        observer.note(value, tensor)
+    observer(*args)
+    flow = observer.flow
+    flow.result = replaced(graph.result, observer.find)
+    _drop_unused(flow)
+    return flow
+
+
+def _drop_unused(flow: Flow) -> None:
+    """Leaves the nodes that the result depends on; assertions, which give nothing, go."""
+    needed, pending = set[Value](), list(refs(flow.result))
+    while pending:
+        value = pending.pop()
+        if value not in needed:
+            needed.add(value)
+            pending += flow.nodes[value].inputs
+    flow.nodes = {value: flow.nodes[value] for value in sorted(flow.nodes) if value in needed}
+    flow.uses = Counter(value for node in flow.nodes.values() for value in node.inputs)
+    flow.uses.update(refs(flow.result))

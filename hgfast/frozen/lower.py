@@ -1,0 +1,260 @@
+"""From a captured graph to the calls of a frozen network: what is folded into what."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hgfast.frozen.emit import Emitter
+from hgfast.frozen.flow import Flow
+from hgfast.frozen.fold import batch_norm_affine, doubles_size, is_ours, weight_and_bias
+from hgfast.frozen.graph import IMAGE, PoolCall, Value
+from hgfast.frozen.sums import Product, Raised, Sum, from_transposed
+from hgfast.frozen.torch_call import TorchCall, scale_shift_relu
+from hgfast.graph import ops
+from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, replaced, tensor_at
+
+FACTORS = (2, 4, 8)
+
+
+class Lowering:
+    """Walks through the nodes; each is a sum that may still grow, or a value that a call makes."""
+
+    def __init__(self, module: nn.Module, captured: CapturedGraph, flow: Flow, emitter: Emitter) -> None:
+        self.module, self.captured, self.flow, self.out = module, captured, flow, emitter
+        self.pending: dict[int, Sum] = {}
+        self.made: dict[int, Value] = {}
+        self.norms: dict[int, tuple[Value, Tensor, Tensor]] = {}  # BatchNorms that wait for their ReLU
+
+    def run(self, images: int) -> None:
+        """Lower all nodes; images: the number of the node that is the image."""
+        self.made[images] = IMAGE
+        for number, node in self.flow.nodes.items():
+            if number in self.made or isinstance(node.op, (ops.Stored, ops.Input, ops.Requirement)):
+                continue
+            found = self._known(number, node)
+            if isinstance(found, Sum):
+                self._keep(number, found)
+            elif number not in self.made and number not in self.norms:
+                self.made[number] = self._by_torch(number, node)
+
+    def value(self, number: int) -> Value:
+        """The value of a node, made now if it is still a sum."""
+        if number in self.norms:
+            x, scale, shift = self.norms.pop(number)
+            call = Call("function", scale_shift, (Ref(x), scale.float(), shift.float()))
+            self.made[number] = self.out.torch(number, self._name(number), call, "BatchNorm", like=x)
+        if number not in self.made:
+            self.made[number] = self.out.build(self.pending.pop(number), number, self._name(number))
+        return self.made[number]
+
+    def _name(self, number: int) -> str:
+        return self.flow.nodes[number].name
+
+    def _keep(self, number: int, found: Sum) -> None:
+        """A sum that is read once may grow; all others are made."""
+        if found.value is not None:
+            self.made[number] = found.value
+            return
+        self.pending[number] = found
+        if self.flow.uses[number] > 1:
+            self.value(number)
+
+    def _sum(self, number: int) -> Sum:
+        """What a node is, if only the node that asks reads it."""
+        if number in self.pending:
+            return self.pending.pop(number)
+        return Sum(values=[self.value(number)])
+
+    def _open(self, number: int) -> Sum:
+        """The same, to be added to: not behind a ReLU."""
+        found = self._sum(number)
+        if not found.relu and not any(p.phases > 1 for p in found.products):
+            return found
+        self.pending[number] = found
+        return Sum(values=[self.value(number)])
+
+    def _known(self, number: int, node: Node) -> Sum | None:
+        """What the node is; None if torch is to run it, or if it is a BatchNorm that waits."""
+        op = node.op
+        if isinstance(op, (ops.Identity, ops.Dropout)):
+            return self._sum(node.inputs[0])
+        shape = self.flow.shapes.get(number, ())
+        if len(shape) != 4 or len(self.flow.shapes.get(node.inputs[0], ())) != 4:
+            return None
+        if isinstance(op, ops.Conv):
+            return self._conv(number, node, op)
+        if isinstance(op, ops.Deconv):
+            return self._deconv(number, node, op)
+        if isinstance(op, ops.Norm):
+            return self._norm(number, node, op)
+        if isinstance(op, ops.Activation):
+            return self._relu(number, node) if op.kind == "relu" else None
+        if isinstance(op, ops.Add):
+            return self._add(node)
+        if isinstance(op, ops.Upsample):
+            return self._upsample(number, node, op)
+        return self._pool(number, node, op) if isinstance(op, ops.Pool) else None
+
+    def _find(self, path: str) -> Tensor:
+        found = tensor_at(self.module, self.captured, path)
+        assert found is not None
+        return found.detach().float() if found.dtype != torch.float64 else found.detach()
+
+    def _conv(self, number: int, node: Node, op: ops.Conv) -> Sum | None:
+        if not is_ours(op, self._find(op.weight)):
+            return None
+        weight, bias = weight_and_bias(op, self._find, len(self._find(op.weight)))
+        return Sum([Product(number, node.name, self.value(node.inputs[0]), weight, bias, op.stride[0])])
+
+    def _deconv(self, number: int, node: Node, op: ops.Deconv) -> Sum | None:
+        if not doubles_size(op, self._find(op.weight)):
+            return None
+        weight, bias = weight_and_bias(op, self._find, self._find(op.weight).shape[1])
+        taps = from_transposed(weight, op.padding[0])
+        if taps is None:
+            return None
+        return Sum([Product(number, node.name, self.value(node.inputs[0]), taps, bias.repeat(4), phases=4)])
+
+    def _norm(self, number: int, node: Node, op: ops.Norm) -> Sum | None:
+        if op.kind != "batch" or not op.uses_statistics:
+            return None
+        scale, shift = batch_norm_affine(op, self._find)
+        before = self._sum(node.inputs[0])
+        if before.product is not None:
+            return Sum([before.product.scaled(scale, shift)])
+        if before.value is None:
+            self.pending[node.inputs[0]] = before
+        self.norms[number] = self.value(node.inputs[0]), scale, shift
+        readers = self.flow.consumers(number)
+        if len(readers) != 1 or readers[0].op != ops.Activation("relu") or self.flow.uses[number] != 1:
+            self.value(number)
+        return None
+
+    def _relu(self, number: int, node: Node) -> Sum | None:
+        source = node.inputs[0]
+        if source in self.norms:
+            x, scale, shift = self.norms.pop(source)
+            self.made[number] = self.out.second(number, self._name(source), x, scale.float(), shift.float())
+            return Sum(values=[self.made[number]])
+        before = self._sum(source)
+        if before.value is not None:
+            if not self.out.has_second_free(before.value):
+                return None
+            ones = torch.ones(self.flow.shapes[source][1])
+            self.made[number] = self.out.second(number, node.name, before.value, ones, torch.zeros_like(ones))
+            return Sum(values=[self.made[number]])
+        before.relu = True
+        return before
+
+    def _add(self, node: Node) -> Sum | None:
+        a, b = node.inputs[:2]
+        if self.flow.shapes.get(a) != self.flow.shapes.get(b):
+            return None
+        if a == b:
+            return Sum(values=[self.value(a)] * 2)
+        return self._open(a).plus(self._open(b))
+
+    def _upsample(self, number: int, node: Node, op: ops.Upsample) -> Sum | None:
+        small, large = (self.flow.shapes[n][2:] for n in (node.inputs[0], number))
+        factor = next((f for f in FACTORS if (small[0] * f, small[1] * f) == large), None)
+        readers = self.flow.consumers(number)
+        added = len(readers) == 1 and isinstance(readers[0].op, ops.Add) and self.flow.uses[number] == 1
+        if op.mode != "nearest" or factor is None or not added:
+            return None
+        if self.flow.shapes.get(readers[0].inputs[0]) != self.flow.shapes.get(readers[0].inputs[1]):
+            return None
+        low = self._sum(node.inputs[0])
+        if low.raised or not low.products or any(p.phases > 1 for p in low.products):
+            if low.value is None:
+                self.pending[node.inputs[0]] = low
+            low = Sum(values=[self.value(node.inputs[0])])
+        return Sum(raised=[Raised(low, factor, not op.like)])
+
+    def _pool(self, number: int, node: Node, op: ops.Pool) -> Sum | None:
+        if op != ops.Pool("max", (2, 2), (2, 2)):
+            return None
+        x = self.value(node.inputs[0])
+        output = self.out.new_value()
+        self.out.add(number, PoolCall(node.name, output, x))
+        return Sum(values=[output])
+
+    def _by_torch(self, number: int, node: Node) -> Value:
+        """The node as it stands; parameters are copies."""
+        call, read = node.call, set(node.inputs)
+        for source in read:
+            if not isinstance(self.flow.nodes[source].op, ops.Stored):
+                self.value(source)
+
+        def change(item: Any) -> Any:
+            if not isinstance(item, Ref):
+                return False  # the mode of a module: evaluation
+            if item.value in self.made:
+                return Ref(self.made[item.value])
+            found = tensor_at(self.module, self.captured, str(self.flow.nodes[item.value].call.target))
+            return None if found is None else found.detach().clone()
+
+        call = Call(call.kind, call.target, replaced(call.args, change), replaced(call.kwargs, change))
+        module = None
+        if call.kind == "module":
+            module = copy.deepcopy(self.module.get_submodule(str(call.target))).eval().requires_grad_(False)
+        call, aside = _not_in_place(call, module)
+        weights = self._find(node.op.weight).numel() if isinstance(node.op, (ops.Conv, ops.Deconv)) else 0
+        written = () if aside else self.flow.written.get(number, ())
+        written = tuple(self.made[value] for value in written if value in self.made)
+        value = self.out.torch(number, node.name, call, _what(node.op), module, written, weights)
+        made = self.out.producers[value]
+        assert isinstance(made, TorchCall)
+        if node.inputs and node.inputs[0] in self.made:
+            made.like, made.stride = self._like(number, node)
+        return value
+
+    def _like(self, number: int, node: Node) -> tuple[Value | None, int]:
+        """Of which value the height and width are those of a node's result, and how many times smaller."""
+        op, value = node.op, self.made[node.inputs[0]]
+        small, large = (self.flow.shapes.get(n, ())[2:] for n in (number, node.inputs[0]))
+        if isinstance(op, (ops.Activation, ops.Norm, ops.Add)) or (isinstance(op, ops.Concat) and op.dim == 1):
+            return (value, 1) if small == large else (None, 1)
+        if isinstance(op, ops.Conv) and op.padding != "same" and op.stride[0] == op.stride[1]:
+            sides = self._find(op.weight).shape[2:]
+            reach = tuple(d * (side - 1) for d, side in zip(op.dilation, sides, strict=True))
+            return (value, op.stride[0]) if (2 * op.padding[0], 2 * op.padding[1]) == reach else (None, 1)
+        if isinstance(op, ops.Pool) and op.kind != "adaptive average" and not op.ceil_mode:
+            same = op.kernel == (2 * op.padding[0] + 1, 2 * op.padding[1] + 1) and op.dilation == (1, 1)
+            return (value, op.stride[0]) if same and op.stride[0] == op.stride[1] else (None, 1)
+        return None, 1
+
+
+def scale_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """A BatchNorm: scale * x + shift, scale and shift (C,)."""
+    return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+
+
+def _not_in_place(call: Call, module: nn.Module | None) -> tuple[Call, bool]:
+    """A call that leaves its input as it is, where that is easy; and whether it was."""
+    if module is not None and getattr(module, "inplace", False) is True:
+        module.inplace = False  # type: ignore[assignment]
+        return call, not list(module.children())
+    if call.kwargs.get("inplace") is True:
+        return replace(call, kwargs={**call.kwargs, "inplace": False}), True
+    if call.kind == "method" and hasattr(Tensor, str(call.target).removesuffix("_")):
+        return replace(call, target=str(call.target).removesuffix("_")), True
+    plain = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
+    return (replace(call, target=plain[call.target]), True) if call.target in plain else (call, False)
+
+
+def _what(op: ops.Op) -> str:
+    if isinstance(op, ops.Opaque):
+        return op.why
+    if isinstance(op, ops.Conv) and op.groups > 1:
+        return f"convolution in {op.groups} groups"
+    kind = getattr(op, "kind", getattr(op, "mode", ""))
+    return f"{kind} {type(op).__name__.lower()}".strip()
+
+
+__all__ = ["Lowering", "TorchCall", "scale_shift_relu"]

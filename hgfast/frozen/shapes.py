@@ -1,0 +1,116 @@
+"""Shapes of all values of a graph for images of one size, and whether the calls fit each other there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+
+from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, PoolCall, Value
+from hgfast.frozen.torch_call import TorchCall
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+class _Bare:
+    """In place of the weights of a frozen network: parameters as they are in the graph."""
+
+    dtype, device = torch.float32, torch.device("cpu")
+
+    def module(self, module: nn.Module) -> nn.Module:
+        """The module itself."""
+        return module
+
+    def held(self, tensor: Tensor) -> Tensor:
+        """The tensor itself."""
+        return tensor
+
+
+class _Shapes:
+    def __init__(self, graph: Graph, batch: int, height: int, width: int, weights: Any) -> None:
+        self.graph, self.batch, self.weights = graph, batch, weights
+        self.shapes: dict[Value, Shape] = {IMAGE: (graph.in_channels, height, width)}
+        self.fake: dict[Value, Any] = {}  # what torch's calls make and read
+        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def note(self, call: Any) -> None:
+        """The shapes of a call's outputs."""
+        if isinstance(call, TorchCall):
+            self._torch(call)
+            return
+        shape = self._pooled(call) if isinstance(call, PoolCall) else self._convolved(call)
+        self.shapes[call.output] = shape
+        if call.second is not None:
+            self.shapes[call.second.value] = shape
+
+    def _map(self, call: Any, value: Value) -> Shape:
+        if value not in self.shapes:
+            raise ValueError(f"{call.name} reads what is no tensor (N, C, H, W)")
+        return self.shapes[value]
+
+    def _pooled(self, call: PoolCall) -> Shape:
+        channels, h, w = self._map(call, call.x)
+        return channels, h // 2, w // 2
+
+    def _convolved(self, call: ConvCall) -> Shape:
+        (c, h, w), k = self._map(call, call.x), len(call.weight)
+        if c != call.weight.shape[1]:
+            raise ValueError(f"{call.name} reads {call.weight.shape[1]} channels, not {c}")
+        shape = k, -(-h // call.stride), -(-w // call.stride)
+        if call.extra is not None:
+            _, h, w = self._map(call, call.extra.value)
+            _must_be(call, shape, (k, -(-h // call.extra.stride), -(-w // call.extra.stride)))
+        if call.residual is not None:
+            _must_be(call, shape, self._map(call, call.residual))
+        if call.upsample_to is None:
+            return shape
+        k, h, w = self._map(call, call.upsample_to)
+        _must_be(call, shape, (k, -(-h // 2), -(-w // 2)))
+        if call.output in self.graph.exact:
+            _must_be(call, (k, 2 * shape[1], 2 * shape[2]), (k, h, w))
+        return k, h, w
+
+    def _torch(self, call: TorchCall) -> None:
+        call.prepare(self.weights)
+        with self.mode, torch.no_grad():
+            for value in call.inputs():
+                if value not in self.fake:
+                    self.fake[value] = torch.empty(
+                        (self.batch, *self.shapes[value]), dtype=self.weights.dtype, device=self.weights.device
+                    )
+            result = call.run(self.fake, self.weights)
+        self.fake[call.output] = result
+        if isinstance(result, Tensor) and result.dim() == 4 and len(result) == self.batch:
+            if result.dtype == self.weights.dtype:
+                self.shapes[call.output] = tuple(result.shape[1:])  # type: ignore[assignment]
+
+
+def _must_be(call: ConvCall, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if found != expected:
+        raise ValueError(f"{call.name} gives {found}, which is added to {expected}")
+
+
+def value_shapes(graph: Graph, height: int, width: int, batch: int = 1, weights: Any = None) -> dict[Value, Shape]:
+    """Shapes of all values (N, C, H, W), in a graph as it was built; what torch's calls make of other kinds has none.
+
+    Args:
+        graph: without BottleneckCalls.
+        height, width, batch: of the images.
+        weights: of the frozen network; None for the parameters as they are in the graph.
+
+    Raises:
+        ValueError: the network does not take images of this size.
+    """
+    assert not any(isinstance(call, BottleneckCall) for call in graph.calls)
+    found = _Shapes(graph, batch, height, width, weights or _Bare())
+    try:
+        for call in graph.calls:
+            found.note(call)
+    except (ValueError, RuntimeError, TypeError, IndexError, AssertionError) as error:
+        raise ValueError(
+            f"the network does not take {batch} images of height {height}, width {width}: {error}"
+        ) from error
+    return found.shapes

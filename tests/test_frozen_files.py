@@ -32,6 +32,12 @@ def pool(output: int, x: int) -> dict[str, Any]:
     return {"kind": "max_pool", "name": "p", "output": output, "x": x, "second": None}
 
 
+def pointwise(output: int, x: int, k: int, **changes: Any) -> dict[str, Any]:
+    call = {"kind": "pointwise", "name": "q", "output": output, "x": x}
+    call |= {"scale": torch.randn(k), "shift": torch.randn(k)}
+    return {**call, "residual": None, "relu": False, "second": None, **changes}
+
+
 def content(calls: list[Any], outputs: Any, **changes: Any) -> dict[str, Any]:
     numbers = {"unit": 64, "slack": 0, "in_channels": 3, "values": 50}
     return {"format": "hgfast.frozen", "version": 1, **numbers, "outputs": outputs, "calls": calls, **changes}
@@ -79,6 +85,25 @@ def test_what_may_be_in_a_graph_runs(tmp_path: Path) -> None:
     five = f.conv2d(four, w[3]) + f.conv2d(images, last["extra"]["weight"][:, :, None, None], stride=2)
     for got, expected in zip(model(images), (two, five), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-3, atol=2e-3)
+
+
+def test_pointwise_calls_and_any_size(tmp_path: Path) -> None:
+    calls = [conv(1, 0, 4, 3, 3), pointwise(2, 1, 4, relu=True), pool(3, 2), pointwise(4, 2, 4, residual=2)]
+    data = content([*calls], [3, 4], unit=1, any_size=True, version=2)
+    model, images = load(tmp_path / "x.pt", data), torch.randn(2, 3, 5, 7)
+    f = torch.nn.functional
+    one = f.conv2d(images, calls[0]["weight"], padding=1)
+    two = f.relu(one * calls[1]["scale"][:, None, None] + calls[1]["shift"][:, None, None])
+    four = two * calls[3]["scale"][:, None, None] + calls[3]["shift"][:, None, None] + two
+    for got, expected in zip(model(images), (f.max_pool2d(two, 2), four), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+    table = model.describe(1, 8, 8)
+    assert "BN + ReLU" in table and "BN + sum" in table
+    model.save(tmp_path / "y.pt")
+    assert torch.equal(FrozenModel.load(tmp_path / "y.pt")(images)[1], model(images)[1])
+    bad = content([calls[0], pool(2, 1), conv(3, 0, 4, 3, residual=2)], [3], unit=1, any_size=True, version=2)
+    with pytest.raises(ValueError, match="a gives .* which is added to"):  # any size goes, but none fits
+        load(tmp_path / "x.pt", bad)(images)
 
 
 def shared_weight() -> list[dict[str, Any]]:
@@ -150,6 +175,14 @@ HOSTILE: dict[str, tuple[Callable[[], list[Any]], Any, dict[str, Any], str]] = {
     "unit": (lambda: [HALVED], [1], {"unit": 0}, "unit must be at least 1"),
     "values": (lambda: [HALVED], [1], {"values": 1 << 70}, "values must be at most"),
     "too many channels": (lambda: [conv(1, 0, 4096, 3)], [1], {}, "4096 channels at 1/1 .* too many"),
+    "pointwise": (lambda: [pointwise(1, 0, 4)], [1], {}, r"calls\[0\].scale must have shape \(3\)"),
+    "pointwise residual": (
+        lambda: [HALVED, pointwise(2, 0, 3, residual=1)],
+        [2],
+        {},
+        "residual must have 3 channels, value 1 has 8",
+    ),
+    "any_size": (lambda: [HALVED], [1], {"any_size": 1}, "any_size must be True or False"),
     "name": (lambda: [conv(1, 0, 8, 3, name="a" * 1000)], [1], {}, "name must be a str of at most 200"),
 }
 
@@ -171,7 +204,7 @@ def test_graphs_given_to_the_constructor_are_checked_too() -> None:
         FrozenModel(graph(residual=1))
     with pytest.raises(TypeError, match="FrozenModel: graph: graph must be a Graph, got dict"):
         FrozenModel({})  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"graph: calls\[0\] must be a ConvCall or PoolCall or TorchCall, got list"):
+    with pytest.raises(TypeError, match=r"graph: calls\[0\] must be a ConvCall or PoolCall or .*, got list"):
         FrozenModel(Graph(4, 0, 3, [[]], [1], 2))  # type: ignore[list-item]
     assert FrozenModel(Graph(4, 0, 3, [PoolCall("p", 1, 0)], [1], 2))(torch.zeros(1, 3, 4, 4))[0].shape == (1, 3, 2, 2)
 

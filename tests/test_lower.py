@@ -80,7 +80,7 @@ def test_what_is_fused_in_an_exchange_of_resolutions() -> None:
     convolutions = [call for call in graph.calls if isinstance(call, ConvCall)]
     assert len(convolutions) == sum(isinstance(part, nn.Conv2d) for part in model.modules())
     assert sum(call.upsample_to is not None for call in convolutions) == 3  # twice as large; the others by torch
-    assert set(kinds(graph)) == {"ConvCall", "upsampled sum", "relu activation"}
+    assert set(kinds(graph)) == {"ConvCall", "upsampled sum", "PointwiseCall"}
     assert not any(call.relu and call.upsample_to is not None for call in convolutions)
     assert (graph.unit, graph.slack, graph.any_size) == (32, 3, False)
     assert_frozen_alike(model, frozen, torch.randn(1, 3, 61, 96))
@@ -91,7 +91,7 @@ def test_what_is_fused_in_an_exchange_of_resolutions() -> None:
 def test_blocks_of_concatenations() -> None:
     model, frozen = frozen_of(nn.Sequential(conv3x3(3, 8), FanBlock(8, 16), FanBlock(16, 16)))
     assert sum(isinstance(call, ConvCall) for call in frozen.graph.calls) == 8
-    assert kinds(frozen.graph).count("concat") == 2
+    assert kinds(frozen.graph).count("concatenation") == 2
     assert sum(call.second is not None for call in frozen.graph.calls) == 6
     assert_frozen_alike(model, frozen, torch.randn(1, 3, 9, 5))
 

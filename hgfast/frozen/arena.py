@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from hgfast.frozen.graph import BottleneckCall, Call, Graph, PoolCall, Value
+from hgfast.frozen.graph import BottleneckCall, Call, Graph, PointwiseCall, PoolCall, Value
 from hgfast.frozen.torch_call import TorchCall
 
 ALIGNMENT = 256  # bytes
@@ -27,6 +27,8 @@ def in_place_of(call: Call) -> Value | None:
 
     A whole bottleneck reads its input around each pixel, so that only what it is merged into may be written over.
     """
+    if isinstance(call, PointwiseCall):
+        return call.x
     if isinstance(call, (PoolCall, TorchCall)):
         return None
     if isinstance(call, BottleneckCall) or call.upsample_to is not None:

@@ -77,7 +77,7 @@ class Built:
         errors: list[tuple[Tensor, Exception]] = []
         for images in candidates:
             try:
-                return images, observe(self.model, self.captured, (images.clone(),))
+                return images, observe(self.model, self.captured, images.clone())
             except Tangled as error:
                 raise ValueError(f"freeze: model has no frozen form: {error}") from error
             except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:

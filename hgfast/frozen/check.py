@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from hgfast import _checks as checks
-from hgfast.frozen.graph import IMAGE, Call, ConvCall, Extra, Graph, PoolCall, Second, Value
+from hgfast.frozen.graph import IMAGE, Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second, Value
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph.captured import refs
 
@@ -111,7 +111,7 @@ def _check_torch(known: _Known, where: str, call: TorchCall) -> None:
 
 
 def _check_call(known: _Known, where: str, call: Call) -> None:
-    checks.instance("", where, call, ConvCall, PoolCall, TorchCall)
+    checks.instance("", where, call, ConvCall, PoolCall, PointwiseCall, TorchCall)
     if not isinstance(call.name, str) or len(call.name) > LONGEST_NAME:
         raise ValueError(f"{where}.name must be a str of at most {LONGEST_NAME} characters")
     if isinstance(call, TorchCall):
@@ -119,7 +119,9 @@ def _check_call(known: _Known, where: str, call: Call) -> None:
         return
     known.use(f"{where}.x", call.x)
     scale, channels = known.scales[call.x], known.channels[call.x]
-    if isinstance(call, ConvCall):
+    if isinstance(call, PointwiseCall):
+        _check_pointwise(known, where, call)
+    elif isinstance(call, ConvCall):
         channels, scale = _check_conv(known, where, call)
     else:
         if not known.graph.any_size and scale is not None and known.graph.slack >= scale:
@@ -131,6 +133,15 @@ def _check_call(known: _Known, where: str, call: Call) -> None:
         for name in ("scale", "shift"):
             known.weights(f"{where}.second.{name}", getattr(call.second, name), (channels,))
         known.add(f"{where}.second.value", call.second.value, channels, scale)
+
+
+def _check_pointwise(known: _Known, where: str, call: PointwiseCall) -> None:
+    channels = known.channels[call.x]
+    for name in ("scale", "shift"):
+        known.weights(f"{where}.{name}", getattr(call, name), (channels,))
+    checks.flag("", f"{where}.relu", call.relu)
+    if call.residual is not None:
+        known.use(f"{where}.residual", call.residual, channels, known.scales[call.x])
 
 
 def _check_conv(known: _Known, where: str, call: ConvCall) -> tuple[int, int | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hgfast.frozen.graph import BottleneckCall, Call, PoolCall, Value
+from hgfast.frozen.graph import BottleneckCall, Call, PointwiseCall, PoolCall, Value
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.steps import Step
 from hgfast.frozen.torch_call import TorchCall
@@ -26,7 +26,10 @@ class Row:
 def _what(call: Call) -> str:
     if isinstance(call, TorchCall):
         return call.what
-    if isinstance(call, PoolCall):
+    if isinstance(call, PointwiseCall):
+        affine = ["BN"] * (not bool((call.scale == 1).all() and (call.shift == 0).all()))
+        parts = affine + ["sum"] * (call.residual is not None) + ["ReLU"] * call.relu
+    elif isinstance(call, PoolCall):
         parts = ["2x2 max-pool"]
     elif isinstance(call, BottleneckCall):
         sizes = (f"{conv.weight.shape[-1]}x{conv.weight.shape[-1]}" for conv in call.convs)
@@ -37,14 +40,14 @@ def _what(call: Call) -> str:
         if call.extra is not None:
             parts.append("1x1 shortcut" + (f"/{call.extra.stride}" if call.extra.stride > 1 else ""))
         parts += ["residual"] * (call.residual is not None) + ["ReLU"] * call.relu
-    if not isinstance(call, PoolCall):
+    if not isinstance(call, PoolCall | PointwiseCall):
         parts += ["merge"] * (call.upsample_to is not None)
     return " + ".join(parts + ["BN-ReLU"] * (call.second is not None))
 
 
 def _flops(plan: Plan, call: Call) -> int:
     """Of the direct algorithm."""
-    if isinstance(call, PoolCall):
+    if isinstance(call, PoolCall | PointwiseCall):
         return 0
     if isinstance(call, TorchCall):
         _, h, w = plan.shapes.get(call.output, (0, 0, 0))

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PoolCall, Second, Value
+from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second, Value
 from hgfast.frozen.sums import Product, Raised, Sum, paired
-from hgfast.frozen.torch_call import TorchCall, raised_sum, scale_shift_relu, spread, sum_relu
+from hgfast.frozen.torch_call import TorchCall, raised_sum, spread
 from hgfast.graph.captured import Call as CapturedCall
 from hgfast.graph.captured import Ref
 
@@ -45,9 +45,11 @@ class Emitter:
         written: tuple[Value, ...] = (),
         weights: int = 0,
         like: Value | None = None,
+        into: bool = False,
     ) -> Value:
-        """A call that torch runs."""
-        return self.add(node, TorchCall(name, self.new_value(), call, module, what, written, weights, like))
+        """A call that torch runs; its arguments are TorchCall's."""
+        made = TorchCall(name, self.new_value(), call, module, what, written, weights, like, into=into)
+        return self.add(node, made)
 
     def has_second_free(self, x: Value) -> bool:
         """Whether the call that makes x can give a BatchNorm-ReLU of it besides."""
@@ -61,13 +63,22 @@ class Emitter:
             assert isinstance(call, (ConvCall, PoolCall))
             call.second = Second(self.new_value(), scale, shift)
             return call.second.value
-        function = CapturedCall("function", scale_shift_relu, (Ref(x), scale, shift))
-        return self.torch(node, name, function, "BatchNorm + ReLU", like=x)
+        return self.add(node, PointwiseCall(name, self.new_value(), x, scale, shift, relu=True))
 
-    def build(self, total: Sum, node: int, name: str) -> Value:
+    def total(self, node: int, name: str, a: Value, b: Value, relu: bool, channels: int) -> Value:
+        """[relu](a + b)."""
+        ones = torch.ones(channels)
+        return self.add(node, PointwiseCall(name, self.new_value(), a, ones, torch.zeros_like(ones), b, relu))
+
+    def build(self, total: Sum, node: int, name: str, channels: int) -> Value:
         """The value of a sum: convolutions one after the other, each with what was summed so far as its residual.
 
         What is repeated comes after them; before them where a ReLU ends it all, which a convolution gives for nothing.
+
+        Args:
+            total: the sum.
+            node, name: what it is in the network.
+            channels: of it.
         """
         heads, values = paired(total.products), list(total.values)
         if heads and heads[0][0].phases > 1:
@@ -77,25 +88,24 @@ class Emitter:
         for i, value in enumerate(values):
             relu = total.relu and not parts and i == len(values) - 1
             assert acc is not None
-            call = CapturedCall("function", sum_relu, (Ref(acc), Ref(value), relu))
-            acc = self.torch(node, name, call, "sum", like=acc)
+            acc = self.total(node, name, acc, value, relu, channels)
         if total.relu and heads and (acc is not None or len(heads) > 1):
             parts.append(parts.pop(len(heads) - 1))
         for i, part in enumerate(parts):
             if isinstance(part, Raised):
-                acc = self._repeated(part, node, name) if acc is None else self._raise(part, acc, node, name)
+                acc = (
+                    self._repeated(part, node, name, channels)
+                    if acc is None
+                    else self._raise(part, acc, node, name, channels)
+                )
             else:
                 acc = self._conv(*part, acc, total.relu and i == len(parts) - 1)
         assert acc is not None
         done = bool(values) if not parts else not isinstance(parts[-1], Raised)
-        return acc if done or not total.relu else self._rectified(node, name, acc)
-
-    def _rectified(self, node: int, name: str, x: Value) -> Value:
-        call = self.producers.get(x)
-        if isinstance(call, ConvCall):
-            ones = torch.ones(len(call.weight))
-            return self.second(node, name, x, ones, torch.zeros_like(ones))
-        return self.torch(node, name, CapturedCall("function", F.relu, (Ref(x),)), "relu activation", like=x)
+        if done or not total.relu:
+            return acc
+        ones = torch.ones(channels)
+        return self.second(node, name, acc, ones, torch.zeros_like(ones))
 
     def _conv(
         self, main: Product, extra: Product | None, residual: Value | None, relu: bool, upsample_to: Value | None = None
@@ -111,21 +121,23 @@ class Emitter:
         """A transposed convolution: one with the channels of all four pixels, which then go to their places."""
         x = self._conv(product, None, None, relu)
         call = CapturedCall("function", spread, (Ref(x), product.phases))
-        return self.torch(product.node, product.name, call, "pixels to their places")
+        return self.torch(product.node, product.name, call, "pixels to their places", into=True)
 
-    def _repeated(self, part: Raised, node: int, name: str) -> Value:
-        low = self.build(part.sum, node, name)
+    def _repeated(self, part: Raised, node: int, name: str, channels: int) -> Value:
+        low = self.build(part.sum, node, name, channels)
         call = CapturedCall("function", F.interpolate, (Ref(low),), {"scale_factor": float(part.factor)})
         return self.torch(node, name, call, "nearest upsample")
 
-    def _raise(self, part: Raised, to: Value, node: int, name: str) -> Value:
-        """The value plus a repeated sum, by the sum's last convolution if it is repeated 2x2."""
+    def _raise(self, part: Raised, to: Value | None, node: int, name: str, channels: int) -> Value:
+        """A value, if there is one, plus a repeated sum, by the sum's last convolution if it is repeated 2x2."""
         total = part.sum
+        if to is None:
+            return self._repeated(part, node, name, channels)
         if part.factor != 2 or not total.products or len(total.values) > 1 or total.raised:
-            low = total.value if total.value is not None else self.build(total, node, name)
+            low = total.value if total.value is not None else self.build(total, node, name, channels)
             factor = part.factor if part.exact else None
             call = CapturedCall("function", raised_sum, (Ref(to), Ref(low), factor))
-            return self.torch(node, name, call, "upsampled sum", like=to)
+            return self.torch(node, name, call, "upsampled sum", like=to, into=True)
         *heads, (main, extra) = paired(total.products)
         acc = total.values[0] if total.values else None
         for head in heads:

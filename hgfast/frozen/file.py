@@ -12,13 +12,13 @@ from hgfast import _checks as checks
 from hgfast.checkpoint.archive import read_archive
 from hgfast.files import atomic_write
 from hgfast.frozen.check import check_graph
-from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PoolCall, Second
+from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph.captured import Ref
 
 FORMAT, VERSIONS = "hgfast.frozen", (1, 2)  # 2: with any_size and result
 NUMBERS = ("unit", "slack", "in_channels", "outputs", "values")
-KINDS: dict[str, type[ConvCall] | type[PoolCall]] = {"conv": ConvCall, "max_pool": PoolCall}
+KINDS: dict[str, Any] = {"conv": ConvCall, "max_pool": PoolCall, "pointwise": PointwiseCall}
 
 
 def save_graph(graph: Graph, path: str | Path) -> None:
@@ -73,6 +73,8 @@ def load_graph(path: str | Path) -> Graph:
 
 def _call(entry: dict[str, Any]) -> Call:
     kind = KINDS[entry.pop("kind")]
+    if kind is PointwiseCall:
+        entry.pop("second", None)
     for name, part in (("extra", Extra), ("second", Second)):
         if entry.get(name) is not None:
             entry[name] = part(**entry[name])

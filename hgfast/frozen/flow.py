@@ -26,7 +26,7 @@ class Flow:
 
     Attributes:
         nodes: calls and inputs read the values that they find, whoever wrote them in place.
-        shapes: of each tensor that was seen.
+        shapes: of each tensor of the images' dtype that was seen; of those (N, C, H, W) if there are as many as images.
         written: by node, the values that its call writes in place; nobody reads them afterwards.
         result: what the network gives.
         uses: how often each value is read, in the result too.
@@ -46,8 +46,9 @@ class Flow:
 class _Observer(Interpreter):
     """Runs a graph and follows what is written in place."""
 
-    def __init__(self, module: nn.Module, graph: CapturedGraph) -> None:
+    def __init__(self, module: nn.Module, graph: CapturedGraph, images: Tensor) -> None:
         super().__init__(module, graph)
+        self.dtype, self.batch = images.dtype, len(images)
         self.flow, self.now, self.index = Flow(), dict[Value, Value](), -1
         self.tensors: dict[Value, Tensor] = {}
         self.forbidden: dict[Value, str] = {}  # values that must not be read any more
@@ -67,8 +68,11 @@ class _Observer(Interpreter):
 
     def note(self, index: int, result: Any) -> None:
         """A value that was made."""
-        if isinstance(result, Tensor):
-            self.tensors[index], self.flow.shapes[index] = result, tuple(result.shape)
+        if not isinstance(result, Tensor):
+            return
+        self.tensors[index] = result
+        if result.dtype == self.dtype and (result.dim() != 4 or len(result) == self.batch):
+            self.flow.shapes[index] = tuple(result.shape)
 
     def find(self, item: Ref) -> Ref:
         """What is to be read now for a value."""
@@ -111,20 +115,19 @@ def _view(tensor: Tensor) -> View:
 
 
 @torch.no_grad()
-def observe(module: nn.Module, graph: CapturedGraph, args: tuple[Any, ...]) -> Flow:
-    """Run a graph on arguments and note what is there.
+def observe(module: nn.Module, graph: CapturedGraph, images: Tensor) -> Flow:
+    """Run a graph on images and note what is there.
 
     Raises:
         Tangled: it cannot be said without writing in place.
     """
-    observer = _Observer(module, graph)
+    observer = _Observer(module, graph, images)
     for i, node in enumerate(graph.nodes):
         if node.call.kind == "input":
             observer.flow.nodes[i] = node
-    given = dict(zip(sorted(v for s in graph.inputs.values() for v in refs(s)), tree_leaves(args), strict=True))
-    for value, tensor in given.items():
-        observer.note(value, tensor)
-    observer(*args)
+    for value in (value for structure in graph.inputs.values() for value in refs(structure)):
+        observer.note(value, images)
+    observer(images)
     flow = observer.flow
     flow.result = replaced(graph.result, observer.find)
     _drop_unused(flow)

@@ -79,6 +79,26 @@ class PoolCall:
 
 
 @dataclass
+class PointwiseCall:
+    """output = [relu](scale * x + shift + residual), scale and shift float32 (C,): where no convolution does it."""
+
+    name: str
+    output: Value
+    x: Value
+    scale: Tensor
+    shift: Tensor
+    residual: Value | None = None
+    relu: bool = False
+    second: None = field(default=None, init=False)
+
+    def inputs(self) -> Iterator[Value]:
+        """All values that the call reads."""
+        yield self.x
+        if self.residual is not None:
+            yield self.residual
+
+
+@dataclass
 class BottleneckCall:
     """A whole pre-activation block: output = [upsample_to + nearest2x] x + conv3(conv2(conv1(relu(scale x + shift)))).
 
@@ -103,9 +123,9 @@ class BottleneckCall:
 
 
 NativeCall = ConvCall | PoolCall | BottleneckCall
-"""What kernels run."""
+"""What kernels run of which there are several."""
 
-Call = NativeCall | TorchCall
+Call = NativeCall | PointwiseCall | TorchCall
 
 
 @dataclass

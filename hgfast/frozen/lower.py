@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from hgfast.frozen.emit import Emitter
 from hgfast.frozen.flow import Flow
 from hgfast.frozen.fold import batch_norm_affine, doubles_size, is_ours, weight_and_bias
-from hgfast.frozen.graph import IMAGE, PoolCall, Value
+from hgfast.frozen.graph import IMAGE, PointwiseCall, PoolCall, Value
 from hgfast.frozen.sums import Product, Raised, Sum, from_transposed
-from hgfast.frozen.torch_call import TorchCall, scale_shift_relu
+from hgfast.frozen.torch_call import TorchCall, concatenated
 from hgfast.graph import ops
 from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, replaced, tensor_at
 
@@ -47,10 +47,12 @@ class Lowering:
         """The value of a node, made now if it is still a sum."""
         if number in self.norms:
             x, scale, shift = self.norms.pop(number)
-            call = Call("function", scale_shift, (Ref(x), scale.float(), shift.float()))
-            self.made[number] = self.out.torch(number, self._name(number), call, "BatchNorm", like=x)
+            call = PointwiseCall(self._name(number), self.out.new_value(), x, scale.float(), shift.float())
+            self.made[number] = self.out.add(number, call)
         if number not in self.made:
-            self.made[number] = self.out.build(self.pending.pop(number), number, self._name(number))
+            self.made[number] = self.out.build(
+                self.pending.pop(number), number, self._name(number), self.flow.shapes[number][1]
+            )
         return self.made[number]
 
     def _name(self, number: int) -> str:
@@ -99,6 +101,8 @@ class Lowering:
             return self._add(node)
         if isinstance(op, ops.Upsample):
             return self._upsample(number, node, op)
+        if isinstance(op, ops.Concat):
+            return self._concat(number, node, op)
         return self._pool(number, node, op) if isinstance(op, ops.Pool) else None
 
     def _find(self, path: str) -> Tensor:
@@ -144,8 +148,6 @@ class Lowering:
             return Sum(values=[self.made[number]])
         before = self._sum(source)
         if before.value is not None:
-            if not self.out.has_second_free(before.value):
-                return None
             ones = torch.ones(self.flow.shapes[source][1])
             self.made[number] = self.out.second(number, node.name, before.value, ones, torch.zeros_like(ones))
             return Sum(values=[self.made[number]])
@@ -183,6 +185,12 @@ class Lowering:
         output = self.out.new_value()
         self.out.add(number, PoolCall(node.name, output, x))
         return Sum(values=[output])
+
+    def _concat(self, number: int, node: Node, op: ops.Concat) -> Sum:
+        parts = [Ref(self.value(part)) for part in node.inputs]
+        call = Call("function", concatenated, (parts, op.dim))
+        like = parts[0].value if op.dim == 1 else None
+        return Sum(values=[self.out.torch(number, node.name, call, "concatenation", like=like, into=True)])
 
     def _by_torch(self, number: int, node: Node) -> Value:
         """The node as it stands; parameters are copies."""
@@ -230,11 +238,6 @@ class Lowering:
         return None, 1
 
 
-def scale_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """A BatchNorm: scale * x + shift, scale and shift (C,)."""
-    return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
-
-
 def _not_in_place(call: Call, module: nn.Module | None) -> tuple[Call, bool]:
     """A call that leaves its input as it is, where that is easy; and whether it was."""
     if module is not None and getattr(module, "inplace", False) is True:
@@ -255,6 +258,3 @@ def _what(op: ops.Op) -> str:
         return f"convolution in {op.groups} groups"
     kind = getattr(op, "kind", getattr(op, "mode", ""))
     return f"{kind} {type(op).__name__.lower()}".strip()
-
-
-__all__ = ["Lowering", "TorchCall", "scale_shift_relu"]

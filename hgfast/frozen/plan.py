@@ -15,7 +15,7 @@ from hgfast import _native
 from hgfast.frozen.arena import last_uses, place
 from hgfast.frozen.bottleneck import fuse_bottlenecks
 from hgfast.frozen.choices import Choices, Needs
-from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, NativeCall, PoolCall, Value
+from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, NativeCall, PointwiseCall, PoolCall, Value
 from hgfast.frozen.shapes import value_shapes
 from hgfast.frozen.steps import Memory, StepMaker, block_sizes, conv_sizes
 from hgfast.frozen.torch_call import TorchCall
@@ -52,7 +52,7 @@ class Plan:
             elif isinstance(call, ConvCall):
                 sizes = conv_sizes(call, self.shapes, batch, self.dtype, weights.exact)
                 self.needs[call.output] = self.choices.conv(call, sizes)
-        by_torch = {call.output for call in self.graph.calls if isinstance(call, TorchCall)}
+        by_torch = {call.output for call in self.graph.calls if isinstance(call, TorchCall) and not call.into}
         external = {IMAGE, *graph.outputs, *by_torch}
         nbytes = {value: batch * c * h * w * self.dtype.itemsize for value, (c, h, w) in self.shapes.items()}
         offsets, self.arena_bytes = place(self.graph, nbytes, external)
@@ -93,8 +93,8 @@ class Plan:
                 tensor.record_stream(stream)
 
     def native_calls(self) -> list[NativeCall]:
-        """The calls that kernels run."""
-        return [call for call in self.graph.calls if not isinstance(call, TorchCall)]
+        """The calls that there are several kernels for."""
+        return [call for call in self.graph.calls if not isinstance(call, TorchCall | PointwiseCall)]
 
     def _takes(self, call: BottleneckCall) -> bool:
         """Whether a kernel for the whole block is chosen; what it needs is noted."""

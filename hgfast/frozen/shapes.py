@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
-from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, PoolCall, Value
+from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, PointwiseCall, PoolCall, Value
 from hgfast.frozen.torch_call import TorchCall
 
 Shape = tuple[int, int, int]
@@ -41,6 +41,9 @@ class _Shapes:
         if isinstance(call, TorchCall):
             self._torch(call)
             return
+        if isinstance(call, PointwiseCall):
+            self.shapes[call.output] = self._pointwise(call)
+            return
         shape = self._pooled(call) if isinstance(call, PoolCall) else self._convolved(call)
         self.shapes[call.output] = shape
         if call.second is not None:
@@ -54,6 +57,13 @@ class _Shapes:
     def _pooled(self, call: PoolCall) -> Shape:
         channels, h, w = self._map(call, call.x)
         return channels, h // 2, w // 2
+
+    def _pointwise(self, call: PointwiseCall) -> Shape:
+        shape = self._map(call, call.x)
+        if call.residual is not None:
+            _must_be(call, shape, self._map(call, call.residual))
+        _must_be(call, shape[:1], (len(call.scale),))
+        return shape
 
     def _convolved(self, call: ConvCall) -> Shape:
         (c, h, w), k = self._map(call, call.x), len(call.weight)
@@ -88,7 +98,7 @@ class _Shapes:
                 self.shapes[call.output] = tuple(result.shape[1:])  # type: ignore[assignment]
 
 
-def _must_be(call: ConvCall, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+def _must_be(call: Any, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if found != expected:
         raise ValueError(f"{call.name} gives {found}, which is added to {expected}")
 

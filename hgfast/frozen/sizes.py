@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import lcm
 
-from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, PoolCall, Value
+from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, PointwiseCall, PoolCall, Value
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph.ops import Requirement
 
@@ -27,6 +27,12 @@ def set_sizes(graph: Graph, requirement: Requirement | None) -> None:
     graph.unit, graph.slack = found or (1, 0)
 
 
+def _stride(call: ConvCall | PoolCall | PointwiseCall | TorchCall) -> int:
+    if isinstance(call, PoolCall):
+        return 2
+    return 1 if isinstance(call, PointwiseCall) else call.stride
+
+
 def _unit_and_slack(graph: Graph) -> tuple[int, int] | None:
     scales: dict[Value, int] = {IMAGE: 1}
     even: set[int] = set()  # scales at which there must be an even number of rows and columns
@@ -37,7 +43,7 @@ def _unit_and_slack(graph: Graph) -> tuple[int, int] | None:
             if isinstance(call, TorchCall):
                 continue
             return None
-        scale = scales[source] * (2 if isinstance(call, PoolCall) else call.stride)
+        scale = scales[source] * _stride(call)
         if isinstance(call, ConvCall) and call.upsample_to is not None:
             scale = scales.get(call.upsample_to, 0)
             even |= {scale} if call.output in graph.exact else set()

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from hgfast import _native
 from hgfast.frozen.choices import Needs
-from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, NativeCall, PoolCall, Value
+from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, NativeCall, PointwiseCall, PoolCall, Value
 from hgfast.frozen.shapes import Shape
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.frozen.torch_call_step import TorchCallStep
 from hgfast.frozen.torch_step import BY_TORCH, TorchStep
 from hgfast.frozen.weights import Weights
+from hgfast.ops import _batch_norm_native as pointwise
 from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, query
 
@@ -99,6 +100,8 @@ class StepMaker:
         """The step of a call; needs: None for one of torch's."""
         if isinstance(call, TorchCall):
             return self._torch_call(call)
+        if isinstance(call, PointwiseCall):
+            return self._pointwise(call)
         assert needs is not None
         if needs.algorithm in BY_TORCH:
             return self._by_torch(call, needs)
@@ -172,10 +175,23 @@ class StepMaker:
         step.arguments += [_native.DTYPE_CODES[self.memory.dtype], self.memory.batch, h, w, c]
         return step
 
+    def _pointwise(self, call: PointwiseCall) -> Step:
+        """By the kernel of batch_norm_act, whose statistics are 0 and 1."""
+        zeros, ones = (self.weights.constant(number, len(call.scale)) for number in (0.0, 1.0))
+        scale, shift = self.weights.vector(call.scale), self.weights.vector(call.shift)
+
+        def run(x: Tensor, residual: Tensor | None, y: Tensor, exec_handle: int) -> None:
+            pointwise.apply(self.lib, x, zeros, ones, scale, shift, residual, call.relu, 0.0, out=y)
+
+        step = Step(call, run, [], kernel="batch_norm_act")
+        self._add(step, TENSOR, call.x, call.residual, call.output)
+        return step
+
     def _torch_call(self, call: TorchCall) -> TorchCallStep:
         call.prepare(self.weights)
         memory = self.memory
-        places = {value: memory.tensor(value) for value in call.inputs() if value not in memory.external}
+        made = [call.output] if call.into else []
+        places = {value: memory.tensor(value) for value in (*call.inputs(), *made) if value not in memory.external}
         return TorchCallStep(call, memory.arena, places, self.weights, call.output in memory.shapes)
 
     def _by_torch(self, call: NativeCall, needs: Needs) -> Step:

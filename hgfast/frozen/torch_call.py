@@ -29,6 +29,7 @@ class TorchCall:
         weights: multiplications for each pixel of the result, where it is a convolution.
         like, stride: the value that the output has the height and width of, or one in `stride` of them, rounded up;
             None where that cannot be said.
+        into: whether it is a function that takes `out`, the memory for its result.
     """
 
     name: str
@@ -40,6 +41,7 @@ class TorchCall:
     weights: int = 0
     like: int | None = None
     stride: int = 1
+    into: bool = False
     second: None = field(default=None, init=False)
 
     def inputs(self) -> Iterator[int]:
@@ -52,8 +54,14 @@ class TorchCall:
         if self.module is not None:
             weights.module(self.module)
 
-    def run(self, values: Mapping[int, Any], weights: Any) -> Any:
-        """The value, from those that it reads. weights: of the frozen network (hgfast.frozen.weights)."""
+    def run(self, values: Mapping[int, Any], weights: Any, **out: Tensor) -> Any:
+        """The value, from those that it reads.
+
+        Args:
+            values: those, by number.
+            weights: of the frozen network (hgfast.frozen.weights).
+            out: the memory for it, where the call goes into memory that is given.
+        """
 
         def now(item: Any) -> Any:
             if not isinstance(item, Ref):
@@ -68,7 +76,7 @@ class TorchCall:
         if self.call.kind == "method":
             return getattr(args[0], str(self.call.target))(*args[1:], **kwargs)
         assert callable(self.call.target)
-        return self.call.target(*args, **kwargs)
+        return self.call.target(*args, **kwargs, **out)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "call": (self.call.kind, _name(self.call.target), self.call.args, self.call.kwargs)}
@@ -99,29 +107,28 @@ def _named(target: Any) -> Any:
     return getattr(importlib.import_module(target[0]), target[1]) if isinstance(target, tuple) else target
 
 
-def scale_shift_relu(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """A BatchNorm-ReLU: relu(scale * x + shift), scale and shift (C,)."""
-    return torch.addcmul(shift[:, None, None], x, scale[:, None, None]).relu_()
-
-
-def raised_sum(x: Tensor, low: Tensor, factor: int | None) -> Tensor:
-    """x (N, C, H, W) plus low, each pixel `factor` times in both directions, or as often as it takes.
+def raised_sum(x: Tensor, low: Tensor, factor: int | None, out: Tensor | None = None) -> Tensor:
+    """x (N, C, H, W) plus low, each pixel `factor` times in both directions, or as often as it takes; out may be x.
 
     Raises:
-        RuntimeError: x is of another size.
+        ValueError: x is of another size.
     """
-    size = x.shape[2:] if factor is None else None
-    return F.interpolate(low, size, None if factor is None else float(factor), mode="nearest").add_(x)
+    (h, w), (low_h, low_w) = x.shape[2:], low.shape[2:]
+    if factor is not None and (h, w) != (factor * low_h, factor * low_w):
+        raise ValueError(f"what is {factor} times as large as {low_h}x{low_w} is added to {h}x{w}")
+    return torch.add(x, F.interpolate(low, size=(h, w), mode="nearest"), out=out)
 
 
-def sum_relu(a: Tensor, b: Tensor, relu: bool) -> Tensor:
-    """[relu](a + b)."""
-    return torch.add(a, b).relu_() if relu else torch.add(a, b)
+def concatenated(tensors: list[Tensor], dim: int, out: Tensor | None = None) -> Tensor:
+    """One behind the other."""
+    return torch.cat(tensors, dim, out=out)
 
 
-def spread(x: Tensor, phases: int) -> Tensor:
+def spread(x: Tensor, phases: int, out: Tensor | None = None) -> Tensor:
     """(N, phases K, H, W), channel p K + k of pixel p of each 2x2, to (N, K, 2H, 2W)."""
     n, channels, h, w = x.shape
     k, side = channels // phases, int(phases**0.5)
-    parts = x.permute(0, 2, 3, 1).reshape(n, h, w, side, side, k).permute(0, 1, 3, 2, 4, 5)
-    return parts.reshape(n, side * h, side * w, k).permute(0, 3, 1, 2)
+    out = x.new_empty(n, side * h, side * w, k).permute(0, 3, 1, 2) if out is None else out
+    places = out.permute(0, 2, 3, 1).view(n, h, side, w, side, k).permute(0, 1, 3, 2, 4, 5)
+    places.copy_(x.permute(0, 2, 3, 1).view(n, h, w, side, side, k))
+    return out

@@ -35,10 +35,14 @@ class TorchCallStep:
 
     def run(self, tensors: dict[int, Any], exec_handle: int) -> None:
         """Run it; tensors: the values that are not in the arena, to which its own is added."""
+        values, output = _Both(self.places, tensors), self.call.output
         with torch.autocast(self.arena.device.type, enabled=False):
-            result = self.call.run(_Both(self.places, tensors), self.weights)
+            if self.call.into:
+                self.call.run(values, self.weights, out=values[output])
+                return
+            result = self.call.run(values, self.weights)
         result = tree_map(self._own, result)
-        tensors[self.call.output] = result.contiguous(memory_format=torch.channels_last) if self.is_map else result
+        tensors[output] = result.contiguous(memory_format=torch.channels_last) if self.is_map else result
 
     def _own(self, leaf: Any) -> Any:
         if isinstance(leaf, Tensor) and leaf.untyped_storage().data_ptr() == self.arena.untyped_storage().data_ptr():

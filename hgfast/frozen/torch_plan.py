@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hgfast.frozen.graph import IMAGE, BottleneckCall, Call, ConvCall, Graph, Second, Value
+from hgfast.frozen.graph import IMAGE, BottleneckCall, Call, ConvCall, Graph, PointwiseCall, Second, Value
 from hgfast.frozen.shapes import value_shapes
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.frozen.weights import Weights
@@ -57,6 +57,8 @@ class TorchPlan:
         assert not isinstance(call, BottleneckCall), "graphs are built without them"
         if isinstance(call, TorchCall):
             return call.run(values, self.weights)
+        if isinstance(call, PointwiseCall):
+            return self._pointwise(call, values)
         if not isinstance(call, ConvCall):
             return F.max_pool2d(values[call.x], 2)
         weight, bias = self.weights.plain(call.weight), self.weights.plain(call.bias)
@@ -69,6 +71,13 @@ class TorchPlan:
         if call.relu:
             result = F.relu(result)
         return result if call.upsample_to is None else upsample_add(values[call.upsample_to], result)
+
+    def _pointwise(self, call: PointwiseCall, values: dict[Value, Any]) -> Tensor:
+        scale, shift = (self.weights.plain(vector)[:, None, None] for vector in (call.scale, call.shift))
+        result = values[call.x] * scale + shift
+        if call.residual is not None:
+            result = result + values[call.residual]
+        return F.relu(result) if call.relu else result
 
     def _second(self, second: Second, result: Tensor) -> Tensor:
         scale, shift = (self.weights.plain(vector)[:, None, None] for vector in (second.scale, second.shift))

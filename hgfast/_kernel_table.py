@@ -49,6 +49,7 @@ class Table:
         self.path = None if folder is None else folder / f"kernels-{FORMAT}-{digest}.json"
         self._lock = threading.RLock()
         self._new: set[str] = set()  # what the file does not have yet
+        self._timed: set[str] = set()  # in this process
         self._findings = {} if self.path is None else read(self.path)[1]
 
     def get(self, kernel: str, call: str) -> Finding:
@@ -61,6 +62,12 @@ class Table:
             name = f"{kernel} | {call}"
             self._findings[name] = replace(self._findings.get(name, Finding()), **found)
             self._new.add(name)
+            if "microseconds" in found:
+                self._timed.add(name)
+
+    def was_timed_now(self, kernel: str, call: str) -> bool:
+        """Whether its time was noted by this process."""
+        return f"{kernel} | {call}" in self._timed
 
     def save(self) -> None:
         """Write what is new, with what other processes have found since."""

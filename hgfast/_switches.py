@@ -4,6 +4,9 @@ Names are families of CUDA kernels (wgmma: those of Hopper; bottleneck: a whole 
 split: K split between blocks), "graph" for CUDA graphs of frozen networks, "verify" for the comparison of each kernel
 with PyTorch before its first use, and operators, with all that belong to them (batch_norm also means batch_norm_stats).
 What is disabled runs by other kernels or by PyTorch; `hgfast info` lists it.
+
+HGFAST_TUNE: whether kernels are chosen by their time. "1" (the default): each is timed once on a card; "force": again
+in each process; "0": never, the cost model chooses.
 """
 
 from __future__ import annotations
@@ -19,9 +22,22 @@ GRAPH, VERIFY = "graph", "verify"
 disabled = frozenset(name.strip() for name in os.environ.get("HGFAST_DISABLE", "").split(",") if name.strip())
 
 
+TUNE_VALUES = ("0", "1", "force")
+
+
+def read_tune(value: str | None) -> str:
+    """What HGFAST_TUNE asks for; what it may not be is told and counts as the default."""
+    if value and value not in TUNE_VALUES:
+        warnings.warn(f"HGFAST_TUNE must be one of {', '.join(TUNE_VALUES)}, got {value!r}", stacklevel=2)
+    return value if value in TUNE_VALUES else "1"
+
+
+tune = read_tune(os.environ.get("HGFAST_TUNE"))
+
+
 def is_disabled(op: str) -> bool:
     """Whether an operator is named, whole or by the beginning of its name."""
-    return any(op == name or op.startswith(f"{name}_") for name in disabled)
+    return bool(disabled) and any(op == name or op.startswith(f"{name}_") for name in disabled)
 
 
 def tell(library: ModuleType) -> None:

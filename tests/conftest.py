@@ -29,6 +29,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--gpu", choices=["only", "without"], help="only tests with the fixture gpu, or those without")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "verify: frozen networks try their kernels first on the devices of `gpu`")
+
+
 def chosen_devices(config: pytest.Config) -> list[str]:
     wish = config.getoption("--device")
     if wish is None:
@@ -82,8 +86,10 @@ def machine(device: str) -> str:
 
 
 @pytest.fixture
-def gpu() -> Iterator[Any]:
+def gpu(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The machine (tests/fake_cuda) with two GPUs that are not there; no memory may be freed too early on it.
+
+    Frozen networks try their kernels there only in tests that are marked `verify`.
 
     Where there is a real one, its own tests tell more, and these are skipped.
     """
@@ -91,8 +97,25 @@ def gpu() -> Iterator[Any]:
         pytest.skip("there is a GPU")
     from tests.fake_cuda.install import fake_cuda
 
-    with fake_cuda() as machine:
+    with fake_cuda(verify=request.node.get_closest_marker("verify") is not None) as machine:
         yield machine
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """An emulated card on which frozen networks try their kernels; nothing is known of it. The folder of its table."""
+    from hgfast import _kernel_table
+    from tests.emulator.build import NoToolkit
+    from tests.emulator.device import emulated_cuda, load
+
+    try:
+        load("fast")
+    except NoToolkit as error:
+        pytest.skip(str(error))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_kernel_table, "_tables", {})
+    with emulated_cuda("fast", verify=True):
+        yield tmp_path / "hgfast"
 
 
 @pytest.fixture

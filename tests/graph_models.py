@@ -1,9 +1,9 @@
-"""Networks of many forms: torchvision's residual ones, and small ones with one peculiarity each."""
+"""Small modules with one peculiarity each; whole networks are in tests/zoo."""
 
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,157 +12,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from tests.recipe import apply_recipe
-
-
-def conv3x3(c: int, k: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(c, k, 3, stride, 1, groups=groups, bias=False)
-
-
-class BasicBlock(nn.Module):
-    """torchvision's."""
-
-    expansion = 1
-
-    def __init__(self, c: int, k: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
-        super().__init__()
-        self.conv1, self.bn1, self.relu = conv3x3(c, k, stride), nn.BatchNorm2d(k), nn.ReLU(inplace=True)
-        self.conv2, self.bn2, self.downsample = conv3x3(k, k), nn.BatchNorm2d(k), downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        if self.downsample is not None:
-            identity = self.downsample(x)
-        out += identity
-        return self.relu(out)
-
-
-class Bottleneck(nn.Module):
-    """torchvision's."""
-
-    expansion = 4
-
-    def __init__(self, c: int, k: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(c, k, 1, bias=False), nn.BatchNorm2d(k)
-        self.conv2, self.bn2 = conv3x3(k, k, stride), nn.BatchNorm2d(k)
-        self.conv3, self.bn3 = nn.Conv2d(k, 4 * k, 1, bias=False), nn.BatchNorm2d(4 * k)
-        self.relu, self.downsample = nn.ReLU(inplace=True), downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        out += identity
-        return self.relu(out)
-
-
-class ResNet(nn.Module):
-    """torchvision's, narrow."""
-
-    def __init__(self, block: Any, counts: Sequence[int], width: int = 4, classes: int | None = 5) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
-        self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
-        self.layers, c = nn.ModuleList(), width
-        for i, count in enumerate(counts):
-            k, stride, blocks = width << i, 1 + (i > 0), []
-            for j in range(count):
-                out, s, down = k * block.expansion, stride if j == 0 else 1, None
-                if s != 1 or c != out:
-                    down = nn.Sequential(nn.Conv2d(c, out, 1, s, bias=False), nn.BatchNorm2d(out))
-                blocks.append(block(c, k, s, down))
-                c = out
-            self.layers.append(nn.Sequential(*blocks))
-        self.avgpool, self.fc = nn.AdaptiveAvgPool2d((1, 1)), nn.Linear(c, classes or 1)
-        self.classes = classes
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for layer in self.layers:
-            x = layer(x)
-        return x if self.classes is None else self.fc(torch.flatten(self.avgpool(x), 1))
-
-
-class SimpleBaseline(nn.Module):
-    """ResNet and three deconvolutions."""
-
-    def __init__(self, width: int = 8) -> None:
-        super().__init__()
-        self.backbone, c, layers = ResNet(BasicBlock, (1, 1, 1, 1), 4, None), 32, list[nn.Module]()
-        for _ in range(3):
-            layers += [nn.ConvTranspose2d(c, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-            c = width
-        self.deconv, self.final = nn.Sequential(*layers), nn.Conv2d(width, 5, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.final(self.deconv(self.backbone(x)))
-
-
-class FanBlock(nn.Module):
-    """FAN's hierarchical block of pre-activation convolutions, concatenated."""
-
-    def __init__(self, c: int, k: int) -> None:
-        super().__init__()
-        self.bn1, self.conv1 = nn.BatchNorm2d(c), conv3x3(c, k // 2)
-        self.bn2, self.conv2 = nn.BatchNorm2d(k // 2), conv3x3(k // 2, k // 4)
-        self.bn3, self.conv3 = nn.BatchNorm2d(k // 4), conv3x3(k // 4, k // 4)
-        self.downsample = None
-        if c != k:
-            self.downsample = nn.Sequential(nn.BatchNorm2d(c), nn.ReLU(True), nn.Conv2d(c, k, 1, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual = x
-        out1 = self.conv1(F.relu(self.bn1(x), True))
-        out2 = self.conv2(F.relu(self.bn2(out1), True))
-        out3 = self.conv3(F.relu(self.bn3(out2), True))
-        out = torch.cat((out1, out2, out3), 1)
-        if self.downsample is not None:
-            residual = self.downsample(residual)
-        out += residual
-        return out
-
-
-class Exchange(nn.Module):
-    """HRNet: stem, one stage of as many branches as there are widths, each the sum of all; gives every branch."""
-
-    def __init__(self, widths: Sequence[int] = (4, 6, 8, 10)) -> None:
-        super().__init__()
-        w = list(widths)
-        self.stem = nn.Sequential(*(m for i in range(2) for m in self.unit(4 if i else 3, 4, 2)))
-        self.start = nn.ModuleList(
-            nn.Sequential(*(m for j in range(i + 1) for m in self.unit(4 if j == 0 else w[i], w[i], 1 + (j > 0))))
-            for i in range(len(w))
-        )
-        self.branches = nn.ModuleList(nn.Sequential(BasicBlock(c, c), BasicBlock(c, c)) for c in w)
-        self.fuse = nn.ModuleList(
-            nn.ModuleList(self.path(w, i, j) if i != j else nn.Identity() for j in range(len(w))) for i in range(len(w))
-        )
-        self.relu = nn.ReLU(inplace=True)
-
-    @staticmethod
-    def unit(c: int, k: int, stride: int, relu: bool = True) -> list[nn.Module]:
-        return [conv3x3(c, k, stride), nn.BatchNorm2d(k), *([nn.ReLU(inplace=True)] if relu else [])]
-
-    def path(self, w: list[int], i: int, j: int) -> nn.Module:
-        if j > i:
-            up = nn.Upsample(scale_factor=2 ** (j - i), mode="nearest")
-            return nn.Sequential(nn.Conv2d(w[j], w[i], 1, bias=False), nn.BatchNorm2d(w[i]), up)
-        steps = [self.unit(w[j], w[i] if last else w[j], 2, not last) for last in [*[False] * (i - j - 1), True]]
-        return nn.Sequential(*(m for step in steps for m in step))
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.stem(x)
-        xs = [branch(start(x)) for branch, start in zip(self.branches, self.start, strict=True)]
-        results = []
-        for i in range(len(xs)):
-            y = 0
-            for j in range(len(xs)):
-                y = y + self.fuse[i][j](xs[j])
-            results.append(self.relu(y))
-        return results
 
 
 class Of(nn.Module):
@@ -261,11 +110,6 @@ def spectral() -> nn.Module:
 
 BATCH = ({"image": torch.randn(1, 3, 4, 4), "more": [torch.randn(1, 2, 4, 4)]},)
 NETWORKS: dict[str, Callable[[], Any]] = {
-    "resnet18": network(lambda: ResNet(BasicBlock, (2, 2, 2, 2)), True),
-    "resnet50": network(lambda: ResNet(Bottleneck, (2, 2, 1, 1)), True),
-    "simple_baseline": network(SimpleBaseline),
-    "fan": network(lambda: nn.Sequential(conv3x3(3, 8), FanBlock(8, 16), FanBlock(16, 16))),
-    "hrnet": network(Exchange),
     "pair": network(Pair, True, BATCH),
     "twice": network(lambda: Of(twice)),
     "in_place": network(lambda: Of(in_place), True),
@@ -276,7 +120,9 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     "weighed": network(lambda: nn.Sequential(Weighed(3, 4, 3), nn.ReLU()), True),
     "renamed": network(lambda: nn.Sequential(Renamed(3, 4, 3), nn.ReLU())),
     "parametrized": network(spectral, True),
-    "depthwise": network(lambda: nn.Sequential(nn.Conv2d(3, 6, 1), conv3x3(6, 6, groups=6), nn.ReLU6())),
+    "depthwise": network(
+        lambda: nn.Sequential(nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.ReLU6())
+    ),
     "reflection": network(lambda: nn.Sequential(nn.Conv2d(3, 6, 3, padding=2, dilation=2, padding_mode="reflect"))),
     "attention": network(lambda: nn.Sequential(nn.Conv2d(3, 6, 1), nn.Flatten(2), nn.Linear(2048, 4)), True),
     "one_layer": network(lambda: nn.Conv2d(3, 4, 3), True),

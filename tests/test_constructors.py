@@ -17,7 +17,7 @@ CASES: list[tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]] = [
     (
         module.ConvModule,
         {"in_channels": 4, "out_channels": 4, "kernel_size": 3},
-        {"in_channels": "4", "out_channels": 0, "kernel_size": 2.5, "stride": [1], "bias": "no", "bn": 2, "relu": []},
+        {"in_channels": "4", "out_channels": 0, "kernel_size": 2**31, "stride": [1], "bias": "no", "bn": 2, "relu": []},
     )
     for module in (fused, reference)
 ]
@@ -37,7 +37,10 @@ CASES += [
     (
         fused.BatchNormAct,
         {"num_features": 4},
-        {"num_features": 0, "eps": float("nan"), "momentum": "a", "affine": {}, "track_running_stats": 3, "relu": None},
+        {
+            "num_features": 0, "eps": float("nan"), "momentum": 1e300, "affine": {}, "track_running_stats": 3,
+            "relu": None,
+        },
     ),
     (
         fused.HeatmapDecoder,

@@ -1,4 +1,4 @@
-"""The gradients that ATen makes: none of them is asked for in the form whose result oneDNN writes out of bounds."""
+"""The gradients that ATen makes: none is asked for in the forms that oneDNN writes out of bounds or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def test_they_are_asked_for_in_one_place() -> None:
 
 
 def fused_block(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    block = hgfast.nn.ConvModule(x.shape[1], weight.shape[0], 1, stride, bn=False, relu=False)
+    kernel = weight.shape[-1]
+    block = hgfast.nn.ConvModule(x.shape[1], weight.shape[0], kernel, stride, bn=False, relu=False)
     block.conv.weight = torch.nn.Parameter(weight)
     return block(x)
 
@@ -74,3 +75,21 @@ def test_gradients_are_torchs(kernel: int, stride: int, needs: tuple[bool, bool,
         assert (got is not None) == want
         if want:
             torch.testing.assert_close(got, right)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("stride", "kernel", "width"), [(2, 3, 1), (3, 7, 2), (3, 5, 1), (3, 1, 1)])
+def test_a_stride_wider_than_the_map_in_bfloat16(way: str, stride: int, kernel: int, width: int) -> None:
+    """oneDNN's gradient of the weight is what memory held before."""
+    x, weight = torch.randn(2, 8, 5, width), torch.randn(8, 8, kernel, kernel)
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):
+        leaves = [value.to(dtype).contiguous(memory_format=torch.channels_last) for value in (x, weight)]
+        y = WAYS[way](leaves[0].requires_grad_(), leaves[1].requires_grad_(), stride)
+        if way == "fused module":
+            leaves[1] = y.grad_fn.next_functions[1][0].variable
+        for _ in range(4):
+            torch.full((50000,), 3e38)
+        found.append([grad.float() for grad in torch.autograd.grad(y.sum(), leaves)])
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=0.05, atol=0.2)

@@ -35,10 +35,10 @@ from benchmarks.device.jobs import JOBS
 from benchmarks.device.machine import describe, query_card
 from benchmarks.device.record import Record
 from benchmarks.harness import Case, timed_round
-from hgfast import demo, models
+from hgfast import demo
 from tests.fake_cuda import machine as fake
 from tests.fake_cuda.machine import Machine
-from tests.recipe import apply_recipe
+from tests.fake_cuda.networks import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +186,7 @@ def context(tmp_path: Path) -> Iterator[Context]:
 def test_a_run(gpu: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(command, "Client", InProcess)
     monkeypatch.setattr(process, "find_tool", lambda name: None)
-    small = apply_recipe(models.HourglassPose(2, 1, 1, (8, 6), (1, 1), 8, (4, 8), "reference"), 7).eval()
+    small = tiny()
     monkeypatch.setattr(network_checks, "network", lambda name: small)
     monkeypatch.setattr(network_checks, "SIDE", 16)
     monkeypatch.setattr(network_checks, "BATCHES", (1, 2))
@@ -244,7 +244,7 @@ def test_a_build_that_fails(gpu: Machine, context: Context, monkeypatch: pytest.
 
 
 def test_networks_that_are_wrong(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = apply_recipe(models.HourglassPose(2, 1, 1, (8, 6), (1, 1), 8, (4, 8), "reference"), 7).eval()
+    small = tiny()
     monkeypatch.setattr(network_checks, "network", lambda name: small)
     monkeypatch.setattr(network_checks, "SIDE", 16)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

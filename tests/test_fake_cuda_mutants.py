@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from tests.test_device_cuda import quick  # noqa: F401  (a fixture, as the next 
 from tests.test_train_cuda import config, figures  # noqa: F401
 
 SLOW = ("train_cuda::", "device_cuda::", "plans_that_are_dropped", "calls_on_several")
-TRIED = [m for m in MUTANTS if ALL in os.environ or not any(text in m.name for text in SLOW)]
+QUICK = [mutant for mutant in MUTANTS if not any(text in mutant.name for text in SLOW)]
+TRIED = [mutant for mutant in MUTANTS if os.environ[ALL] in mutant.name] if ALL in os.environ else QUICK
 
 
 def noticing(mutant: Mutant) -> tuple[Any, dict[str, Any]]:
@@ -51,9 +53,17 @@ def test_the_table_fits_the_sources() -> None:
         assert noticing(mutant)
 
 
+def case_of(mutant: Mutant) -> Any:
+    marks = [pytest.mark.verify] if "verify_cuda::" in mutant.name else []
+    return pytest.param(mutant, id=mutant.name, marks=marks)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("mutant", TRIED, ids=lambda mutant: mutant.name)
-def test_a_mistake_is_noticed(mutant: Mutant, gpu: Machine, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("mutant", map(case_of, TRIED))
+def test_a_mistake_is_noticed(
+    mutant: Mutant, gpu: Machine, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if "device_cuda::" in mutant.name:
         request.getfixturevalue("quick")
     if ALL in os.environ:

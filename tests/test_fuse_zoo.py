@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import hgfast
@@ -17,6 +16,8 @@ from tests.foreign_models import foreign_model, heatmaps
 from tests.look_alikes import Block
 from tests.small_models import FAMILIES, small_model
 from tests.test_fuse_hourglasses import Hourglass, same
+from tests.zoo.bearpaw import Bottleneck
+from tests.zoo.cornernet import Residual
 from tests.zoo.openmmlab import BasicBlock
 
 
@@ -95,40 +96,13 @@ def test_whole_models_in_files(family: str, make: Callable[[str], nn.Module]) ->
         hgfast.unfuse(twin)
 
 
-class Bearpaw(nn.Module):
-    """A pre-activation bottleneck of torch's usual names."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bn1, self.conv1 = nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)
-        self.bn2, self.conv2 = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1)
-        self.bn3, self.conv3 = nn.BatchNorm2d(4), nn.Conv2d(4, 8, 1)
-        self.relu, self.downsample = nn.ReLU(inplace=True), None
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.conv1(self.relu(self.bn1(x)))
-        return self.conv3(self.relu(self.bn3(self.conv2(self.relu(self.bn2(out)))))) + x
-
-
-class CornerNets(nn.Module):
-    """A residual block with other names."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1, self.relu1 = nn.Conv2d(4, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU()
-        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8)
-        self.skip = nn.Sequential(nn.Conv2d(4, 8, 1, 2, bias=False), nn.BatchNorm2d(8))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x))))) + self.skip(x))
-
-
 def test_report_lists_each_convolution_once_with_its_reason() -> None:
     scaled = BasicBlock(4, 4)
     scaled.relu = nn.SiLU()
     model = nn.ModuleList(
         [
-            Bearpaw(), CornerNets(), Hourglass(up2=nn.UpsamplingNearest2d(scale_factor=2)), scaled, nn.Conv2d(4, 4, 1),
+            Bottleneck(8, 4, nn.BatchNorm2d), Residual(4, 8, 2), Hourglass(up2=nn.UpsamplingNearest2d(scale_factor=2)),
+            scaled, nn.Conv2d(4, 4, 1),
             nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1)),
             nn.ConvTranspose2d(4, 4, 2),
         ]
@@ -137,8 +111,8 @@ def test_report_lists_each_convolution_once_with_its_reason() -> None:
     assert report.replaced == {"1.skip": "sequence", "2": "hourglass", "5": "sequence"}
     unknown = "part of a {}, which is none of the known blocks"
     assert report.left == {
-        **{f"0.conv{i}": unknown.format("Bearpaw") for i in (1, 2, 3)},
-        **{f"1.conv{i}": unknown.format("CornerNets") for i in (1, 2)},
+        **{f"0.conv{i}": unknown.format("Bottleneck") for i in (1, 2, 3)},
+        **{f"1.conv{i}": unknown.format("Residual") for i in (1, 2)},
         **{f"2.{name}": "a convolution without BatchNorm" for name in ("up1.0", "low1", "low2", "low3")},
         "3": "basic block: its activation is no ReLU",
         **{f"3.conv{i}": "part of 3, which is left as it is" for i in (1, 2)},

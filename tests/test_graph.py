@@ -17,10 +17,11 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from hgfast.graph import CapturedGraph, Interpreter, capture, ops
 from tests import look_alikes
 from tests.foreign_models import foreign_model
-from tests.graph_models import NETWORKS, Bottleneck, ResNet
+from tests.graph_models import NETWORKS
 from tests.look_alikes import CLASSES, FORWARDS, Block, look_alike
 from tests.recipe import apply_recipe
 from tests.small_models import FAMILIES, small_model
+from tests.zoo.resnet import Bottleneck, ResNet
 
 
 def seeded(run: Callable[[], Any]) -> Any:
@@ -160,11 +161,11 @@ def test_submodules_of_what_cannot_be_traced_are_captured() -> None:
 
 
 def test_what_the_nodes_are() -> None:
-    module = ResNet(Bottleneck, (1,)).eval()
+    module = ResNet(Bottleneck, (1, 1, 1, 1), 4).eval()
     graph = capture(module)
-    conv = next(node for node in graph.nodes if node.name == "layers.0.0.conv2")
-    op = ops.Conv("layers.0.0.conv2.weight", None, (1, 1), (1, 1), (1, 1), 1)
-    assert conv.op == op and conv.modules == ("layers.0.0.conv2",) and conv.scope == "layers.0.0"
+    conv = next(node for node in graph.nodes if node.name == "layer1.0.conv2")
+    op = ops.Conv("layer1.0.conv2.weight", None, (1, 1), (1, 1), (1, 1), 1)
+    assert conv.op == op and conv.modules == ("layer1.0.conv2",) and conv.scope == "layer1.0"
     assert graph.count(ops.Pool) == 2 and graph.training is None and "conv2" in str(graph)
     assert capture(module, training=False).training is False
 

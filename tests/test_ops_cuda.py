@@ -13,6 +13,7 @@ import torch
 
 from hgfast import _native, _switches, ops
 from hgfast.cli.info import describe
+from hgfast.ops._conv_train_cuda import WHY_NOT
 from tests import test_cuda_runtime as on_gpu
 from tests.fake_cuda.machine import Fault, Machine
 from tests.op_samples import SAMPLES
@@ -46,12 +47,12 @@ def test_weights_that_change_between_calls(gpu: Machine) -> None:
         assert found.unique().tolist() == [8 * value] == ops.conv_bias_act(x, weight, None).unique().tolist()
 
 
-def test_no_kernels_of_training(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untimed_convolutions_of_training(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = torch.ones(1, 8, 4, 4, device="cuda"), torch.ones(8, 8, 3, 3, device="cuda")
     monkeypatch.setattr(torch._C, "_len_torch_dispatch_stack", lambda: 0)  # that is the fake devices' own mode
     reason = ops.explain("conv2d", x, weight, None, 1)
     monkeypatch.undo()
-    assert reason == "reference: the convolutions of training have kernels on the CPU only"
+    assert reason == f"reference: {WHY_NOT}"
 
 
 @pytest.mark.parametrize("name", MAPS)

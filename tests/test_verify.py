@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,111 +11,35 @@ import pytest
 import torch
 from torch import Tensor
 
-from hgfast import _kernel_table, _switches, models
+from hgfast import _switches
 from hgfast.frozen import choices, make, verify
-from hgfast.frozen.build import build_graph
-from hgfast.frozen.choices import Choices, Needs
-from hgfast.frozen.freeze import TOLERANCE
+from hgfast.frozen.choices import Needs
 from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, PoolCall
-from hgfast.frozen.model import FrozenModel
 from hgfast.frozen.plan import Plan
-from hgfast.frozen.steps import Step, StepMaker, conv_sizes
+from hgfast.frozen.steps import Step, StepMaker
 from hgfast.frozen.torch_step import TORCH_ALONE, WITH_POINTWISE
 from hgfast.ops._conv_native import ConvNeeds
-from tests.emulator.build import NoToolkit
-from tests.emulator.device import emulated_cuda, load
-from tests.recipe import apply_recipe
-from tests.tolerances import relative_error
+from tests.frozen_on_card import (
+    NETWORKS,
+    SIZES,
+    Spoil,
+    calls,
+    check_results,
+    forget,
+    frozen_network,
+    plan_of,
+    plant,
+    second_item,
+)
 
-NETWORKS: dict[str, Callable[[], Any]] = {
-    "mmpose": lambda: models.HourglassPose(17, 1, 2, (8, 16, 24), (1, 2, 1), 16, (8, 8), "reference"),
-    "princeton": lambda: models.StackedHourglass(1, 32, 17, 0, (16, 32), "reference"),
-}
-SIZES = {"mmpose": (3, 32, 32), "princeton": (2, 64, 64)}  # images, height, width
+pytestmark = pytest.mark.usefixtures("card")
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
-
-
-@pytest.fixture(autouse=True)
-def card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """An emulated card of which nothing is known yet; the folder of its table."""
-    try:
-        load("fast")
-    except NoToolkit as error:
-        pytest.skip(str(error))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    forget(monkeypatch)
-    with emulated_cuda("fast", verify=True):
-        yield tmp_path / "hgfast"
-
-
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a new process knows no more than what the file says."""
-    monkeypatch.setattr(_kernel_table, "_tables", {})
-
-
-def frozen_network(family: str, dtype: torch.dtype, tf32: bool = False) -> tuple[Any, FrozenModel]:
-    model = apply_recipe(NETWORKS[family](), 7).eval()
-    return model, FrozenModel(build_graph(model), dtype, torch.device("cpu"), tf32=tf32)
 
 
 def prefer_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small as these networks are, three convolutions are expected to take no longer than a whole block."""
     listed = choices.bottleneck_candidates
     monkeypatch.setattr(choices, "bottleneck_candidates", lambda lib, sizes: (listed(lib, sizes)[0], math.inf))
-
-
-def check_results(family: str, dtype: torch.dtype, tf32: bool = False) -> Plan:
-    """The network runs, with results that are right; its plan."""
-    model, frozen = frozen_network(family, dtype, tf32)
-    n, *size = SIZES[family]
-    images = torch.randn(n, 3, *size, generator=torch.Generator().manual_seed(0)).to(dtype)
-    heatmaps = frozen(images)
-    with torch.no_grad():
-        exact = model.double()(images.double())
-    for ours, reference in zip(heatmaps, exact, strict=True):
-        for image in range(len(images)):
-            assert relative_error(ours[image], reference[image]) <= max(TOLERANCE[dtype], 1e-2)
-    return plan_of(frozen)
-
-
-def plan_of(frozen: FrozenModel) -> Plan:
-    """That of the network's size."""
-    plan = frozen.plan(*SIZES["mmpose" if frozen.graph.unit == 16 else "princeton"])
-    assert isinstance(plan, Plan)
-    return plan
-
-
-Spoil = Callable[[Call, Tensor, "Tensor | None"], None]
-
-
-def plant(
-    monkeypatch: pytest.MonkeyPatch, kernel: str, spoil: Spoil, when: Callable[[Call], bool] = lambda call: True
-) -> list[str]:
-    """A mistake in all kernels whose names begin so: `spoil(call, y, y2)` after each; the kernels that were made."""
-    original, made = StepMaker.make, list[str]()
-
-    def make_spoilt(self: StepMaker, call: Call, needs: Needs) -> Step:
-        step = original(self, call, needs)
-        if not needs.kernel.startswith(kernel) or not when(call):
-            return step
-        made.append(needs.kernel)
-        function, positions = step.function, {value: i for i, value, _ in step.external}
-
-        def spoilt(*arguments: Any) -> None:
-            function(*arguments)
-            outputs = [call.output, *([call.second.value] if call.second else [])]
-            places = [_tensor(arguments[positions[v]]) if v in positions else self.memory.tensor(v) for v in outputs]
-            spoil(call, places[0], places[1] if call.second else None)
-
-        step.function = spoilt
-        return step
-
-    monkeypatch.setattr(StepMaker, "make", make_spoilt)
-    return made
-
-
-def _tensor(argument: Any) -> Tensor:
-    return argument if isinstance(argument, Tensor) else argument.tensor
 
 
 def border(call: Call, y: Tensor, y2: Tensor | None) -> None:
@@ -126,11 +49,6 @@ def border(call: Call, y: Tensor, y2: Tensor | None) -> None:
 
 def lost_tail(call: Call, y: Tensor, y2: Tensor | None) -> None:
     y[-1, :, -1, -1] = 0
-
-
-def second_item(call: Call, y: Tensor, y2: Tensor | None) -> None:
-    """One element of the last image, by an eighth of 1."""
-    y[-1, -1, 0, 0] += 0.125
 
 
 def lost_split(call: Call, y: Tensor, y2: Tensor | None) -> None:
@@ -171,10 +89,6 @@ def test_right_kernels_pass(family: str, dtype: torch.dtype, caplog: pytest.LogC
         assert table is not None and not table.failures()
         assert all(plan.choices.finding(plan.needs[c.output], plan.choices.names[c.output]).right for c in calls(plan))
     assert len(list(card.glob("*.json"))) == 1
-
-
-def calls(plan: Plan) -> list[Call]:
-    return plan.graph.calls
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -372,16 +286,28 @@ def test_comparison_goes_over_all_images_in_parts(monkeypatch: pytest.MonkeyPatc
     assert not any(needs.kernel == "mma few channels" for needs in plan.needs.values())
 
 
-def test_no_kernel_listed_twice_for_a_call() -> None:
+def test_no_kernel_is_listed_twice_for_a_call() -> None:
     """The way from the best kernel to torch ends: each is another one."""
-    _, frozen = frozen_network("mmpose", torch.bfloat16)
-    plan = plan_of(frozen)
-    kernels = Choices(load("fast"), 1)
-    for call in calls(plan):
-        if isinstance(call, ConvCall):
-            sizes = conv_sizes(call, plan.shapes, plan.batch, plan.dtype, exact=False)
-            labels = [verify.label(needs) for needs in kernels._convs(sizes)]
-            assert len(labels) == len(set(labels)) > 1 and labels[-1] == verify.label(WITH_POINTWISE)
+    plan = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    for kernels in plan.choices.kernels.values():
+        labels = [verify.label(needs) for needs in kernels]
+        assert len(labels) == len(set(labels)) > 1 and kernels[-1] == WITH_POINTWISE
+
+
+def test_modes_of_the_caller_change_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Plans made under autocast or in inference mode compare in float32, and run in other modes afterwards."""
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        plan = check_results("mmpose", torch.float16)
+        assert not caplog.records and plan.choices.table is not None and not plan.choices.table.failures()
+    forget(monkeypatch)
+    monkeypatch.setattr(choices, "shortlist", lambda candidates: [])
+    plant(monkeypatch, "torch conv2d", second_item)
+    _, frozen = frozen_network("mmpose", torch.float16)
+    images = torch.randn(SIZES["mmpose"][0], 3, *SIZES["mmpose"][1:])
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        first = frozen(images)
+    assert torch.equal(first[0], frozen(images)[0]) and first[0].dtype == torch.float16
+    assert {needs.kernel for needs in plan_of(frozen).needs.values()} == {"torch"}
 
 
 def test_blocks_are_tried_as_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,24 @@ the value in the form that the code behind it uses, so that nothing unchecked go
 
 from hgfast._checks.arrays import array, picture
 from hgfast._checks.objects import function, instance, path
-from hgfast._checks.tensors import FLOATING, UNINITIALISED, activations, device, same_kind, shape, tensor
+from hgfast._checks.tensors import (
+    FLOATING,
+    PLAIN,
+    UNINITIALISED,
+    activations,
+    device,
+    same_device,
+    same_kind,
+    shape,
+    tensor,
+)
 from hgfast._checks.text import describe
 from hgfast._checks.values import INT64_MAX, choice, flag, integer, integers, number, size
 
 __all__ = [
     "FLOATING",
     "INT64_MAX",
+    "PLAIN",
     "UNINITIALISED",
     "activations",
     "array",
@@ -27,6 +38,7 @@ __all__ = [
     "number",
     "path",
     "picture",
+    "same_device",
     "same_kind",
     "shape",
     "size",

@@ -1,12 +1,14 @@
 """Which kernel runs each call of a plan: of those that a library has, the best one that is not known to be wrong.
 
 On the CPU the library's own choice. CUDA's library lists all its kernels; the table of the card
-(hgfast._kernel_table) knows which were found wrong. After the kernels comes torch.
+(hgfast._kernel_table) knows which were found wrong (hgfast.frozen.verify), and how long they take (hgfast.frozen.tune).
+After the kernels comes torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from hgfast.ops._candidates import Candidate, bottleneck_candidates, conv_candid
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes
 
 Needs = ConvNeeds | BottleneckNeeds
+NOISE = 0.03  # of a time: among kernels that differ by less the one that is expected to be the fastest is taken
 POOL = ConvNeeds(0, 0, 0, 0, "max_pool")
 
 
@@ -73,13 +76,19 @@ def shortlist(candidates: list[Candidate]) -> list[Candidate]:
 
 
 class Choices:
-    """The kernels of plans; `names` gets those of the calls that were asked for, by their outputs."""
+    """The kernels of plans.
+
+    `names` gets those of the calls that were asked for, by their outputs; `kernels` all that could run a call, by its
+    name, the best expected first. blocks: whether whole bottlenecks are taken wherever they can be, or never; None
+    where they are the faster ones.
+    """
 
     def __init__(
         self,
         lib: Any,
         threads: int,
         table: Table | None = None,
+        timed: bool = False,
         possible: Callable[[NativeCall, Needs], bool] | None = None,
     ) -> None:
         """Choose.
@@ -88,11 +97,14 @@ class Choices:
             lib: the native module.
             threads: of the CPU.
             table: of the card; None where nothing is known of kernels but what the library expects of them.
+            timed: whether the times in the table count.
             possible: whether a kernel can have a call; one that cannot is taken where there is no other.
         """
-        self.lib, self.threads, self.table, self.possible = lib, threads, table, possible
+        self.lib, self.threads, self.table, self.timed, self.possible = lib, threads, table, timed, possible
         self.listed = has_candidates(lib)
         self.names: dict[Value, str] = {}
+        self.kernels: dict[str, list[Any]] = {}
+        self.blocks: bool | None = None
 
     def finding(self, needs: Needs, name: str) -> Finding:
         """What is known of a kernel for a call."""
@@ -104,37 +116,67 @@ class Choices:
         Raises:
             NoKernel: there is none.
         """
-        self.names[call.output] = conv_name(call, sizes)
+        name = self.names[call.output] = conv_name(call, sizes)
         if not self.listed:
             return _conv_native.query(self.lib, sizes, self.threads)
-        return self._first_right(self._convs(sizes), call) or TORCH_ALONE
+        return self._best(call, name, self._convs(name, sizes)) or TORCH_ALONE
 
     def block(self, call: BottleneckCall, sizes: BottleneckSizes) -> BottleneckNeeds | None:
-        """The kernel of a whole bottleneck; None where its three convolutions are expected to be faster."""
+        """The kernel of a whole bottleneck; None where its three convolutions are the faster ones."""
         if not self.listed:
             needs = _bottleneck_native.query(self.lib, sizes, self.threads)
             return needs if needs is not None and needs.pays else None
+        name = self.names[call.output] = block_name(call, sizes)
         found, three = bottleneck_candidates(self.lib, sizes)
-        kernels = (
-            _bottleneck_native.query(self.lib, sizes, self.threads, c.algorithm) for c in found if c.cycles < three
-        )
-        self.names[call.output] = block_name(call, sizes)
-        return self._first_right((kernel for kernel in kernels if kernel is not None), call)
+        if self.blocks is False or not found:
+            return None
+        if name not in self.kernels:
+            asked = (_bottleneck_native.query(self.lib, sizes, self.threads, c.algorithm) for c in found)
+            self.kernels[name] = [kernel for kernel in asked if kernel is not None]
+        kernels, times = self.kernels[name], self._times_of_both(call, sizes, name)
+        if self.blocks is None and times is None:
+            expected = {c.kernel for c in found if c.cycles < three}
+            kernels = [kernel for kernel in kernels if kernel.kernel in expected]
+        elif self.blocks is None and times is not None and times[0] > times[1]:
+            return None
+        return self._best(call, name, kernels)
 
     def pool(
         self, call: PoolCall, shapes: dict[Value, tuple[int, int, int]], batch: int, dtype: torch.dtype
     ) -> ConvNeeds:
         """The kernel of a pooling."""
-        self.names[call.output] = pool_name(call, shapes, batch, dtype)
-        return self._first_right(iter((POOL,)), call) or TORCH_ALONE
+        name = self.names[call.output] = pool_name(call, shapes, batch, dtype)
+        return self._best(call, name, [POOL]) or TORCH_ALONE
 
-    def _convs(self, sizes: ConvSizes) -> Iterator[ConvNeeds]:
-        for candidate in shortlist(conv_candidates(self.lib, sizes)):
-            yield _conv_native.query(self.lib, sizes, self.threads, candidate.algorithm)
-        yield WITH_POINTWISE
+    def _convs(self, name: str, sizes: ConvSizes) -> list[ConvNeeds]:
+        if name not in self.kernels:
+            listed = shortlist(conv_candidates(self.lib, sizes))
+            own = [_conv_native.query(self.lib, sizes, self.threads, candidate.algorithm) for candidate in listed]
+            self.kernels[name] = [*own, WITH_POINTWISE]
+        return self.kernels[name]
 
-    def _first_right(self, kernels: Iterator[Any], call: NativeCall) -> Any:
-        name = self.names[call.output]
+    def _times_of_both(self, call: BottleneckCall, sizes: BottleneckSizes, name: str) -> tuple[float, float] | None:
+        """Of the block and of its three convolutions, by their fastest kernels; None where one is not known."""
+        if not self.timed:
+            return None
+        times = [self._time(name, self.kernels[name])]
+        for conv, inner in zip(call.convs, sizes.convs, strict=True):
+            inner_name = conv_name(conv, inner)
+            times.append(self._time(inner_name, self._convs(inner_name, inner)))
+        block, *three = times
+        return None if block is None or None in three else (block, sum(time for time in three if time is not None))
+
+    def _time(self, name: str, kernels: list[Any]) -> float | None:
+        """The shortest of what is not wrong."""
+        findings = [self.finding(kernel, name) for kernel in kernels]
+        times = [found.microseconds for found in findings if found.right is not False]
+        return min((time for time in times if time is not None), default=None)
+
+    def _best(self, call: NativeCall, name: str, kernels: list[Any]) -> Any:
+        """Of those not known to be wrong, and possible if any is, the fastest, or the one that is expected to be."""
         right = [kernel for kernel in kernels if self.finding(kernel, name).right is not False]
-        possible = [kernel for kernel in right if self.possible is None or self.possible(call, kernel)]
-        return next(iter(possible or right), None)
+        possible = [kernel for kernel in right if self.possible is None or self.possible(call, kernel)] or right
+        shortest = self._time(name, possible[:1]) and self._time(name, possible)
+        if not self.timed or shortest is None:
+            return next(iter(possible), None)
+        return next(kernel for kernel in possible if (self._time(name, [kernel]) or inf) <= shortest * (1 + NOISE))

@@ -82,8 +82,9 @@ def _convolution(
     stored: list[Tensor] = []
     v = sum_exactly(inputs[call.x], call.weight, call.stride)
     if call.extra is not None:
-        stored.append(v)
-        v = v + sum_exactly(inputs[call.extra.value], call.extra.weight[..., None, None], call.extra.stride)
+        extra = sum_exactly(inputs[call.extra.value], call.extra.weight[..., None, None], call.extra.stride)
+        stored += [v, extra]
+        v = v + extra
     stored.append(v)
     v = v + call.bias[:, None, None]
     if call.residual is not None:

@@ -1,7 +1,8 @@
-"""Makes plans whose kernels are known to be right."""
+"""Makes plans whose kernels are known to be right, and fast."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -12,30 +13,34 @@ from hgfast.frozen.choices import Choices, Needs
 from hgfast.frozen.graph import BottleneckCall, ConvCall, Graph, NativeCall
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_step import BY_TORCH
+from hgfast.frozen.tune import is_untimed, tune, tunes
 from hgfast.frozen.verify import verify
 from hgfast.frozen.weights import Weights
 from hgfast.ops._candidates import has_candidates
 from hgfast.ops._conv_native import ConvNeeds
 
 
+@torch.inference_mode(False)  # what is made here may be written to in another mode
 @torch.no_grad()
 def make_plan(lib: Any, graph: Graph, weights: Weights, batch: int, height: int, width: int) -> Plan:
-    """A plan for images (batch, C, height, width); on CUDA its kernels are tried first (hgfast.frozen.verify).
+    """A plan for images (batch, C, height, width); on CUDA its kernels are timed and tried first.
 
     Raises:
         NoKernel: a layer has none.
     """
-    size = batch, height, width
-    if not has_candidates(lib) or _switches.VERIFY in _switches.disabled:
+    size, verifies = (batch, height, width), _switches.VERIFY not in _switches.disabled
+    timed = has_candidates(lib) and tunes(weights.device)
+    if not has_candidates(lib) or not (verifies or timed):
         return Plan(lib, graph, weights, *size)
     table = table_of(lib, weights.device)
     if is_capturing(weights.device):
-        return Plan(
-            lib, graph, weights, *size, Choices(lib, 1, table, lambda call, needs: _is_there(weights, call, needs))
-        )
-    choices = Choices(lib, 1, table)
+        return Plan(lib, graph, weights, *size, Choices(lib, 1, table, timed, functools.partial(_is_there, weights)))
+    choices = Choices(lib, 1, table, timed)
     plan = Plan(lib, graph, weights, *size, choices)
-    while not verify(plan):
+    if timed and is_untimed(plan):
+        tune(choices, graph, weights, size)
+        plan = Plan(lib, graph, weights, *size, choices)
+    while verifies and not verify(plan):
         plan = Plan(lib, graph, weights, *size, choices)
     return plan
 

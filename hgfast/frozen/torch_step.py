@@ -26,7 +26,11 @@ BY_TORCH = (WITH_POINTWISE.algorithm, TORCH_ALONE.algorithm)
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int, tf32: bool, benchmark: bool = False, cudnn: bool = True) -> Tensor:
-    """torch.conv2d with "same" padding, with settings of its own instead of those of `torch.backends.cudnn`."""
+    """torch.conv2d with "same" padding, with settings of its own instead of those of `torch.backends.cudnn`, and in x's
+    dtype, whatever autocast wants."""
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return convolve(x, weight, stride, tf32, benchmark, cudnn)
     stride_, padding, none = [stride] * 2, [weight.shape[-1] // 2] * 2, [0, 0]
     settings = benchmark, False, cudnn, tf32
     return torch._convolution(x, weight, None, stride_, padding, [1, 1], False, none, 1, *settings)

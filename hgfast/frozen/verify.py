@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -166,11 +167,19 @@ class Probe:
         except (RuntimeError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
 
+    def ready(self, needs: Needs) -> Callable[[], None]:
+        """A kernel's call on random data, to be timed."""
+        call = self.noise.call(self.call)
+        tensors = self._tensors(call)
+        for value, tensor in self._inputs(call).items():
+            tensors[value].copy_(tensor)
+        step, handle = self.maker(needs).make(call, needs), _native.exec_handle(self.plan.maker.memory.arena)
+        return lambda: step.run(tensors, handle)
+
     def _difference(self, needs: Needs) -> str:
         call, memory = self.noise.call(self.call), self.plan.maker.memory
         inputs, tensors = self._inputs(call), self._tensors(call)
-        maker = self.maker(needs)
-        step, handle = maker.make(call, needs), _native.exec_handle(memory.arena)
+        step, handle = self.maker(needs).make(call, needs), _native.exec_handle(memory.arena)
         for _ in range(2 if needs.workspace_bytes else 1):  # the first call leaves the workspace fit for the second
             for value, tensor in inputs.items():
                 tensors[value].copy_(tensor)

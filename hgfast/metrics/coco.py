@@ -160,6 +160,8 @@ def coco_ap(annotations: str | Path, results: list[dict[str, Any]], sigmas: np.n
     except ImportError:
         raise ImportError("COCO's AP needs pycocotools (pip install 'hgfast[train]')") from None
     sigmas = _sigmas(sigmas)
+    if not len(sigmas):
+        raise ValueError("sigmas must have a number for each joint, got none")
     file = read_coco(_checks.path("", "annotations", annotations))
     if not isinstance(results, (list, tuple)):
         raise TypeError(f"results must be a list of entries, got {_checks.describe(results)}")

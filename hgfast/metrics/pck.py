@@ -77,7 +77,7 @@ def auc(pred: Any, gt: Any, visible: Any, norm: Any = 30.0, steps: int = 20) -> 
     in :func:`pck`.
     """
     pred, gt, mask = keypoint_arrays(pred, gt, visible)
-    if np.ndim(norm) == 0 and not hasattr(norm, "shape"):
+    if not isinstance(norm, (list, tuple)) and not hasattr(norm, "shape"):
         norm = np.full(len(pred), _checks.number("", "norm", norm, above=0))
     norm = norm_array(norm, "norm", len(pred))
     steps = _checks.integer("", "steps", steps, 1, MAX_STEPS)

@@ -64,30 +64,40 @@ class NormState:
         self.bn = bn
         self.weight: Tensor | None = bn.weight
         self.bias: Tensor | None = bn.bias
+        self.running_mean: Any = bn.running_mean
+        self.running_var: Any = bn.running_var
         self.eps: float = bn.eps
-        self.of_batch: bool = bn.training or bn.running_mean is None
-        self.moves = bn.training and bn.track_running_stats and bn.running_mean is not None
+        self.of_batch: bool = bn.training or self.running_mean is None
+        self.moves = bn.training and bn.track_running_stats and self.running_mean is not None
         self.group = synchronised_group(bn) if self.of_batch and bn.training else None
 
     def normaliser(self, x: Tensor) -> Normaliser:
-        """The module with its statistics for x; moves the running ones where it is training."""
+        """The module with its statistics for x."""
         if not self.of_batch:
             scope = Scope(1.0, False, None, self.eps)
-            return Normaliser(self.bn.running_mean, self.bn.running_var, self.weight, self.bias, scope)
-        bn, channels, device = self.bn, x.shape[1], x.device
-        named = ("running_mean", bn.running_mean), ("running_var", bn.running_var)
-        for name, value in (*named, ("weight", self.weight), ("bias", self.bias)):
-            if value is not None and (value.numel() != channels or value.device != device):
-                check_channels(x, name, value)  # before anything moves
-        count = float(x.numel() // max(channels, 1))
-        if self.group is None:
+            return Normaliser(self.running_mean, self.running_var, self.weight, self.bias, scope)
+        count = float(x.numel() // max(x.shape[1], 1))
+        if self.group is None and count == 1:
             check_batch(x)
         mean, var = native.stats_now(x)
         if self.group is not None:
             mean, var, count = combine(mean, var, count, self.group)
-        if self.moves:
-            update_running(bn.running_mean, bn.running_var, mean, var, self._momentum(), int(count))
         return Normaliser(mean, var, self.weight, self.bias, Scope(count, True, self.group, self.eps))
+
+    def move(self, x: Tensor, norm: Normaliser) -> None:
+        """Move the running statistics towards those of x where the module is training; all have been checked before.
+
+        Raises:
+            TypeError, ValueError: the running ones are not of x's channels; none has moved.
+        """
+        if not self.moves:
+            return
+        mean, var = self.running_mean, self.running_var
+        fits = mean.numel() == var.numel() == norm.mean.numel()
+        if not (fits and (mean.is_cpu and var.is_cpu if x.is_cpu else mean.device == var.device == x.device)):
+            for name, value in (("running_mean", mean), ("running_var", var)):
+                check_channels(x, name, value)
+        update_running(mean, var, norm.mean, norm.var, self._momentum(), int(norm.scope.values))
 
     def differentiable(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
         """The stage as registered operators, which torch.compile and functorch understand.
@@ -97,9 +107,8 @@ class NormState:
         """
         if self.group is not None:
             raise NotImplementedError("hgfast: synchronised BatchNorm cannot be compiled")
-        bn = self.bn
         keep = self.moves or not self.of_batch
-        mean, var = (bn.running_mean, bn.running_var) if keep else (None, None)
+        mean, var = (self.running_mean, self.running_var) if keep else (None, None)
         momentum = self._momentum() if self.moves else 0.0
         parameters = self.weight, self.bias
         return batch_norm_act(x, *parameters, mean, var, self.of_batch, momentum, self.eps, residual, relu)

@@ -128,7 +128,9 @@ def _forward(
         return conv_ops.forward(values[stage.source], weight, bias, stage.stride, values.get(stage.addend))
     state, x = states[stage.norm], values[stage.source]
     norms[stage.norm] = norm = state.normaliser(x)
-    return norm.apply(x, values.get(stage.residual), stage.relu)
+    result = norm.apply(x, values.get(stage.residual), stage.relu)
+    state.move(x, norm)  # now that everything is known to fit
+    return result
 
 
 def _save(

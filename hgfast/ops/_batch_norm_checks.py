@@ -30,7 +30,7 @@ def check_channels(x: Tensor, name: str, value: Tensor) -> None:
         TypeError, ValueError: it is none.
     """
     allowed = (x.dtype,) if x.dtype in (torch.float32, torch.float64) else (x.dtype, torch.float32)
-    fit(NAME, name, value, x.shape[1:2], ("x", x), allowed, f"one number for each channel of x {tuple(x.shape)}")
+    fit(NAME, name, value, x.shape[1:2], ("x", x), allowed, "one number for each channel of x")
 
 
 def _check_all(x: Tensor, maps: dict[str, Tensor | None], channels: dict[str, Tensor | None]) -> None:

@@ -33,11 +33,11 @@ def as_stats(x: Tensor, values: dict[str, Tensor | None]) -> list[Any]:
         TypeError: a dtype that is neither x's nor that of its statistics.
         ValueError: not one number for each channel, or on another device.
     """
-    channels, dtype, device = x.shape[1], stat_dtype(x), x.device
+    channels, dtype, on_cpu = x.shape[1], stat_dtype(x), x.is_cpu
     found = []
     for name, value in values.items():
         if value is not None:
-            if value.numel() != channels or value.device != device:
+            if value.numel() != channels or not (value.is_cpu if on_cpu else value.device == x.device):
                 check_channels(x, name, value)
             if value.dtype is not dtype or not value.is_contiguous():
                 check_channels(x, name, value)

@@ -7,7 +7,6 @@ from torch import Tensor
 from hgfast import _checks
 
 LARGEST_STRIDE = 2**31 - 1  # ATen's gradients hang with a larger one
-LARGEST_KERNEL = 2**15 - 1  # whose square ATen's sizes hold
 
 
 def check(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> None:

@@ -1,7 +1,8 @@
 """The convolutions of a training step, "same" padding, without autograd: what `conv2d` and the fused blocks call.
 
-float32 tensors on the CPU go to hgfast's kernels where these are faster (`_conv_choice`), all others to ATen. `forward`
-and `backward` make sure that their tensors fit each other.
+float32 tensors on the CPU go to hgfast's kernels where these are faster (`_conv_choice`), forward convolutions on CUDA
+where they were timed and are faster (`_conv_train_cuda`), all others to ATen. `forward` and `backward` make sure that
+their tensors fit each other.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import torch
 
 from hgfast import _native
+from hgfast._checks import PLAIN
 from hgfast._switches import is_disabled
 from hgfast.ops import _buffers
 from hgfast.ops import _conv_choice as choose
+from hgfast.ops import _conv_train_cuda as cuda
 from hgfast.ops._conv_checks import check
 from hgfast.ops._conv_choice import Choice
-from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._conv_native import ConvNeeds, ConvSizes
 from hgfast.ops._operands import expect
-from hgfast.ops._registry import PLAIN
 from hgfast.reference.conv2d import Gradients, conv2d_gradients
 
 OP = "conv2d"
@@ -33,8 +35,11 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, addend:
         TypeError, ValueError: the tensors do not fit each other.
     """
     sizes = _fitting_sizes(x, weight, bias, stride)
-    expect(OP, "addend", addend, (sizes.n, sizes.k, *sizes.result), x)
-    algorithm = _refusal(x, weight) or choose.result(sizes)
+    if addend is not None:
+        expect(OP, "addend", addend, (sizes.n, sizes.k, *sizes.result), x)
+    algorithm = _forward_choice(x, weight, sizes, addend is not None)
+    if isinstance(algorithm, ConvNeeds):
+        return cuda.convolve(algorithm, sizes, _nhwc(x), weight, bias, None if addend is None else _nhwc(addend))
     if isinstance(algorithm, str):
         y = torch.conv2d(_nhwc(x), weight, bias, stride, weight.shape[-1] // 2)
         y = y.contiguous(memory_format=torch.channels_last)
@@ -81,20 +86,30 @@ def _fitting_sizes(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) 
     Raises:
         TypeError, ValueError: there is none.
     """
-    shape, weight_shape, dtype, device = x.shape, weight.shape, x.dtype, x.device
-    fits = len(shape) == len(weight_shape) == 4 and weight.dtype is dtype and weight.device == device
-    if fits and bias is not None:
-        fits = bias.dim() == 1 and bias.numel() == weight_shape[0] and bias.dtype is dtype and bias.device == device
-    square = fits and weight_shape[2] == weight_shape[3] and weight_shape[2] % 2
-    if not (square and shape[1] == weight_shape[1] and 0 not in shape[1:] and weight_shape[0]):
+    dtype, on_cpu = x.dtype, x.is_cpu
+    try:
+        (n, c, h, w), (k, channels, height, kernel) = x.shape, weight.shape
+    except ValueError:
         check(OP, x, weight, bias, stride)
-    (n, c, h, w), (k, _, _, kernel) = shape, weight_shape
+        raise
+    fits = channels == c and height == kernel and kernel % 2 and c and h and w and k and weight.dtype is dtype
+    if fits and bias is not None:
+        fits = bias.dim() == 1 and bias.numel() == k and bias.dtype is dtype
+        fits = fits and (bias.is_cpu if on_cpu else bias.device == x.device)
+    if not (fits and (weight.is_cpu if on_cpu else weight.device == x.device)):
+        check(OP, x, weight, bias, stride)
     return ConvSizes(n, h, w, c, k, kernel, stride, dtype=dtype)
 
 
-def forward_choice(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Choice:
+def forward_choice(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Choice | ConvNeeds:
     """Algorithm of the forward convolution, or why it is ATen's."""
-    return _refusal(x, weight) or choose.result(_fitting_sizes(x, weight, bias, stride))
+    return _forward_choice(x, weight, _fitting_sizes(x, weight, bias, stride), with_addend=False)
+
+
+def _forward_choice(x: Tensor, weight: Tensor, sizes: ConvSizes, with_addend: bool) -> Choice | ConvNeeds:
+    if _native.on_cuda(x):
+        return _foreign(x, weight) or cuda.choice(x, sizes, with_addend)
+    return _refusal(x, weight) or choose.result(sizes)
 
 
 def input_grad_choice(grad: Tensor, weight: Tensor, sizes: ConvSizes) -> Choice:
@@ -107,16 +122,23 @@ def weight_grad_choice(grad: Tensor, x: Tensor, sizes: ConvSizes) -> Choice:
     return _refusal(grad, x) or choose.weight_grad(sizes)
 
 
-def _refusal(*tensors: Tensor) -> str:
+def _foreign(first: Tensor, second: Tensor) -> str:
+    """Why no kernel may have these tensors, wherever they are."""
     if is_disabled("conv2d"):
         return "HGFAST_DISABLE names conv2d"
-    if torch._C._len_torch_dispatch_stack() or not all(type(tensor) in PLAIN for tensor in tensors):
+    if torch._C._len_torch_dispatch_stack() or type(first) not in PLAIN or type(second) not in PLAIN:
         return "a tensor subclass or a mode takes the place of plain tensors"
-    if _native.on_cuda(tensors[0]) or tensors[0].device.type != "cpu":
-        return "the convolutions of training have kernels on the CPU only"
-    if any(tensor.dtype != torch.float32 for tensor in tensors):
+    return "" if first.numel() and second.numel() else "empty"
+
+
+def _refusal(first: Tensor, second: Tensor) -> str:
+    if reason := _foreign(first, second):
+        return reason
+    if _native.on_cuda(first) or not first.is_cpu:
+        return "the gradients of convolutions have kernels on the CPU only"
+    if first.dtype is not torch.float32 or second.dtype is not torch.float32:
         return "the convolutions of training have float32 kernels only"
-    return "empty" if any(tensor.numel() == 0 for tensor in tensors) else ""
+    return ""
 
 
 def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvSizes, addend: Tensor | None = None) -> Tensor:

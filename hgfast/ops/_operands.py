@@ -34,8 +34,12 @@ def fit(
         ValueError: another shape or device.
     """
     other, first = owner
+    allowed = dtypes or (first.dtype,)
+    if type(value) is Tensor and value.dtype in allowed and value.layout is torch.strided and not value.is_nested:
+        if value.shape == shape and value.device == first.device:
+            return
     _checks.tensor(op, name, value, dtypes=(*_checks.FLOATING, *dtypes))
-    if value.dtype not in (dtypes or (first.dtype,)):
+    if value.dtype not in allowed:
         words = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         wanted = f"one of the dtypes {words} beside {other} of" if dtypes else f"{other}'s dtype"
         raise TypeError(f"{op}: {name} must have {wanted} {first.dtype}, got {value.dtype}")
@@ -56,7 +60,7 @@ def expect(
     if value is None:
         return
     wanted = like.dtype if dtype is None else dtype
-    if value.dtype is wanted and value.shape == shape and value.device == like.device:
+    if value.dtype is wanted and value.shape == shape and _checks.same_device(value, like):
         return
     _checks.tensor(op, name, value, dtypes=(wanted,))
     _checks.shape(op, name, value, shape)

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from hgfast import _native
+from hgfast._checks import PLAIN
 from hgfast._switches import is_disabled
 
 log = logging.getLogger("hgfast")
-PLAIN = (torch.Tensor, torch.nn.Parameter)  # tensors whose data is where they say
 LIBRARY = torch.library.Library("hgfast", "DEF")
 
 
@@ -152,7 +152,7 @@ def below_autograd(operator: Any) -> Callable[..., Any]:
 
     def call(*args: Any) -> Any:
         first = args[0]
-        plain = type(first) in PLAIN and first.device.type == "cpu" and not torch.is_grad_enabled()
+        plain = type(first) in PLAIN and first.is_cpu and not torch.is_grad_enabled()
         watched = torch._C._len_torch_dispatch_stack() or torch._C._autograd._profiler_enabled() or is_recorded()
         if not plain or watched:
             return operator(*args)
@@ -183,10 +183,13 @@ def explain(name: str, *args: Any) -> str:
     """Which way a call of `torch.ops.hgfast.<name>(*args)` goes: "kernel: cpu", or "reference: <why>".
 
     Raises:
+        TypeError: no name.
         KeyError: no op of that name.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"explain: name must be a str, got {type(name).__name__}")
     if name not in OPS:
-        raise KeyError(f"explain: no hgfast op {name!r}; there are {', '.join(sorted(OPS))}")
+        raise KeyError(f"explain: no hgfast op {name!r:.80}; there are {', '.join(sorted(OPS))}")
     device_type = _first_tensor(args).device.type
     reason = OPS[name].fallback_reason(device_type, args)
     return f"kernel: {device_type}" if reason is None else f"reference: {reason}"

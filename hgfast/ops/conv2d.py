@@ -11,10 +11,11 @@ from torch import Tensor
 
 from hgfast import _checks, reference
 from hgfast.ops import _conv_train as train
-from hgfast.ops._conv_checks import LARGEST_KERNEL, check, check_stride, check_weight
-from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._conv_checks import check, check_stride, check_weight
+from hgfast.ops._conv_native import ConvNeeds, ConvSizes
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
+from hgfast.reference.blocks import LARGEST_KERNEL
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
@@ -22,7 +23,9 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 
 
     float32 tensors on the CPU: 3x3 convolutions of stride 1 and 2 run by Winograd's algorithm (Lavin & Gray 2016) in
     both directions, with relative errors of 3e-6 instead of the 2e-7 to 1e-6 of direct sums (:func:`set_winograd` turns
-    it off), 1x1 by a direct kernel, where these are faster than ATen. Everything else is ATen's.
+    it off), 1x1 by a direct kernel, where these are faster than ATen. On CUDA the forward convolution runs by hgfast's
+    kernel where that was timed on this card and is faster than cuDNN's (`HGFAST_TUNE`, docs/gpu.md). Everything else is
+    ATen's.
 
     Args:
         x: (N, C, H, W) with C, H and W at least 1; channels_last is the fast layout. float32, float16, bfloat16 or
@@ -43,7 +46,7 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 
     return _conv2d(x, weight, bias, stride)
 
 
-def _reason(choice: int | str) -> str | None:
+def _reason(choice: int | str | ConvNeeds) -> str | None:
     return choice if isinstance(choice, str) else None
 
 

@@ -17,6 +17,8 @@ from hgfast.reference.upsample_add import upsample_add
 
 __all__ = ["REFERENCE", "BasicBlock", "BlockSet", "Bottleneck", "ConvModule", "MaxPool", "UpsampleAdd"]
 
+LARGEST_KERNEL = 2**15 - 1  # whose square ATen's sizes hold
+
 
 def check_widths(module: nn.Module, in_channels: int, out_channels: int, least: int = 1) -> tuple[int, int]:
     """Both numbers of channels, whole, from 1, and from `least` for the output.
@@ -67,7 +69,7 @@ class ConvModule(nn.Module):
     ) -> None:
         super().__init__()
         in_channels, out_channels = check_widths(self, in_channels, out_channels)
-        kernel_size = _checks.integer(type(self).__name__, "kernel_size", kernel_size, 1)
+        kernel_size = _checks.integer(type(self).__name__, "kernel_size", kernel_size, 1, LARGEST_KERNEL)
         stride = _checks.integer(type(self).__name__, "stride", stride, 1)
         bias, bn, relu = check_flags(self, bias=bias, bn=bn, relu=relu)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=bias)

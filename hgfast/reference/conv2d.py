@@ -48,7 +48,12 @@ def conv2d_gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs
 
 
 def _aten_gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs: tuple[bool, bool, bool]) -> Gradients:
+    """A stride beyond the map's size, which reads one row or column, is made that size.
+
+    oneDNN's weight gradient in bfloat16 is what memory held before where the stride is wider than x (torch 2.13).
+    """
     padding = [weight.shape[-1] // 2] * 2
+    strides = [1 if stride == 1 else min(stride, size) for size in x.shape[2:]]
     return torch.ops.aten.convolution_backward(
-        *(grad, x, weight, [weight.shape[0]], [stride] * 2, padding, [1, 1], False, [0, 0], 1, needs)
+        *(grad, x, weight, [weight.shape[0]], strides, padding, [1, 1], False, [0, 0], 1, needs)
     )

@@ -26,7 +26,13 @@ from hgfast.train.evaluate import MEASURES
 
 
 def make_model(config: Config) -> PoseNetwork:
-    """The network with new weights, drawn from ``config.seed``; raises ConfigError for options it does not have."""
+    """The network with new weights, drawn from ``config.seed``.
+
+    Raises:
+        TypeError: no Config.
+        ConfigError: the network does not have these options.
+    """
+    _checks.instance("make_model", "config", config, Config)
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in config.model_options.items()}
     table = keypoint_set(config.keypoints)
     with torch.random.fork_rng(devices=[]):  # of all devices it would warn where there are several
@@ -50,6 +56,8 @@ def place(model: PoseNetwork, device: torch.device) -> PoseNetwork:
     cuDNN would bring them there in every step. On the CPU contiguous weights are as fast, and what flattens parameters
     (LBFGS, pruning) or writes them to files (safetensors) takes no others.
     """
+    _checks.instance("place", "model", model, PoseNetwork)
+    _checks.instance("place", "device", device, torch.device)
     model = model.to(device)
     if device.type == "cuda" and model.memory_format is not None:
         model = model.to(memory_format=model.memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -57,7 +65,8 @@ def place(model: PoseNetwork, device: torch.device) -> PoseNetwork:
 
 
 def make_codec(config: Config) -> Any:
-    """Targets and decoding of the configuration; the networks have stride 4."""
+    """Targets and decoding of the configuration; the networks have stride 4. Raises TypeError for no Config."""
+    _checks.instance("make_codec", "config", config, Config)
     width, height = config.input_size
     heatmap_size = (-(-width // 4), -(-height // 4))
     if config.codec == "udp":
@@ -68,7 +77,14 @@ def make_codec(config: Config) -> Any:
 
 
 def make_dataset(config: Config, part: str) -> PoseDataset:
-    """Data set of part "train" (with augmentation) or "val"."""
+    """Data set of part "train" (with augmentation) or "val".
+
+    Raises:
+        TypeError, ValueError: another kind of argument, annotations that cannot be used.
+        OSError: a file that cannot be read.
+    """
+    _checks.instance("make_dataset", "config", config, Config)
+    _checks.choice("make_dataset", "part", part, ("train", "val"))
     train = part == "train"
     table = keypoint_set(config.keypoints)
     return PoseDataset(
@@ -103,7 +119,8 @@ def _persons(config: Config, part: str, table: KeypointSet) -> list[Person]:
 
 
 def make_predictor(config: Config, model: nn.Module, codec: Any, device: torch.device | str) -> Predictor:
-    """Predictor with the configuration's preprocessing and flip test."""
+    """Predictor with the configuration's preprocessing and flip test; raises as :class:`hgfast.predict.Predictor`."""
+    _checks.instance("make_predictor", "config", config, Config)
     return Predictor(
         model,
         codec,
@@ -126,9 +143,11 @@ def check_beforehand(config: Config) -> str:
         what there will not be without a package that can be done without; "" where nothing is missing.
 
     Raises:
+        TypeError: no Config.
         ConfigError: the keypoints have no such measure.
         ImportError: nothing could be measured without the package, or it was asked for.
     """
+    _checks.instance("check_beforehand", "config", config, Config)
     if config.monitor not in MEASURES[config.keypoints]:
         known = ", ".join(MEASURES[config.keypoints])
         raise ConfigError(f"monitor: expected one of {known} for {config.keypoints}, got {config.monitor!r}")
@@ -143,11 +162,17 @@ def check_beforehand(config: Config) -> str:
     return ""
 
 
-def choose_device(name: str) -> torch.device:
-    """Device of a name; "auto" is the GPU where there is one. Raises ConfigError when it cannot be used."""
-    if name == "auto":
+def choose_device(device: str) -> torch.device:
+    """Device of a name; "auto" is the GPU where there is one.
+
+    Raises:
+        TypeError: no name.
+        ConfigError: it cannot be used.
+    """
+    _checks.instance("", "device", device, str, torch.device)
+    if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return _checks.device("", "device", name)
+        return _checks.device("", "device", device)
     except ValueError as error:
         raise ConfigError(str(error)) from None

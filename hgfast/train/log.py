@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+from numbers import Real
 from pathlib import Path
 
+from hgfast import _checks
 from hgfast.files import atomic_write, write_text
 
 
@@ -16,17 +18,32 @@ class RunLog:
     Args:
         path: the file; rows that are there already are kept.
         first_epoch: rows of this epoch and later are dropped (they are about to be done again).
+
+    Raises:
+        TypeError, ValueError: another kind of argument.
+        OSError: the file cannot be read or written.
     """
 
-    def __init__(self, path: Path, first_epoch: int = 0) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, first_epoch: int = 0) -> None:
+        self.path = _checks.path("RunLog", "path", path)
+        first_epoch = _checks.integer("RunLog", "first_epoch", first_epoch, 0)
         self.rows: list[dict[str, str]] = []
-        if path.is_file():
-            self.rows = [row for row in read_log(path) if int(row["epoch"]) < first_epoch]
+        if self.path.is_file():
+            self.rows = [row for row in read_log(self.path) if int(row["epoch"]) < first_epoch]
             self._rewrite()
 
     def append(self, row: dict[str, float]) -> None:
-        """Adds a row; it is on the disk when this returns."""
+        """Adds a row; it is on the disk when this returns.
+
+        Raises:
+            TypeError: something else than numbers by name.
+            OSError: the file cannot be written.
+        """
+        if not isinstance(row, dict) or not all(isinstance(name, str) for name in row):
+            raise TypeError(f"RunLog: row must be a dict of numbers by name, got {_checks.describe(row)}")
+        for name, value in row.items():
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise TypeError(f"RunLog: row[{name!r:.80}] must be a number, got {_checks.describe(value)}")
         known = set(self.rows[0]) if self.rows else set()
         self.rows.append({name: f"{value:.6g}" for name, value in row.items()})
         if not known or not set(row) <= known:

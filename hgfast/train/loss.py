@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from hgfast import ops
+from hgfast import _checks, ops
 from hgfast.constants import constant
+from hgfast.ops._heatmaps import check_heatmaps
+from hgfast.ops.gaussian_heatmaps import check_points
 from hgfast.train.config import Config
 
 
@@ -23,7 +25,11 @@ def heatmap_loss(config: Config, stacks: Sequence[Tensor], keypoints: Tensor, vi
             over millions of values is below what float16 can hold.
         keypoints: (N, K, 2) in pixels of the network's input.
         visible: (N, K).
+
+    Raises:
+        TypeError, ValueError: an argument of another kind or shape.
     """
+    _check(config, stacks, keypoints, visible)
     heatmaps = [stack.float() for stack in stacks]
     points = to_heatmap(config, keypoints, heatmaps[0])
     if config.codec != "newell":
@@ -31,6 +37,21 @@ def heatmap_loss(config: Config, stacks: Sequence[Tensor], keypoints: Tensor, vi
     height, width = heatmaps[0].shape[2:]
     targets, _ = ops.gaussian_heatmaps(points, visible, (width, height), config.sigma, "newell")
     return ops.keypoint_mse(heatmaps, targets)
+
+
+def _check(config: Config, stacks: Sequence[Tensor], keypoints: Tensor, visible: Tensor) -> None:
+    where = "heatmap_loss"
+    _checks.instance(where, "config", config, Config)
+    if not isinstance(stacks, (list, tuple)) or not stacks:
+        raise TypeError(f"{where}: stacks must be a list of heatmaps, not an empty one, got {_checks.describe(stacks)}")
+    for number, stack in enumerate(stacks):
+        check_heatmaps(where, f"stacks[{number}]", stack)
+        _checks.shape(where, f"stacks[{number}]", stack, stacks[0].shape, "that of the first one")
+    check_points(where, keypoints, visible)
+    _checks.shape(where, "visible", visible, stacks[0].shape[:2], f"N, K of stacks, {tuple(stacks[0].shape)}")
+    for name, value in (("keypoints", keypoints), *((f"stacks[{i}]", stack) for i, stack in enumerate(stacks))):
+        if value.device != stacks[0].device:
+            raise ValueError(f"{where}: {name} must be on the first stack's device {stacks[0].device}")
 
 
 def to_heatmap(config: Config, keypoints: Tensor, heatmaps: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from hgfast import _checks
+
 
 @dataclass(frozen=True)
 class World:
@@ -30,13 +32,22 @@ class World:
     local_rank: int = 0
     hosts: Any = None
 
+    def __post_init__(self) -> None:
+        _checks.integer("World", "size", self.size, 1)
+        _checks.integer("World", "rank", self.rank, 0, self.size - 1)
+        _checks.integer("World", "local_rank", self.local_rank, 0)
+
     @classmethod
     def join(cls, device_type: str) -> World:
         """Takes its place from torchrun's environment variables and connects to the others (NCCL, Gloo on the CPU).
 
         A connection made here is closed when the process ends.
+
+        Raises:
+            TypeError, ValueError: no text, or a variable that is no number.
         """
-        size = int(os.environ.get("WORLD_SIZE", "1"))
+        _checks.instance("World.join", "device_type", device_type, str)
+        size = _variable("WORLD_SIZE", 1)
         if size == 1:
             return cls()
         if not dist.is_initialized():
@@ -45,7 +56,7 @@ class World:
             dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
             atexit.register(leave)
         hosts = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
-        return cls(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")), hosts)
+        return cls(dist.get_rank(), size, _variable("LOCAL_RANK", 0), hosts)
 
     @property
     def is_main(self) -> bool:
@@ -109,6 +120,14 @@ class World:
         told = torch.tensor(number)
         dist.all_reduce(told, dist.ReduceOp.MAX, group=self.hosts)
         return int(told)
+
+
+def _variable(name: str, default: int) -> int:
+    """A whole number among the environment variables."""
+    text = os.environ.get(name, str(default))
+    if not text.strip().isdecimal():
+        raise ValueError(f"environment variable {name} must be a whole number, got {text!r:.80}")
+    return int(text)
 
 
 def leave() -> None:

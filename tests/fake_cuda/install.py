@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hgfast import _native
+from hgfast import _kernel_table, _native, _switches
 from hgfast.constants import constant
 from tests.fake_cuda import library, tensors
 from tests.fake_cuda.dispatch import Operators
@@ -35,6 +35,13 @@ class Autocast(contextlib.ExitStack):
         for kind in self.kinds:
             self.enter_context(_autocast(kind, self.dtype, **self.options))
         return self
+
+
+class Generator(torch.Generator):
+    """torch.Generator: random numbers of a fake device are the CPU's."""
+
+    def __new__(cls, device: Any = "cpu") -> Generator:
+        return super().__new__(cls)
 
 
 def _cuda(machine: Machine) -> dict[str, Any]:
@@ -123,13 +130,18 @@ def _made(data: Any, *, dtype: Any = None, device: Any = None, **options: Any) -
 
 
 @contextlib.contextmanager
-def fake_cuda(devices: int = 2) -> Iterator[Machine]:
+def fake_cuda(devices: int = 2, verify: bool = False, tune: str = "0") -> Iterator[Machine]:
     """Within it there are so many GPUs.
+
+    Args:
+        devices: how many.
+        verify: whether frozen networks try their kernels first, as they do on a GPU.
+        tune: as HGFAST_TUNE says: whether they time them, too.
 
     Raises:
         Fault: at the end, if some were found and not told yet (memory that was freed too early).
     """
-    machine = Machine(devices)
+    machine, wanted = Machine(devices), {_switches.VERIFY}
     run = threading.Thread.run
 
     def run_thread(thread: threading.Thread) -> None:
@@ -146,10 +158,13 @@ def fake_cuda(devices: int = 2) -> Iterator[Machine]:
             (torch.cuda, _cuda(machine)),
             (torch._C, _raw(machine)),
             (torch.accelerator, _accelerator(machine)),
-            (torch, {"autocast": Autocast, "tensor": _made}),
+            (torch, {"autocast": Autocast, "tensor": _made, "Generator": Generator}),
             (torch.Tensor, tensors.replacements(machine)),
             (threading.Thread, {"run": run_thread}),
             (_native, library.replacements(machine)),
+            (_switches, {"disabled": _switches.disabled - wanted if verify else _switches.disabled | wanted}),
+            (_switches, {"tune": tune}),
+            (_kernel_table, {"_tables": {}}),
         ):
             for name, value in attributes.items():
                 undo.callback(_set(target, name, value))

@@ -15,6 +15,7 @@ from tests.fuzz.targets import (
     prediction,
     raw_ops,
     settings,
+    training,
     viz,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "prediction",
     "raw_ops",
     "settings",
+    "training",
     "viz",
 ]

@@ -161,7 +161,7 @@ def newell_hourglass(draw: Draw) -> Case:
         arguments = {
             "depth": Arg(depth, Int(1)),
             "channels": Arg(channels, Int(2)),
-            "increase": Arg(increase, Int(0)),
+            "increase": Arg(increase, Int(2 - channels)),
         }
         return call(draw, hgfast.nn.NewellHourglass, arguments)
     n, h, w = draw.one((1, 2)), *(draw.one((8, 12, 16)) for _ in range(2))

@@ -62,7 +62,7 @@ def build(draw: Draw) -> Case:
         arguments = {"name": Arg(draw.one(("hg1", "hg2")), Choice())} | common
         arguments |= {
             "channels": Arg(8, Int(2)),
-            "increase": Arg(draw.one((0, 2)), Int(0)),
+            "increase": Arg(draw.one((0, 2)), Int(2 - 8)),
             "stem_channels": Arg((4, 6), Ints(2, 1)),
         }
     if draw.chance(0.3):

@@ -1,0 +1,117 @@
+"""Which kernel is the fastest for a call, by its time on this card instead of the cost model's estimate.
+
+Before a plan is made on CUDA, for each distinct call that the card's table has no times of: the kernels that are
+expected best, and torch.conv2d (cuDNN's best algorithm) with hgfast's pointwise kernels, run in a plan's buffers, each
+time with a cold L2 cache; whole bottlenecks too, to be held against their three convolutions. The times stay in the
+table. SECONDS bound what a plan takes; what is left then is timed when a plan next needs it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+from hgfast import _switches
+from hgfast.frozen.choices import Choices, Needs, label
+from hgfast.frozen.graph import BottleneckCall, Call, Graph, PoolCall
+from hgfast.frozen.plan import Plan
+from hgfast.frozen.torch_step import WITH_POINTWISE
+from hgfast.frozen.verify import Noise, Probe, distinct_calls, report
+from hgfast.frozen.weights import Weights
+
+log = logging.getLogger("hgfast")
+SECONDS = 2.0
+KERNELS = 6  # of hgfast's own, for each call
+RUNS = 3
+COLD_BYTES = 256 << 20  # more than any L2 cache holds
+
+
+class Clock:
+    """Times calls on the current stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        """With memory that a write to leaves nothing else in the L2 cache."""
+        self.device = device
+        self.cold = torch.empty(COLD_BYTES, dtype=torch.uint8, device=device)
+
+    def microseconds(self, call: Callable[[], None]) -> float:
+        """Of a call, the median of RUNS; one goes before that loads code, and lets cuDNN try its algorithms."""
+        call()
+        events = []
+        for _ in range(RUNS):
+            self.cold.zero_()  # takes longer than the host does to launch the call
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            call()
+            end.record()
+            events.append((start, end))
+        events[-1][1].synchronize()
+        return 1000 * median(start.elapsed_time(end) for start, end in events)
+
+
+def tune(choices: Choices, graph: Graph, weights: Weights, size: tuple[int, int, int]) -> None:
+    """Time what the calls of a plan of this size could run by; the table of `choices` gets the times."""
+    assert choices.table is not None
+    deadline = time.monotonic() + SECONDS
+    try:
+        clock = Clock(weights.device)
+        for choices.blocks in (False, True):
+            plan = Plan(choices.lib, graph, weights, *size, choices)
+            noise = Noise(plan.maker.memory, weights)
+            for call in distinct_calls(plan):
+                if isinstance(call, BottleneckCall) == choices.blocks and not isinstance(call, PoolCall):
+                    _time_call(Probe(plan, call, noise), clock, deadline)
+    except torch.OutOfMemoryError as error:
+        log.warning("kernels are chosen without their times, for lack of memory: %s", error)
+    finally:
+        choices.blocks = None
+        choices.table.save()
+
+
+def is_untimed(plan: Plan) -> bool:
+    """Whether the plan has a call that was not timed."""
+    calls = [call for call in distinct_calls(plan) if not isinstance(call, PoolCall)]
+    return any(not _is_timed(plan.choices, needs, call) for call in calls for needs in _to_time(plan.choices, call)[:1])
+
+
+def _to_time(choices: Choices, call: Call) -> list[Needs]:
+    """Kernels of a call, and torch."""
+    name = choices.names[call.output]
+    right = [needs for needs in choices.kernels[name] if choices.finding(needs, name).right is not False]
+    return [*right[:KERNELS], *(needs for needs in right[KERNELS:] if needs == WITH_POINTWISE)]
+
+
+def _is_timed(choices: Choices, needs: Needs, call: Call) -> bool:
+    assert choices.table is not None
+    name = choices.names[call.output]
+    if _switches.tune == "force":
+        return choices.table.was_timed_now(label(needs), name)
+    return choices.finding(needs, name).microseconds is not None
+
+
+def _time_call(probe: Probe, clock: Clock, deadline: float) -> None:
+    choices, name = probe.plan.choices, probe.plan.choices.names[probe.call.output]
+    assert choices.table is not None
+    for needs in _to_time(choices, probe.call):
+        if _is_timed(choices, needs, probe.call) or time.monotonic() > deadline:
+            continue
+        try:
+            run = probe.ready(needs)
+            choices.table.note(label(needs), name, microseconds=clock.microseconds(run))
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError) as error:
+            why = f"{type(error).__name__}: {error}"
+            choices.table.note(label(needs), name, right=False, why=why)
+            choices.table.save()
+            report(choices, needs, name, why)
+
+
+def tunes(device: torch.device) -> bool:
+    """Whether times count: on CUDA, unless HGFAST_TUNE=0, or who asks for the same results each time."""
+    same = torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    return _switches.tune != "0" and device.type == "cuda" and not same

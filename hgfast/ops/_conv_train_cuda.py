@@ -1,0 +1,93 @@
+"""The forward convolution of training on CUDA: hgfast's kernel where it is faster on this card than cuDNN's, else ATen.
+
+Sizes that are new are timed and tried as a frozen network's are (hgfast.frozen.tune, .verify), on random data, in a
+small graph of two such convolutions, one with a residual. Without times, as with HGFAST_TUNE=0, ATen has them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hgfast import _native
+from hgfast.ops._candidates import has_candidates
+from hgfast.ops._conv_native import ConvNeeds, ConvSizes, NoKernel, pack
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+PACKING = 10.0  # us: weights are cast and packed at each call, which the times of kernels do not have
+WHY_NOT = "cuDNN's convolution is the faster one here, or nothing was timed (HGFAST_TUNE)"
+
+_choices: dict[tuple[int, ConvSizes, bool], ConvNeeds | None] = {}
+
+
+def choice(x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | str:
+    """hgfast's kernel for a convolution of x, on CUDA, or why ATen has it; sizes: as of float32."""
+    if x.dtype not in DTYPES:
+        return f"there are no CUDA kernels for {x.dtype}"
+    exact = x.dtype == torch.float32 and not torch.backends.cudnn.allow_tf32
+    return _known(x, replace(sizes, dtype=x.dtype, exact=exact), with_residual) or WHY_NOT
+
+
+def _known(x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None:
+    from hgfast.frozen.make import is_capturing
+    from hgfast.frozen.tune import tunes
+
+    lib = _native.library("cuda")
+    if not has_candidates(lib) or not tunes(x.device):
+        return None
+    key = x.get_device(), sizes, with_residual
+    if key not in _choices:
+        if is_capturing(x.device):
+            return None  # nothing can be timed here: it is decided outside
+        _choices[key] = _measured(lib, x, sizes, with_residual)
+    return _choices[key]
+
+
+def _measured(lib: Any, x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None:
+    from hgfast.frozen.choices import label
+    from hgfast.frozen.graph import IMAGE, ConvCall, Graph
+    from hgfast.frozen.make import make_plan
+    from hgfast.frozen.torch_step import BY_TORCH, WITH_POINTWISE
+    from hgfast.frozen.weights import Weights
+
+    weight, bias = torch.zeros(sizes.k, sizes.c, sizes.kernel, sizes.kernel), torch.zeros(sizes.k)
+    calls = [
+        ConvCall("without residual", 1, IMAGE, weight, bias, sizes.stride),
+        ConvCall("with residual", 2, IMAGE, weight.clone(), bias.clone(), sizes.stride, residual=1),
+    ]
+    graph = Graph(1, 0, sizes.c, list(calls), [2], values=3)
+    try:
+        plan = make_plan(lib, graph, Weights(graph, x.dtype, x.device, sizes.exact), sizes.n, sizes.h, sizes.w)
+    except NoKernel:
+        return None
+    output = calls[with_residual].output
+    needs, name = plan.needs[output], plan.choices.names[output]
+    if not isinstance(needs, ConvNeeds) or needs.algorithm in BY_TORCH or plan.choices.table is None:
+        return None
+    own, other = (plan.choices.table.get(label(kernel), name).microseconds for kernel in (needs, WITH_POINTWISE))
+    return needs if own is not None and other is not None and own + PACKING < other else None
+
+
+def convolve(
+    needs: ConvNeeds, sizes: ConvSizes, x: Tensor, weight: Tensor, bias: Tensor | None, addend: Tensor | None
+) -> Tensor:
+    """The convolution plus addend, (N, K, P, Q) in channels_last, as x and addend are; sizes: as of float32."""
+    exact = x.dtype == torch.float32 and not torch.backends.cudnn.allow_tf32
+    sizes = replace(sizes, dtype=x.dtype, exact=exact)
+    lib, handle = _native.library("cuda"), _native.exec_handle(x)
+    assert lib is not None
+    packed = pack(lib, sizes, needs, weight.detach(), None, handle)
+    bias = None if bias is None else bias.float().contiguous()
+    shape = sizes.n, sizes.k, *sizes.result
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    workspace = torch.zeros(needs.workspace_bytes, dtype=torch.uint8, device=x.device)
+    lib.conv(
+        sizes.native(lib, needs.algorithm),
+        *(_native.ptr(tensor) for tensor in (x, packed, bias, addend, None, None)),
+        _native.out(y),
+        *(0, 0, 0, 0, _native.inout(workspace), needs.workspace_bytes, handle),
+    )
+    return y

@@ -1,0 +1,100 @@
+"""Small frozen networks on an emulated card of which nothing is known, and mistakes planted in its kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hgfast import _kernel_table, models
+from hgfast.frozen.build import build_graph
+from hgfast.frozen.choices import Needs
+from hgfast.frozen.freeze import TOLERANCE
+from hgfast.frozen.graph import Call
+from hgfast.frozen.model import FrozenModel
+from hgfast.frozen.plan import Plan
+from hgfast.frozen.steps import Step, StepMaker
+from tests.recipe import apply_recipe
+from tests.tolerances import relative_error
+
+NETWORKS: dict[str, Callable[[], Any]] = {
+    "mmpose": lambda: models.HourglassPose(17, 1, 2, (8, 16, 24), (1, 2, 1), 16, (8, 8), "reference"),
+    "princeton": lambda: models.StackedHourglass(1, 32, 17, 0, (16, 32), "reference"),
+}
+SIZES = {"mmpose": (3, 32, 32), "princeton": (2, 64, 64)}  # images, height, width
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a new process knows no more than what the file says."""
+    monkeypatch.setattr(_kernel_table, "_tables", {})
+
+
+def frozen_network(family: str, dtype: torch.dtype, tf32: bool = False) -> tuple[Any, FrozenModel]:
+    model = apply_recipe(NETWORKS[family](), 7).eval()
+    return model, FrozenModel(build_graph(model), dtype, torch.device("cpu"), tf32=tf32)
+
+
+def check_results(family: str, dtype: torch.dtype, tf32: bool = False) -> Plan:
+    """The network runs, with results that are right; its plan."""
+    model, frozen = frozen_network(family, dtype, tf32)
+    n, *size = SIZES[family]
+    images = torch.randn(n, 3, *size, generator=torch.Generator().manual_seed(0)).to(dtype)
+    heatmaps = frozen(images)
+    with torch.no_grad():
+        exact = model.double()(images.double())
+    for ours, reference in zip(heatmaps, exact, strict=True):
+        for image in range(len(images)):
+            assert relative_error(ours[image], reference[image]) <= max(TOLERANCE[dtype], 1e-2)
+    return plan_of(frozen)
+
+
+def plan_of(frozen: FrozenModel) -> Plan:
+    """That of the network's size."""
+    plan = frozen.plan(*SIZES["mmpose" if frozen.graph.unit == 16 else "princeton"])
+    assert isinstance(plan, Plan)
+    return plan
+
+
+Spoil = Callable[[Call, Tensor, "Tensor | None"], None]
+
+
+def plant(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, spoil: Spoil, when: Callable[[Call], bool] = lambda call: True
+) -> list[str]:
+    """A mistake in all kernels whose names begin so: `spoil(call, y, y2)` after each; the kernels that were made."""
+    original, made = StepMaker.make, list[str]()
+
+    def make_spoilt(self: StepMaker, call: Call, needs: Needs) -> Step:
+        step = original(self, call, needs)
+        if not needs.kernel.startswith(kernel) or not when(call):
+            return step
+        made.append(needs.kernel)
+        function, positions = step.function, {value: i for i, value, _ in step.external}
+
+        def spoilt(*arguments: Any) -> None:
+            function(*arguments)
+            outputs = [call.output, *([call.second.value] if call.second else [])]
+            places = [_tensor(arguments[positions[v]]) if v in positions else self.memory.tensor(v) for v in outputs]
+            spoil(call, places[0], places[1] if call.second else None)
+
+        step.function = spoilt
+        return step
+
+    monkeypatch.setattr(StepMaker, "make", make_spoilt)
+    return made
+
+
+def _tensor(argument: Any) -> Tensor:
+    return argument if isinstance(argument, Tensor) else argument.tensor
+
+
+def second_item(call: Call, y: Tensor, y2: Tensor | None) -> None:
+    """One element of the last image, by an eighth of 1."""
+    y[-1, -1, 0, 0] += 0.125
+
+
+def calls(plan: Plan) -> list[Call]:
+    return plan.graph.calls

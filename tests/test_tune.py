@@ -1,0 +1,206 @@
+"""Kernels chosen by their times, which a clock of the tests' own gives: on the emulated card, where nothing has any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hgfast import _kernel_table, _switches
+from hgfast.frozen import make, tune, verify
+from hgfast.frozen.choices import NOISE, Choices
+from hgfast.frozen.graph import BottleneckCall, ConvCall
+from hgfast.frozen.plan import Plan
+from hgfast.frozen.steps import Step
+from hgfast.frozen.torch_step import WITH_POINTWISE
+from tests.frozen_on_card import SIZES, calls, check_results, forget, frozen_network, plan_of, plant, second_item
+
+Times = Callable[[str], float]  # of a kernel's name
+
+
+class FakeClock:
+    """Says what the test wants; one for all plans."""
+
+    times: Times
+    asked: list[str]
+    seconds: float
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def microseconds(self, call: Callable[[], None]) -> float:
+        step = _step_of(call)
+        FakeClock.asked.append(step.kernel)
+        FakeClock.seconds += 0.001
+        call()
+        return FakeClock.times(step.kernel)
+
+
+def _step_of(call: Any) -> Step:
+    """The step that `Probe.ready` runs."""
+    (step,) = [cell.cell_contents for cell in call.__closure__ if isinstance(cell.cell_contents, Step)]
+    return step
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch, card: Path) -> Iterator[type[FakeClock]]:
+    """On the emulated card all kernels take as long, unless the test says otherwise."""
+    FakeClock.times, FakeClock.asked, FakeClock.seconds = staticmethod(lambda kernel: 10.0), [], 0.0
+    monkeypatch.setattr(tune, "Clock", FakeClock)
+    monkeypatch.setattr(tune.time, "monotonic", lambda: FakeClock.seconds)
+    monkeypatch.setattr(make, "tunes", lambda device: _switches.tune != "0")
+    monkeypatch.setattr(_switches, "tune", "1")
+    yield FakeClock
+
+
+def kernels_of(plan: Plan) -> set[str]:
+    return {plan.needs[call.output].kernel for call in calls(plan) if isinstance(call, ConvCall)}
+
+
+def test_ties_go_to_what_was_expected(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    monkeypatch.setattr(_switches, "tune", "0")
+    forget(monkeypatch)
+    clock.asked.clear()
+    expected = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    assert not clock.asked
+    assert [verify.label(needs) for needs in plan.needs.values()] == [
+        verify.label(needs) for needs in expected.needs.values()
+    ]
+
+
+@pytest.mark.parametrize("fastest", ["mma 128x64", "wgmma 128x64", WITH_POINTWISE.kernel])
+def test_the_fastest_kernel_is_taken(fastest: str, clock: type[FakeClock]) -> None:
+    clock.times = staticmethod(lambda kernel: 9.0 if kernel == fastest else 10.0)
+    plan = check_results("mmpose", torch.bfloat16)
+    assert fastest in kernels_of(plan)
+    for call in calls(plan):
+        names = [kernel.kernel for kernel in plan.choices.kernels.get(plan.choices.names[call.output], [])]
+        if fastest in names[: tune.KERNELS] or (fastest in names and fastest == WITH_POINTWISE.kernel):
+            assert plan.needs[call.output].kernel == fastest
+
+
+def test_less_than_the_noise_is_no_reason(clock: type[FakeClock]) -> None:
+    clock.times = staticmethod(lambda kernel: 10 * (1 - NOISE / 2) if kernel == WITH_POINTWISE.kernel else 10.0)
+    assert WITH_POINTWISE.kernel not in kernels_of(plan_of(frozen_network("mmpose", torch.bfloat16)[1]))
+
+
+def test_times_are_taken_once_a_card(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
+    plan = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    assert len(clock.asked) > len({name for name in plan.choices.names.values()})
+    clock.asked.clear()
+    forget(monkeypatch)
+    again = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    assert not clock.asked and kernels_of(again) == kernels_of(plan)
+    monkeypatch.setattr(_switches, "tune", "force")
+    forget(monkeypatch)
+    clock.times = staticmethod(lambda kernel: 8.0 if kernel == "mma 64x64" else 10.0)
+    forced = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    assert clock.asked and "mma 64x64" in kernels_of(forced) and "mma 128x64" not in kernels_of(forced)
+    clock.asked.clear()
+    plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    assert not clock.asked  # once a process
+
+
+@pytest.mark.parametrize(("block", "taken"), [(25.0, True), (35.0, False)])
+def test_a_block_is_held_against_its_three_convolutions(block: float, taken: bool, clock: type[FakeClock]) -> None:
+    clock.times = staticmethod(lambda kernel: block if "bottleneck" in kernel else 10.0)
+    plan = check_results("princeton", torch.bfloat16)
+    blocks = [call for call in calls(plan) if isinstance(call, BottleneckCall)]
+    assert (len(blocks) > 5) == taken and bool(blocks) == taken
+    assert any("bottleneck" in kernel for kernel in clock.asked)
+
+
+def test_time_is_bounded_and_the_rest_is_timed_later(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "SECONDS", 0.0205)
+    counts = []
+    for _ in range(12):
+        clock.asked.clear()
+        clock.seconds = 0
+        forget(monkeypatch)
+        check_results("mmpose", torch.bfloat16) if not counts else plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+        counts.append(len(clock.asked))
+    assert max(counts) <= 22 and counts[0] > 15 and counts[-1] == 0
+
+
+def test_the_fastest_kernel_must_be_right_too(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
+    plant(monkeypatch, "mma 128x64", second_item)
+    plan = check_results("mmpose", torch.bfloat16)
+    assert "mma 128x64" not in kernels_of(plan)
+    assert plan.choices.table is not None and plan.choices.table.failures()
+
+
+def test_a_kernel_that_fails_is_not_timed(
+    clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("CUDA: launch of conv_mma_kernel: too many resources requested")
+
+    plant(monkeypatch, "mma 128x64", fail)
+    plan = check_results("mmpose", torch.bfloat16)
+    assert "too many resources requested" in caplog.text and "mma 128x64" not in kernels_of(plan)
+
+
+def test_lack_of_memory_leaves_the_cost_model(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_memory(device: torch.device) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tune, "Clock", no_memory)
+    check_results("mmpose", torch.bfloat16)
+    assert "chosen without their times, for lack of memory" in caplog.text
+
+
+def test_in_a_capture_times_count_and_none_is_taken(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
+    frozen = frozen_network("mmpose", torch.bfloat16)[1]
+    plan = plan_of(frozen)
+    clock.asked.clear()
+    monkeypatch.setattr(make, "is_capturing", lambda device: True)
+    in_capture, other = frozen._new_plan(*SIZES["mmpose"]), frozen._new_plan(1, 16, 16)
+    assert isinstance(in_capture, Plan) and isinstance(other, Plan)
+    assert kernels_of(in_capture) == kernels_of(plan) and not clock.asked
+
+
+def test_times_without_verification(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_switches, "disabled", frozenset({"verify"}))
+    clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
+    plan = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    assert "mma 128x64" in kernels_of(plan) and plan.choices.table is not None
+    assert not any(finding.right for finding in plan.choices.table._findings.values())
+
+
+@pytest.mark.parametrize("value", ["0", "1", "force", "", None])
+def test_values_of_the_variable(value: str | None) -> None:
+    assert _switches.read_tune(value) == (value or "1")
+
+
+def test_another_value_is_told() -> None:
+    with pytest.warns(UserWarning, match="HGFAST_TUNE must be one of 0, 1, force, got 'yes'"):
+        assert _switches.read_tune("yes") == "1"
+
+
+def test_who_wants_the_same_results_gets_the_cost_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda", 0)
+    assert tune.tunes(cuda) and not tune.tunes(torch.device("cpu"))
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    assert not tune.tunes(cuda)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert not tune.tunes(cuda)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    monkeypatch.setattr(_switches, "tune", "0")
+    assert not tune.tunes(cuda)
+
+
+def test_nothing_is_known_without_a_table() -> None:
+    choices = Choices(None, 1)
+    assert choices.finding(WITH_POINTWISE, "any") == _kernel_table.Finding()

@@ -1,0 +1,61 @@
+"""Frozen networks time their kernels, on fake devices: a cold cache before each run, events on the current stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from hgfast import _kernel_table, _switches
+from hgfast.frozen import tune
+from tests.fake_cuda import networks
+from tests.fake_cuda.machine import Machine
+from tests.fake_cuda.networks import assert_right, pictures
+
+network, expected = partial(networks.network, family="tiny"), partial(networks.expected, family="tiny")
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A small cache to empty; what the tests compare with is made without devices."""
+    for seed in range(3):
+        expected(seed)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tune, "COLD_BYTES", 1 << 10)
+    yield
+
+
+def test_clock(gpu: Machine) -> None:
+    clock = tune.Clock(torch.device("cuda", 0))
+    x, runs = torch.zeros(8, device="cuda:0"), []
+
+    def call() -> None:
+        runs.append(x.add_(1))
+
+    assert clock.microseconds(call) > 0
+    assert len(runs) == 1 + tune.RUNS and clock.cold.eq(0).all()
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize(("where", "cuda_graph"), [("cuda:0", True), ("cuda:1", False)])
+def test_kernels_are_timed_once(gpu: Machine, where: str, cuda_graph: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_switches, "tune", "1")
+    times: list[float] = []
+    measure = tune.Clock.microseconds
+    monkeypatch.setattr(tune.Clock, "microseconds", lambda self, call: times.append(measure(self, call)) or times[-1])
+    stream = torch.cuda.Stream(torch.device(where))
+    for first in (True, False):
+        times.clear()
+        with torch.cuda.device(where), torch.cuda.stream(stream):
+            frozen = network(where, cuda_graph=cuda_graph)
+            found = [frozen(pictures(seed, where)) for seed in range(3)]
+        stream.synchronize()
+        for seed, maps in enumerate(found):
+            assert_right(maps, expected(seed))
+        assert bool(times) == first
+    (table,) = _kernel_table._tables.values()
+    assert sum(finding.microseconds is not None for finding in table._findings.values()) > 20
+    assert torch.cuda.current_device() == 0

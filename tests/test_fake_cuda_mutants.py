@@ -59,7 +59,7 @@ def case_of(mutant: Mutant) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("mutant", map(case_of, TRIED))
+@pytest.mark.parametrize("mutant", [case_of(mutant) for mutant in TRIED])
 def test_a_mistake_is_noticed(
     mutant: Mutant, gpu: Machine, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,13 +7,16 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 from hgfast import _native, _switches, ops
 from hgfast.cli.info import describe
-from hgfast.ops._conv_train_cuda import WHY_NOT
+from hgfast.frozen import tune
+from hgfast.ops import _conv_train, _conv_train_cuda
+from hgfast.ops._conv_native import ConvSizes
 from tests import test_cuda_runtime as on_gpu
 from tests.fake_cuda.machine import Fault, Machine
 from tests.op_samples import SAMPLES
@@ -47,12 +50,41 @@ def test_weights_that_change_between_calls(gpu: Machine) -> None:
         assert found.unique().tolist() == [8 * value] == ops.conv_bias_act(x, weight, None).unique().tolist()
 
 
-def test_untimed_convolutions_of_training(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convolutions_of_training_that_nobody_timed(gpu: Machine) -> None:
     x, weight = torch.ones(1, 8, 4, 4, device="cuda"), torch.ones(8, 8, 3, 3, device="cuda")
-    monkeypatch.setattr(torch._C, "_len_torch_dispatch_stack", lambda: 0)  # that is the fake devices' own mode
-    reason = ops.explain("conv2d", x, weight, None, 1)
-    monkeypatch.undo()
-    assert reason == f"reference: {WHY_NOT}"
+    assert ops.explain("conv2d", x, weight, None, 1) == f"reference: {_conv_train_cuda.WHY_NOT}"
+    reason = "the gradients of convolutions have kernels on the CPU only"
+    assert _conv_train.weight_grad_choice(x, x, ConvSizes(1, 4, 4, 8, 8, 3, 1)) == reason
+
+
+@pytest.mark.verify
+def test_convolutions_of_training_by_kernels(gpu: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Timed and tried at the first call, on the stream where it is; inside a capture nothing is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_switches, "tune", "1")
+    monkeypatch.setattr(tune, "COLD_BYTES", 1024)
+    monkeypatch.setattr(_conv_train_cuda, "PACKING", -1e9)  # hgfast's kernels are the faster ones
+    monkeypatch.setattr(_conv_train_cuda, "_choices", {})
+    given = torch.randn(2, 8, 4, 4), torch.randn(8, 8, 3, 3), torch.randn(8)
+    x, weight, bias = (tensor.to("cuda:1").requires_grad_() for tensor in given)
+    with torch.cuda.device(1), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        ops.conv2d(x, weight, bias)
+    assert not _conv_train_cuda._choices
+    stream = torch.cuda.Stream(1)
+    stream.wait_stream(torch.cuda.current_stream(1))
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            gpu.log.clear()
+            found = ops.conv2d(x, weight, bias)
+            kernels = [line for line in gpu.log if line.endswith(": conv")]
+        gradients = torch.autograd.grad(found.square().sum(), (x, weight, bias))
+    stream.synchronize()
+    assert kernels == [f"{stream.name}: conv"] and torch.cuda.current_device() == 0
+    plain = [tensor.requires_grad_() for tensor in given]
+    expected = torch.conv2d(*plain, 1, 1)
+    wanted = expected, *torch.autograd.grad(expected.square().sum(), plain)
+    for ours, theirs in zip((found, *gradients), wanted, strict=True):
+        torch.testing.assert_close(ours.detach().cpu(), theirs.detach(), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", MAPS)

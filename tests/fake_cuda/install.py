@@ -108,7 +108,7 @@ def _accelerator(machine: Machine) -> dict[str, Any]:
 
 def _raw(machine: Machine) -> dict[str, Any]:
     """Attributes of torch._C that PyTorch's own Python code asks."""
-    grouped = torch._C._group_tensors_by_device_and_dtype
+    grouped, modes = torch._C._group_tensors_by_device_and_dtype, torch._C._len_torch_dispatch_stack
 
     def by_device(tensors: Any, with_indices: bool) -> Any:
         return {(_first(group).device, key[1]): group for key, group in grouped(tensors, with_indices).items()}
@@ -116,6 +116,7 @@ def _raw(machine: Machine) -> dict[str, Any]:
     return {
         "_cuda_getCurrentRawStream": lambda index: machine.current(index).cuda_stream,
         "_host_emptyCache": lambda: None,
+        "_len_torch_dispatch_stack": lambda: max(0, modes() - 1),  # Operators is none that anybody should see
         "_group_tensors_by_device_and_dtype": by_device,
     }
 

@@ -19,9 +19,12 @@ from hgfast import FrozenModel
 from hgfast.frozen.graph import ConvCall, Graph, PoolCall
 from hgfast.frozen.sums import from_transposed
 from hgfast.frozen.torch_call import TorchCall
-from tests.graph_models import NETWORKS, BasicBlock, Exchange, FanBlock, Of, conv3x3
+from tests.graph_models import NETWORKS, Of
+from tests.lower_models import Exchange
 from tests.recipe import apply_recipe
 from tests.tolerances import relative_error
+from tests.zoo.fan import ConvBlock, conv3x3
+from tests.zoo.resnet import BasicBlock
 
 IMAGE_NETWORKS = sorted(set(NETWORKS) - {"pair", "attention", "aliases"})  # these have tests of their own
 
@@ -89,7 +92,7 @@ def test_what_is_fused_in_an_exchange_of_resolutions() -> None:
 
 
 def test_blocks_of_concatenations() -> None:
-    model, frozen = frozen_of(nn.Sequential(conv3x3(3, 8), FanBlock(8, 16), FanBlock(16, 16)))
+    model, frozen = frozen_of(nn.Sequential(conv3x3(3, 8), ConvBlock(8, 16), ConvBlock(16, 16)))
     assert sum(isinstance(call, ConvCall) for call in frozen.graph.calls) == 8
     assert kinds(frozen.graph).count("concatenation") == 2
     assert sum(call.second is not None for call in frozen.graph.calls) == 6

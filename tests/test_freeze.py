@@ -70,7 +70,7 @@ def test_fused_models_freeze_to_the_same(family: str) -> None:
 @pytest.mark.parametrize(
     ("name", "part", "what"),
     [
-        ("conv", nn.Conv2d(3, 4, 7, 2, padding=2), "conv"),
+        ("conv", nn.Conv2d(3, 4, 7, 2, padding=2), "convolution + BN"),
         ("bn", nn.BatchNorm2d(4, track_running_stats=False), "batch norm"),
         ("bn", nn.GroupNorm(2, 4), "GroupNorm norm"),
     ],

@@ -160,6 +160,21 @@ def test_submodules_of_what_cannot_be_traced_are_captured() -> None:
     assert_same(Net(), graph, (torch.randn(1, 4, 4, 4),), True)
 
 
+def test_parts_are_listed_once() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.inner = Block(), nn.Sequential(look_alike(look_alikes.asks_for_values), Block())
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.inner(x)
+            return x if x.sum() > 0 else self.a(x)
+
+    graph = capture(Outer())
+    assert set(graph.stops) == {"", "inner.0"} and set(graph.parts) == {"a", "inner"}
+    assert graph.count(ops.Conv) == 4  # those of inner.0 are in no graph: single layers of what cannot be traced
+
+
 def test_what_the_nodes_are() -> None:
     module = ResNet(Bottleneck, (1, 1, 1, 1), 4).eval()
     graph = capture(module)

@@ -12,13 +12,14 @@ from hgfast.frozen.emit import Emitter
 from hgfast.frozen.flow import Flow, Tangled, observe
 from hgfast.frozen.graph import IMAGE, Graph
 from hgfast.frozen.lower import Lowering
-from hgfast.frozen.modes import evaluating
+from hgfast.frozen.modes import unchanged
 from hgfast.frozen.sizes import set_sizes
+from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph import CapturedGraph, Ref, capture, ops
 from hgfast.graph.captured import Call, refs, replaced, tensor_at
 
-SIDES = (64, 128, 256, 224, 192, 32, 512)
-"""Of the images that are tried until the network takes one."""
+SIZES = ((64, 64), (128, 128), (256, 256), (224, 224), (256, 192), (192, 192), (32, 32), (384, 288), (512, 512))
+"""Height and width of the images that are tried until the network takes one."""
 BATCH = 2  # of these images: a number that shows which values are one for each image
 
 
@@ -56,8 +57,7 @@ class Built:
 
     def __init__(self, model: nn.Module, example: Tensor | None = None) -> None:
         """See :func:`build_graph`."""
-        self.model = network_of(unwrapped(model))
-        self.captured = capture(self.model, training=False)
+        self.model, self.captured = network_of(unwrapped(model))
         if "" in self.captured.stops:
             name = type(self.model).__name__
             raise ValueError(f"freeze: {name} cannot be captured as a graph: {self.captured.stops['']}")
@@ -65,15 +65,15 @@ class Built:
         self.nhwc = _is_nhwc(self.captured, self.input)
         self.channels = _channels(self.model, self.captured)
         self.requirement = next((n.op for n in self.captured.nodes if isinstance(n.op, ops.Requirement)), None)
-        with torch.inference_mode(False), torch.no_grad(), evaluating(self.model):
+        with torch.inference_mode(False), torch.no_grad(), unchanged(self.model):
             self.images, flow = self._observed(example)
             expected = self.model(self.images.clone())
         self.expected = expected.unbind(1) if self.nhwc and isinstance(expected, Tensor) else expected
         self.graph = self._lowered(flow)
 
     def _observed(self, example: Tensor | None) -> tuple[Tensor, Flow]:
-        sides = SIDES if self.requirement is None else (self.requirement.unit,)
-        candidates = [example] if example is not None else [self._random(side) for side in sides]
+        sizes = SIZES if self.requirement is None else ((self.requirement.unit,) * 2,)
+        candidates = [example] if example is not None else [self._random(*size) for size in sizes]
         errors: list[tuple[Tensor, Exception]] = []
         for images in candidates:
             try:
@@ -88,9 +88,9 @@ class Built:
             f"{type(first).__name__}: {first}"
         ) from first
 
-    def _random(self, side: int) -> Tensor:
+    def _random(self, height: int, width: int) -> Tensor:
         generator = torch.Generator().manual_seed(0)
-        images = torch.randn(BATCH, self.channels, side, side, generator=generator)
+        images = torch.randn(BATCH, self.channels, height, width, generator=generator)
         parameter = next(self.model.parameters(), torch.empty(0))
         images = images.to(parameter.device, parameter.dtype)
         return images.permute(0, 2, 3, 1).contiguous() if self.nhwc else images
@@ -115,7 +115,8 @@ class Built:
         """The place in the graph's outputs of the value of a node."""
         value = lowering.value(node) if node not in lowering.made else lowering.made[node]
         if value == IMAGE:
-            value = emitter.torch(node, "image", Call("method", "clone", (Ref(IMAGE),)), "clone")
+            clone = TorchCall("images", graph.new_value(), Call("method", "clone", (Ref(IMAGE),)), what="clone")
+            value = emitter.add(node, clone)
         if value not in graph.outputs:
             graph.outputs.append(value)
         return graph.outputs.index(value)
@@ -167,11 +168,12 @@ class _WithHead(nn.Module):
         return self.head(self.backbone(images))
 
 
-def network_of(model: nn.Module) -> nn.Module:
+def network_of(model: nn.Module) -> tuple[nn.Module, CapturedGraph]:
     """What is run for images: the model, or backbone and head where its own forward wants more than images."""
+    captured = capture(model, training=False)
     backbone, head = (getattr(model, name, None) for name in ("backbone", "head"))
     head = head or getattr(model, "keypoint_head", None)
-    if isinstance(backbone, nn.Module) and isinstance(head, nn.Module):
-        if "" in capture(model, training=False).stops:
-            return _WithHead(backbone, head)
-    return model
+    if "" in captured.stops and isinstance(backbone, nn.Module) and isinstance(head, nn.Module):
+        model = _WithHead(backbone, head)
+        captured = capture(model, training=False)
+    return model, captured

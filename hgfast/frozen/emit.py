@@ -6,7 +6,7 @@ import heapq
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second, Value
@@ -35,21 +35,9 @@ class Emitter:
         self.producers[call.output] = call
         return call.output
 
-    def torch(
-        self,
-        node: int,
-        name: str,
-        call: CapturedCall,
-        what: str,
-        module: nn.Module | None = None,
-        written: tuple[Value, ...] = (),
-        weights: int = 0,
-        like: Value | None = None,
-        into: bool = False,
-    ) -> Value:
-        """A call that torch runs; its arguments are TorchCall's."""
-        made = TorchCall(name, self.new_value(), call, module, what, written, weights, like, into=into)
-        return self.add(node, made)
+    def torch(self, node: int, name: str, call: CapturedCall, what: str, like: Value | None = None) -> Value:
+        """A function of torch_call.py, which puts its result into memory that it is given."""
+        return self.add(node, TorchCall(name, self.new_value(), call, what=what, like=like, into=True))
 
     def has_second_free(self, x: Value) -> bool:
         """Whether the call that makes x can give a BatchNorm-ReLU of it besides."""
@@ -121,12 +109,12 @@ class Emitter:
         """A transposed convolution: one with the channels of all four pixels, which then go to their places."""
         x = self._conv(product, None, None, relu)
         call = CapturedCall("function", spread, (Ref(x), product.phases))
-        return self.torch(product.node, product.name, call, "pixels to their places", into=True)
+        return self.torch(product.node, product.name, call, "pixels to their places")
 
     def _repeated(self, part: Raised, node: int, name: str, channels: int) -> Value:
         low = self.build(part.sum, node, name, channels)
         call = CapturedCall("function", F.interpolate, (Ref(low),), {"scale_factor": float(part.factor)})
-        return self.torch(node, name, call, "nearest upsample")
+        return self.add(node, TorchCall(name, self.new_value(), call, what="nearest upsample"))
 
     def _raise(self, part: Raised, to: Value | None, node: int, name: str, channels: int) -> Value:
         """A value, if there is one, plus a repeated sum, by the sum's last convolution if it is repeated 2x2."""
@@ -137,7 +125,7 @@ class Emitter:
             low = total.value if total.value is not None else self.build(total, node, name, channels)
             factor = part.factor if part.exact else None
             call = CapturedCall("function", raised_sum, (Ref(to), Ref(low), factor))
-            return self.torch(node, name, call, "upsampled sum", like=to, into=True)
+            return self.torch(node, name, call, "upsampled sum", like=to)
         *heads, (main, extra) = paired(total.products)
         acc = total.values[0] if total.values else None
         for head in heads:

@@ -38,9 +38,11 @@ class Flow:
     result: Any = None
     uses: Counter[Value] = field(default_factory=Counter)
 
-    def consumers(self, value: Value) -> list[Node]:
-        """The nodes that read a value."""
-        return [node for node in self.nodes.values() if value in node.inputs]
+    def reader(self, value: Value) -> Value | None:
+        """The node that reads a value, if it is the only one and the value is no result."""
+        if self.uses[value] != 1:
+            return None
+        return next((number for number, node in self.nodes.items() if value in node.inputs), None)
 
 
 class _Observer(Interpreter):

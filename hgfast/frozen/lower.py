@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hgfast.frozen.emit import Emitter
 from hgfast.frozen.flow import Flow
@@ -112,7 +113,7 @@ class Lowering:
 
     def _conv(self, number: int, node: Node, op: ops.Conv) -> Sum | None:
         if not is_ours(op, self._find(op.weight)):
-            return None
+            return Sum(values=[self.made[number]]) if self._folded(number, node) else None
         weight, bias = weight_and_bias(op, self._find, len(self._find(op.weight)))
         return Sum([Product(number, node.name, self.value(node.inputs[0]), weight, bias, op.stride[0])])
 
@@ -135,8 +136,8 @@ class Lowering:
         if before.value is None:
             self.pending[node.inputs[0]] = before
         self.norms[number] = self.value(node.inputs[0]), scale, shift
-        readers = self.flow.consumers(number)
-        if len(readers) != 1 or readers[0].op != ops.Activation("relu") or self.flow.uses[number] != 1:
+        reader = self.flow.reader(number)
+        if reader is None or self.flow.nodes[reader].op != ops.Activation("relu"):
             self.value(number)
         return None
 
@@ -165,11 +166,12 @@ class Lowering:
     def _upsample(self, number: int, node: Node, op: ops.Upsample) -> Sum | None:
         small, large = (self.flow.shapes[n][2:] for n in (node.inputs[0], number))
         factor = next((f for f in FACTORS if (small[0] * f, small[1] * f) == large), None)
-        readers = self.flow.consumers(number)
-        added = len(readers) == 1 and isinstance(readers[0].op, ops.Add) and self.flow.uses[number] == 1
-        if op.mode != "nearest" or factor is None or not added:
+        reader = self.flow.reader(number)
+        if op.mode != "nearest" or factor is None or reader is None:
             return None
-        if self.flow.shapes.get(readers[0].inputs[0]) != self.flow.shapes.get(readers[0].inputs[1]):
+        added = self.flow.nodes[reader]
+        shapes = [self.flow.shapes.get(n) for n in added.inputs]
+        if not isinstance(added.op, ops.Add) or shapes[0] != shapes[1]:
             return None
         low = self._sum(node.inputs[0])
         if low.raised or not low.products or any(p.phases > 1 for p in low.products):
@@ -190,7 +192,7 @@ class Lowering:
         parts = [Ref(self.value(part)) for part in node.inputs]
         call = Call("function", concatenated, (parts, op.dim))
         like = parts[0].value if op.dim == 1 else None
-        return Sum(values=[self.out.torch(number, node.name, call, "concatenation", like=like, into=True)])
+        return Sum(values=[self.out.torch(number, node.name, call, "concatenation", like)])
 
     def _by_torch(self, number: int, node: Node) -> Value:
         """The node as it stands; parameters are copies."""
@@ -212,15 +214,36 @@ class Lowering:
         if call.kind == "module":
             module = copy.deepcopy(self.module.get_submodule(str(call.target))).eval().requires_grad_(False)
         call, aside = _not_in_place(call, module)
-        weights = self._find(node.op.weight).numel() if isinstance(node.op, (ops.Conv, ops.Deconv)) else 0
         written = () if aside else self.flow.written.get(number, ())
         written = tuple(self.made[value] for value in written if value in self.made)
-        value = self.out.torch(number, node.name, call, _what(node.op), module, written, weights)
-        made = self.out.producers[value]
-        assert isinstance(made, TorchCall)
+        return self._add_torch(number, node, TorchCall(node.name, 0, call, module, _what(node.op), written))
+
+    def _add_torch(self, number: int, node: Node, call: TorchCall) -> Value:
+        """A call, with all that is known of its sizes."""
+        if isinstance(node.op, (ops.Conv, ops.Deconv)):
+            call.weights = self._find(node.op.weight).numel()
         if node.inputs and node.inputs[0] in self.made:
-            made.like, made.stride = self._like(number, node)
-        return value
+            call.like, call.stride = self._like(number, node)
+        call.output = self.out.new_value()
+        return self.out.add(number, call)
+
+    def _folded(self, number: int, node: Node) -> bool:
+        """Whether a convolution that torch runs takes the BatchNorm behind it along; then both are made."""
+        op, reader = node.op, self.flow.reader(number)
+        norm = None if reader is None else self.flow.nodes[reader].op
+        if not isinstance(op, ops.Conv) or not isinstance(norm, ops.Norm) or op.padding_mode != "zeros":
+            return False
+        if norm.kind != "batch" or not norm.uses_statistics:
+            return False
+        assert reader is not None
+        weight, bias = weight_and_bias(op, self._find, len(self._find(op.weight)))
+        scale, shift = batch_norm_affine(norm, self._find)
+        weight, bias = (weight * scale[:, None, None, None]).float(), (bias * scale + shift).float()
+        settings = op.stride, op.padding, op.dilation, op.groups
+        call = Call("function", F.conv2d, (Ref(self.value(node.inputs[0])), weight, bias, *settings))
+        self.made[number] = self._add_torch(number, node, TorchCall(node.name, 0, call, None, f"{_what(op)} + BN"))
+        self.made[reader] = self.made[number]
+        return True
 
     def _like(self, number: int, node: Node) -> tuple[Value | None, int]:
         """Of which value the height and width are those of a node's result, and how many times smaller."""
@@ -245,8 +268,9 @@ def _not_in_place(call: Call, module: nn.Module | None) -> tuple[Call, bool]:
         return call, not list(module.children())
     if call.kwargs.get("inplace") is True:
         return replace(call, kwargs={**call.kwargs, "inplace": False}), True
-    if call.kind == "method" and hasattr(Tensor, str(call.target).removesuffix("_")):
-        return replace(call, target=str(call.target).removesuffix("_")), True
+    plain_name = str(call.target).removesuffix("_")
+    if call.kind == "method" and hasattr(Tensor, plain_name) and plain_name != "bernoulli":  # which is another function
+        return replace(call, target=plain_name), True
     plain = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul}
     return (replace(call, target=plain[call.target]), True) if call.target in plain else (call, False)
 
@@ -254,7 +278,8 @@ def _not_in_place(call: Call, module: nn.Module | None) -> tuple[Call, bool]:
 def _what(op: ops.Op) -> str:
     if isinstance(op, ops.Opaque):
         return op.why
-    if isinstance(op, ops.Conv) and op.groups > 1:
-        return f"convolution in {op.groups} groups"
+    if isinstance(op, (ops.Conv, ops.Deconv)):
+        kind = "convolution" if isinstance(op, ops.Conv) else "transposed convolution"
+        return f"{kind} in {op.groups} groups" if op.groups > 1 else kind
     kind = getattr(op, "kind", getattr(op, "mode", ""))
     return f"{kind} {type(op).__name__.lower()}".strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 
@@ -18,3 +19,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextlib.contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; buffers that are written to, and torch's generator on the CPU, are as before afterwards."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with evaluating(model), torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for buffer, values in before:  # BatchNorm writes to its statistics without counting it as a change
+            if not torch.equal(buffer, values):
+                buffer.copy_(values)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
+from torch.utils._pytree import tree_map_only
 
 from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, PointwiseCall, PoolCall, Value
 from hgfast.frozen.torch_call import TorchCall
@@ -85,17 +86,25 @@ class _Shapes:
 
     def _torch(self, call: TorchCall) -> None:
         call.prepare(self.weights)
+        like = {"dtype": self.weights.dtype, "device": self.weights.device}
         with self.mode, torch.no_grad():
             for value in call.inputs():
                 if value not in self.fake:
-                    self.fake[value] = torch.empty(
-                        (self.batch, *self.shapes[value]), dtype=self.weights.dtype, device=self.weights.device
-                    )
-            result = call.run(self.fake, self.weights)
+                    self.fake[value] = torch.empty((self.batch, *self.shapes[value]), **like)
+            result = None if call.has_hooks else call.run(self.fake, self.weights)
+        if call.has_hooks:  # others' code, which is not to see tensors without numbers
+            values = {value: tree_map_only(Tensor, _zeros, self.fake[value]) for value in call.inputs()}
+            with torch.no_grad():
+                result = call.run(values, self.weights)
+            result = tree_map_only(Tensor, self.mode.from_tensor, result)
         self.fake[call.output] = result
         if isinstance(result, Tensor) and result.dim() == 4 and len(result) == self.batch:
             if result.dtype == self.weights.dtype:
                 self.shapes[call.output] = tuple(result.shape[1:])  # type: ignore[assignment]
+
+
+def _zeros(fake: Tensor) -> Tensor:
+    return torch.zeros(fake.shape, dtype=fake.dtype, device=fake.device)
 
 
 def _must_be(call: Any, found: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
 from hgfast.graph.captured import Call, Ref, refs, replaced
+from hgfast.nn._structure import has_hooks
 
 HOMES = ("torch", "torch.nn.functional", "torch._C._nn", "operator", "builtins")
 
@@ -47,6 +48,11 @@ class TorchCall:
     def inputs(self) -> Iterator[int]:
         """All values that the call reads."""
         yield from dict.fromkeys(refs((self.call.args, self.call.kwargs)))
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether it calls code of the network's user besides."""
+        return self.module is not None and has_hooks(*self.module.modules())
 
     def prepare(self, weights: Any) -> None:
         """Bring what it holds to its device."""

@@ -50,8 +50,10 @@ def capture(module: nn.Module, example: Any = None, training: bool | None = None
     stops: dict[str, Stop] = {}
     with undisturbed():
         graph = _captured(module, example, training, stops)
-        for path in list(stops):
-            _add_parts(graph, module, path, training)
+        for path in stops:
+            above = (path[:i] for i, letter in enumerate(path) if letter == ".")
+            if not path or not stops.keys() & {"", *above}:
+                _add_parts(graph, module, path, training)
     graph.training = training
     return graph
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from hgfast import _switches
 from hgfast.frozen import choices, make, verify
 from hgfast.frozen.choices import Needs
-from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, PoolCall
+from hgfast.frozen.graph import BottleneckCall, Call, ConvCall
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.steps import Step, StepMaker
-from hgfast.frozen.torch_step import TORCH_ALONE, WITH_POINTWISE
+from hgfast.frozen.torch_step import WITH_POINTWISE
 from hgfast.ops._conv_native import ConvNeeds
 from tests.frozen_on_card import (
     NETWORKS,
@@ -153,41 +153,6 @@ def test_a_workspace_that_is_not_left_fit_for_the_next_call(monkeypatch: pytest.
     assert plan.choices.table.failures() and all("K in" in name for name in plan.choices.table.failures())
 
 
-ERRORS = [
-    RuntimeError("CUDA: the driver refuses a tensor map (1)"),
-    RuntimeError("CUDA: launch of conv_mma_kernel: invalid argument"),
-    ValueError("conv: algorithm 37 does not take this shape, dtype or device"),
-]
-
-
-@pytest.mark.parametrize("error", ERRORS)
-def test_a_kernel_that_fails_is_replaced(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(call: Call, y: Tensor, y2: Tensor | None) -> None:
-        raise error
-
-    plant(monkeypatch, "mma 64x32", fail)
-    plan = check_results("mmpose", torch.bfloat16)
-    assert f"{type(error).__name__}: {error}" in caplog.text
-    assert not any(needs.kernel == "mma 64x32" for needs in plan.needs.values())
-
-
-@pytest.mark.parametrize(("family", "dtype"), [("mmpose", torch.float16), ("princeton", torch.float32)])
-@pytest.mark.parametrize("alone", [False, True])
-def test_torch_has_what_no_kernel_gets_right(
-    family: str, dtype: torch.dtype, alone: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """First with the pointwise kernels, and where these are wrong too, alone."""
-    monkeypatch.setattr(choices, "shortlist", lambda candidates: candidates[:2])
-    for kernel in ("mma", "wgmma", *(("torch conv2d", "max_pool") if alone else ())):
-        plant(monkeypatch, kernel, second_item)
-    plan = check_results(family, dtype)
-    left = {"conv": WITH_POINTWISE, "pool": choices.POOL} if not alone else dict.fromkeys(("conv", "pool"), TORCH_ALONE)
-    for call in calls(plan):
-        assert plan.needs[call.output] == left["pool" if isinstance(call, PoolCall) else "conv"]
-
-
 def test_what_is_known_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
     original = verify.Probe.fault
@@ -257,17 +222,6 @@ def test_verification_can_be_turned_off(monkeypatch: pytest.MonkeyPatch, card: P
     assert plan.choices.table is None and not card.exists()
 
 
-def test_where_memory_is_short_kernels_are_used_untried(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fault(self: verify.Probe, needs: Needs) -> str:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-
-    monkeypatch.setattr(verify.Probe, "fault", fault)
-    check_results("mmpose", torch.bfloat16)
-    assert len(caplog.records) == 1 and "for lack of memory: CUDA out of memory" in caplog.text
-
-
 def test_the_callers_random_numbers_and_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     _, frozen = frozen_network("princeton", torch.float32)
     state, precision = torch.get_rng_state(), torch.backends.cuda.matmul.fp32_precision
@@ -292,22 +246,6 @@ def test_no_kernel_is_listed_twice_for_a_call() -> None:
     for kernels in plan.choices.kernels.values():
         labels = [verify.label(needs) for needs in kernels]
         assert len(labels) == len(set(labels)) > 1 and kernels[-1] == WITH_POINTWISE
-
-
-def test_modes_of_the_caller_change_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Plans made under autocast or in inference mode compare in float32, and run in other modes afterwards."""
-    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
-        plan = check_results("mmpose", torch.float16)
-        assert not caplog.records and plan.choices.table is not None and not plan.choices.table.failures()
-    forget(monkeypatch)
-    monkeypatch.setattr(choices, "shortlist", lambda candidates: [])
-    plant(monkeypatch, "torch conv2d", second_item)
-    _, frozen = frozen_network("mmpose", torch.float16)
-    images = torch.randn(SIZES["mmpose"][0], 3, *SIZES["mmpose"][1:])
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        first = frozen(images)
-    assert torch.equal(first[0], frozen(images)[0]) and first[0].dtype == torch.float16
-    assert {needs.kernel for needs in plan_of(frozen).needs.values()} == {"torch"}
 
 
 def test_blocks_are_tried_as_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

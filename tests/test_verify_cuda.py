@@ -84,7 +84,7 @@ def test_without_memory_nothing_is_tried(gpu: Machine, caplog: pytest.LogCapture
     monkeypatch.setattr(verify, "Noise", fails)
     with caplog.at_level(logging.WARNING, "hgfast"):
         assert_right(network()(pictures(1)), expected(1))
-    assert "kernels are used that were not tried, for lack of memory" in caplog.text
+    assert "kernels are used that were not tried: CUDA out of memory" in caplog.text
 
 
 def test_nothing_is_tried_in_a_callers_capture(gpu: Machine, monkeypatch) -> None:

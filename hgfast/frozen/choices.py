@@ -105,10 +105,17 @@ class Choices:
         self.names: dict[Value, str] = {}
         self.kernels: dict[str, list[Any]] = {}
         self.blocks: bool | None = None
+        self._failed: dict[tuple[str, str], str] = {}
 
     def finding(self, needs: Needs, name: str) -> Finding:
         """What is known of a kernel for a call."""
+        if (why := self._failed.get((label(needs), name))) is not None:
+            return Finding(right=False, why=why)
         return Finding() if self.table is None else self.table.get(label(needs), name)
+
+    def turn_away(self, needs: Needs, name: str, why: str) -> None:
+        """Use a kernel for a call no more in this process."""
+        self._failed[label(needs), name] = why
 
     def conv(self, call: ConvCall, sizes: ConvSizes) -> ConvNeeds:
         """The kernel of a convolution.

@@ -15,10 +15,12 @@ from hgfast import _native
 from hgfast.frozen.arena import last_uses, place
 from hgfast.frozen.bottleneck import fuse_bottlenecks
 from hgfast.frozen.choices import Choices, Needs
+from hgfast.frozen.failures import report, wait
 from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, NativeCall, PointwiseCall, PoolCall, Value
 from hgfast.frozen.shapes import value_shapes
 from hgfast.frozen.steps import Memory, StepMaker, block_sizes, conv_sizes
 from hgfast.frozen.torch_call import TorchCall
+from hgfast.frozen.torch_step import TORCH_ALONE
 from hgfast.frozen.weights import Weights
 
 
@@ -47,11 +49,8 @@ class Plan:
         self.needs: dict[Value, Needs] = {}  # by the calls' outputs
         self.graph = fuse_bottlenecks(graph, self._takes)
         for call in self.graph.calls:
-            if isinstance(call, PoolCall):
-                self.needs[call.output] = self.choices.pool(call, self.shapes, batch, self.dtype)
-            elif isinstance(call, ConvCall):
-                sizes = conv_sizes(call, self.shapes, batch, self.dtype, weights.exact)
-                self.needs[call.output] = self.choices.conv(call, sizes)
+            if isinstance(call, ConvCall | PoolCall):
+                self.needs[call.output] = self._choose(call)
         by_torch = {call.output for call in self.graph.calls if isinstance(call, TorchCall) and not call.into}
         external = {IMAGE, *graph.outputs, *by_torch}
         nbytes = {value: batch * c * h * w * self.dtype.itemsize for value, (c, h, w) in self.shapes.items()}
@@ -79,8 +78,15 @@ class Plan:
         """All calls, on the given tensors for the external values; torch's are added to them as long as they count."""
         exec_handle = _native.exec_handle(tensors[IMAGE])
         self.note_stream(tensors[IMAGE], exec_handle)
-        for step, ends in zip(self.steps, self._ends, strict=True):
-            step.run(tensors, exec_handle)
+        given = dict(tensors)
+        for index, (step, ends) in enumerate(zip(self.steps, self._ends, strict=True)):
+            try:
+                step.run(tensors, exec_handle)
+            except (RuntimeError, ValueError) as error:
+                self._replace(index, error)
+                tensors.clear()
+                tensors.update(given)
+                return self.launch(tensors)
             for value in ends:
                 del tensors[value]
 
@@ -95,6 +101,37 @@ class Plan:
     def native_calls(self) -> list[NativeCall]:
         """The calls that there are several kernels for."""
         return [call for call in self.graph.calls if not isinstance(call, TorchCall | PointwiseCall)]
+
+    def _choose(self, call: ConvCall | PoolCall) -> Needs:
+        if isinstance(call, PoolCall):
+            return self.choices.pool(call, self.shapes, self.batch, self.dtype)
+        return self.choices.conv(call, conv_sizes(call, self.shapes, self.batch, self.dtype, self.weights.exact))
+
+    def _replace(self, index: int, error: RuntimeError | ValueError) -> None:
+        """The next kernel in the place of one that could not be launched.
+
+        Raises:
+            RuntimeError, ValueError: that error, where there is no other kernel, or it is not that kernel's.
+        """
+        call = self.steps[index].call
+        needs = None if isinstance(call, TorchCall | PointwiseCall) else self.needs[call.output]
+        capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        mine = self.choices.listed and not capturing and not isinstance(error, torch.OutOfMemoryError)
+        if not mine or needs is None or needs.algorithm == TORCH_ALONE.algorithm:
+            raise error
+        assert isinstance(call, NativeCall)
+        wait(self.device)
+        name = self.choices.names[call.output]
+        self.choices.turn_away(needs, name, f"{type(error).__name__}: {error}")
+        if isinstance(call, BottleneckCall):
+            other: Needs | None = self.choices.block(call, block_sizes(call, self.shapes, self.batch, self.dtype))
+        else:
+            other = self._choose(call)
+        if other is None:
+            raise error
+        report(self.choices, needs, name, f"{type(error).__name__}: {error}", self.device)
+        self.needs[call.output] = other
+        self.steps[index] = self.maker.with_workspace(other.workspace_bytes).make(call, other)
 
     def _takes(self, call: BottleneckCall) -> bool:
         """Whether a kernel for the whole block is chosen; what it needs is noted."""

@@ -96,6 +96,13 @@ class StepMaker:
     memory: Memory
     threads: int
 
+    def with_workspace(self, nbytes: int) -> StepMaker:
+        """A maker of steps with so many bytes of workspace at least, of their own where the plan has less."""
+        if nbytes <= self.memory.workspace.numel():
+            return self
+        workspace = torch.zeros(nbytes, dtype=torch.uint8, device=self.memory.arena.device)
+        return replace(self, memory=replace(self.memory, workspace=workspace))
+
     def make(self, call: Call, needs: Needs | None) -> Step | TorchCallStep:
         """The step of a call; needs: None for one of torch's."""
         if isinstance(call, TorchCall):

@@ -28,7 +28,7 @@ BY_TORCH = (WITH_POINTWISE.algorithm, TORCH_ALONE.algorithm)
 def convolve(x: Tensor, weight: Tensor, stride: int, tf32: bool, benchmark: bool = False, cudnn: bool = True) -> Tensor:
     """torch.conv2d with "same" padding, with settings of its own instead of those of `torch.backends.cudnn`, and in x's
     dtype, whatever autocast wants."""
-    if torch.is_autocast_enabled(x.device.type):
+    if x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             return convolve(x, weight, stride, tf32, benchmark, cudnn)
     stride_, padding, none = [stride] * 2, [weight.shape[-1] // 2] * 2, [0, 0]

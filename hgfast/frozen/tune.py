@@ -17,10 +17,11 @@ import torch
 
 from hgfast import _switches
 from hgfast.frozen.choices import Choices, Needs, label
+from hgfast.frozen.failures import report, wait
 from hgfast.frozen.graph import BottleneckCall, Call, Graph, PoolCall
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_step import WITH_POINTWISE
-from hgfast.frozen.verify import Noise, Probe, distinct_calls, report
+from hgfast.frozen.verify import Noise, Probe, distinct_calls
 from hgfast.frozen.weights import Weights
 
 log = logging.getLogger("hgfast")
@@ -35,7 +36,6 @@ class Clock:
 
     def __init__(self, device: torch.device) -> None:
         """With memory that a write to leaves nothing else in the L2 cache."""
-        self.device = device
         self.cold = torch.empty(COLD_BYTES, dtype=torch.uint8, device=device)
 
     def microseconds(self, call: Callable[[], None]) -> float:
@@ -57,6 +57,7 @@ def tune(choices: Choices, graph: Graph, weights: Weights, size: tuple[int, int,
     """Time what the calls of a plan of this size could run by; the table of `choices` gets the times."""
     assert choices.table is not None
     deadline = time.monotonic() + SECONDS
+    wait(weights.device)
     try:
         clock = Clock(weights.device)
         for choices.blocks in (False, True):
@@ -106,9 +107,9 @@ def _time_call(probe: Probe, clock: Clock, deadline: float) -> None:
             raise
         except (RuntimeError, ValueError) as error:
             why = f"{type(error).__name__}: {error}"
-            choices.table.note(label(needs), name, right=False, why=why)
-            choices.table.save()
-            report(choices, needs, name, why)
+            choices.turn_away(needs, name, why)
+            report(choices, needs, name, why, probe.plan.device)
+            wait(probe.plan.device)
 
 
 def tunes(device: torch.device) -> bool:

@@ -11,7 +11,6 @@ be wrong and takes what is expected of the rest.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,9 +18,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hgfast import _native, _switches
-from hgfast.frozen.choices import Choices, Needs, label
+from hgfast import _native
+from hgfast.frozen.choices import Needs, label
 from hgfast.frozen.expected import UNITS, Expected, expected, full_float32
+from hgfast.frozen.failures import report, wait
 from hgfast.frozen.graph import BottleneckCall, ConvCall, Extra, NativeCall, Second, Value
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.steps import Memory, StepMaker
@@ -42,15 +42,18 @@ def verify(plan: Plan) -> bool:
         if needs.algorithm == TORCH_ALONE.algorithm or choices.finding(needs, name).right is not None:
             continue
         try:
+            if noise is None:
+                wait(plan.device)
             noise = noise or Noise(plan.maker.memory, plan.weights)
             why = Probe(plan, call, noise).fault(needs)
-        except torch.OutOfMemoryError as error:
-            log.warning("kernels are used that were not tried, for lack of memory: %s", error)
+        except RuntimeError as error:  # torch's own: mostly, there is not enough memory
+            log.warning("kernels are used that were not tried: %s", error)
             break
         choices.table.note(label(needs), name, right=not why, why=why)
         if why:  # kept at once: after an error of the device there may be no later
             choices.table.save()
-            report(choices, needs, name, why)
+            report(choices, needs, name, why, plan.device)
+            wait(plan.device)
             right = False
     choices.table.save()
     return right
@@ -69,17 +72,6 @@ def distinct_calls(plan: Plan) -> list[NativeCall]:
 def _is_in_place(memory: Memory, call: NativeCall) -> bool:
     places = {memory.offsets[value] for value in call.inputs() if value not in memory.external}
     return memory.offsets.get(call.output, -1) in places
-
-
-def report(choices: Choices, needs: Needs, name: str, why: str) -> None:
-    """Tell once what a report of the mistake must say."""
-    assert choices.table is not None
-    settings = {**choices.table.identity, "switches": ",".join(sorted(_switches.disabled))}
-    log.warning(
-        "the kernel %r is not used for %s, another one takes its place: %s. Please report this with what "
-        "`hgfast info --report` prints. %s",
-        *(label(needs), name, why, json.dumps(settings)),
-    )
 
 
 def generator_on(device: torch.device) -> torch.Generator | None:
@@ -159,45 +151,46 @@ class Probe:
     noise: Noise
 
     def fault(self, needs: Needs) -> str:
-        """Why this kernel cannot have the call; nothing where it can."""
+        """Why this kernel cannot have the call; nothing where it can.
+
+        Raises:
+            RuntimeError: torch fails.
+        """
+        call, memory = self.noise.call(self.call), self.plan.maker.memory
+        inputs, tensors = self._inputs(call), self._tensors(call)
         try:
-            return self._difference(needs)
-        except torch.OutOfMemoryError:
-            raise
+            step = self.maker(needs).make(call, needs)
+            for _ in range(2 if needs.workspace_bytes else 1):  # the first call leaves the workspace fit for the second
+                self._fill(call, inputs, tensors)
+                step.run(tensors, _native.exec_handle(memory.arena))
+            wait(self.plan.device)
         except (RuntimeError, ValueError) as error:
+            if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
+                raise torch.OutOfMemoryError(str(error)) from error
             return f"{type(error).__name__}: {error}"
+        return self._compare(call, needs, inputs, [tensors[value] for value in self._written(call)])
 
     def ready(self, needs: Needs) -> Callable[[], None]:
         """A kernel's call on random data, to be timed."""
         call = self.noise.call(self.call)
         tensors = self._tensors(call)
-        for value, tensor in self._inputs(call).items():
-            tensors[value].copy_(tensor)
+        self._fill(call, self._inputs(call), tensors)
         step, handle = self.maker(needs).make(call, needs), _native.exec_handle(self.plan.maker.memory.arena)
         return lambda: step.run(tensors, handle)
 
-    def _difference(self, needs: Needs) -> str:
-        call, memory = self.noise.call(self.call), self.plan.maker.memory
-        inputs, tensors = self._inputs(call), self._tensors(call)
-        step, handle = self.maker(needs).make(call, needs), _native.exec_handle(memory.arena)
-        for _ in range(2 if needs.workspace_bytes else 1):  # the first call leaves the workspace fit for the second
-            for value, tensor in inputs.items():
-                tensors[value].copy_(tensor)
-            for value in self._written(call):
-                if all(tensors[value].data_ptr() != tensors[read].data_ptr() for read in inputs):
-                    tensors[value].fill_(float("nan"))
-            step.run(tensors, handle)
-        return self._compare(call, needs, inputs, [tensors[value] for value in self._written(call)])
+    def _fill(self, call: NativeCall, inputs: dict[Value, Tensor], tensors: dict[Value, Tensor]) -> None:
+        """The inputs with noise; outputs that are not in the place of one with what is never right."""
+        for value, tensor in inputs.items():
+            tensors[value].copy_(tensor)
+        for value in self._written(call):
+            if all(tensors[value].data_ptr() != tensors[read].data_ptr() for read in inputs):
+                tensors[value].fill_(float("nan"))
 
     def maker(self, needs: Needs) -> StepMaker:
         """Of steps with weights of their own, and a workspace that is large enough."""
-        maker, weights = self.plan.maker, self.plan.weights
-        memory = maker.memory
-        if needs.workspace_bytes > memory.workspace.numel():
-            workspace = torch.zeros(needs.workspace_bytes, dtype=torch.uint8, device=memory.arena.device)
-            memory = replace(memory, workspace=workspace)
+        weights = self.plan.weights
         own = Weights(weights.graph, weights.dtype, weights.device, weights.exact)
-        return replace(maker, memory=memory, weights=own)
+        return replace(self.plan.maker.with_workspace(needs.workspace_bytes), weights=own)
 
     def _written(self, call: NativeCall) -> list[Value]:
         return [call.output] if call.second is None else [call.output, call.second.value]

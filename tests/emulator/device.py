@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hgfast import _native, _switches
+from hgfast.frozen.plan import Plan
 from tests.emulator.build import build
 from tests.emulator.memory import READ, READ_WRITE, WRITE, Address, Device
 
@@ -69,7 +70,7 @@ def emulated_cuda(variant: str | None = None, verify: bool = False, **schedule: 
 
     Args:
         variant: "fast" or "check".
-        verify: whether frozen networks try their kernels first, as they do on a GPU.
+        verify: whether frozen networks try their kernels first and do without those that fail, as on a GPU.
         schedule: order ("forward", "reverse", "shuffled"), asynchronous ("lazy", "eager", "mixed"), seed.
     """
     library = load(variant)
@@ -81,16 +82,24 @@ def emulated_cuda(variant: str | None = None, verify: bool = False, **schedule: 
         "inout": lambda tensor: _address(tensor, READ_WRITE),
         "out": lambda tensor: _address(tensor, WRITE),
     }
-    saved, disabled = {name: getattr(_native, name) for name in replaced}, _switches.disabled
+    saved, disabled, replace = {name: getattr(_native, name) for name in replaced}, _switches.disabled, Plan._replace
     for name, function in replaced.items():
         setattr(_native, name, function)
+    if not verify:
+        Plan._replace = _raise  # type: ignore[method-assign]
     _switches.disabled = disabled - {_switches.VERIFY} if verify else disabled | {_switches.VERIFY}
     try:
         yield library.device
     finally:
         _switches.disabled = disabled
+        Plan._replace = replace  # type: ignore[method-assign]
         for name, function in saved.items():
             setattr(_native, name, function)
+
+
+def _raise(plan: Plan, index: int, error: Exception) -> None:
+    """In the place of another kernel: the tests are to see what is wrong with this one."""
+    raise error
 
 
 def _address(tensor: torch.Tensor | None, access: int) -> int:

@@ -18,8 +18,11 @@ STATS = (
 ).split()
 
 
-class EmulatorError(RuntimeError):
-    """A kernel did something wrong; the message names kernel, block, thread and source line."""
+class EmulatorError(AssertionError):
+    """A kernel did something wrong; the message names kernel, block, thread and source line.
+
+    Not a RuntimeError: those a frozen network may take for a kernel's that it can do without.
+    """
 
 
 class Address(int):

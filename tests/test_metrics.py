@@ -241,3 +241,8 @@ def test_errors_name_the_argument(call, name):
 
 
 GT = np.zeros((1, 1, 2))
+
+
+def test_a_length_for_everybody_may_be_numpys() -> None:
+    pred, gt, seen = np.zeros((1, 2, 2)), np.ones((1, 2, 2)), np.ones((1, 2))
+    assert auc(pred, gt, seen, np.float32(30)) == auc(pred, gt, seen, 30.0)

@@ -54,6 +54,7 @@ def loss(**changes: Any) -> Any:
         (lambda: RunLog(3), "RunLog: path must be a path"),
         (lambda: ops.explain({}), "explain: name must be a str"),
         (lambda: auc(POINTS, POINTS, SEEN, [[1.0], [2.0, 3.0]]), "^norm must be an array of numbers"),
+        (lambda: auc(POINTS, POINTS, SEEN, torch.nested.nested_tensor([SEEN])), "^norm must be a dense tensor"),
         (lambda: coco_ap("a.json", [], []), "sigmas must have a number"),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from hgfast import _checks
 from hgfast.metrics._arrays import float32, keypoint_arrays, norm_array
@@ -77,7 +78,7 @@ def auc(pred: Any, gt: Any, visible: Any, norm: Any = 30.0, steps: int = 20) -> 
     in :func:`pck`.
     """
     pred, gt, mask = keypoint_arrays(pred, gt, visible)
-    if not isinstance(norm, (list, tuple)) and not hasattr(norm, "shape"):
+    if not isinstance(norm, (list, tuple, np.ndarray, torch.Tensor)):
         norm = np.full(len(pred), _checks.number("", "norm", norm, above=0))
     norm = norm_array(norm, "norm", len(pred))
     steps = _checks.integer("", "steps", steps, 1, MAX_STEPS)

@@ -18,7 +18,6 @@ from tests.fuzz.tensor_kinds import Tensor
 from tests.op_samples import SAMPLES
 
 TORCHS_OWN = ("sparse", "csr", "mkldnn", "nested", "quantised", "meta", "uninitialised")
-SAFE = ("subclass", "parameter", "NaN", "inf", "huge")
 
 
 def _is_refused_by_torch(way: Spoiler) -> bool:

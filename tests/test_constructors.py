@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
 
 import hgfast.nn as fused
-from hgfast import reference
+from hgfast import models, reference
 from hgfast.checkpoint import convert_checkpoint, save_checkpoint
 
 CASES: list[tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]] = [
@@ -83,3 +84,9 @@ def test_modules_that_take_no_other_arguments() -> None:
     for wrong in ({"skip": 3, "low": 3}, {"skip": None, "low": None}):
         with pytest.raises(TypeError, match="skip"):
             fused.UpsampleAdd()(**wrong)
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    n = np.int64
+    models.HourglassPose(n(3), n(1), n(1), [n(4), n(4)], [n(1), n(1)], n(4), (n(4), n(4)))
+    models.StackedHourglass(n(1), n(4), n(3), n(0), (n(4), n(4)))

@@ -45,9 +45,9 @@ class HourglassBackbone(nn.Module):
         blocks: BlockSet,
     ) -> None:
         super().__init__()
-        checks.integer("", "num_stacks", num_stacks, 1, MOST)
-        checks.integer("", "downsample_times", downsample_times, 1, LARGEST_DEPTH)
-        checks.integer("", "feat_channel", feat_channel, 1, LARGEST)
+        num_stacks = checks.integer("", "num_stacks", num_stacks, 1, MOST)
+        downsample_times = checks.integer("", "downsample_times", downsample_times, 1, LARGEST_DEPTH)
+        feat_channel = checks.integer("", "feat_channel", feat_channel, 1, LARGEST)
         stage_channels = checks.integers("", "stage_channels", stage_channels, minimum=1, maximum=LARGEST)
         stage_blocks = checks.integers("", "stage_blocks", stage_blocks, minimum=0, maximum=MOST)
         stem_channels = checks.integers("", "stem_channels", stem_channels, minimum=1, maximum=LARGEST)
@@ -132,7 +132,7 @@ class HourglassPose(PoseNetwork):
         implementation: str = "fused",
     ) -> None:
         super().__init__()
-        checks.integer("", "num_keypoints", num_keypoints, 1, LARGEST)
+        num_keypoints = checks.integer("", "num_keypoints", num_keypoints, 1, LARGEST)
         blocks = block_set(implementation)
         self.downsample_times = downsample_times
         self.implementation = implementation

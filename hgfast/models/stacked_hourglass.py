@@ -67,10 +67,10 @@ class StackedHourglass(PoseNetwork):
         implementation: str = "fused",
     ) -> None:
         super().__init__()
-        checks.integer("", "num_stacks", num_stacks, 1, MOST)
-        checks.integer("", "channels", channels, 2, LARGEST)
-        checks.integer("", "num_keypoints", num_keypoints, 1, LARGEST)
-        checks.integer("", "increase", increase, 2 - channels, LARGEST)
+        num_stacks = checks.integer("", "num_stacks", num_stacks, 1, MOST)
+        channels = checks.integer("", "channels", channels, 2, LARGEST)
+        num_keypoints = checks.integer("", "num_keypoints", num_keypoints, 1, LARGEST)
+        increase = checks.integer("", "increase", increase, 2 - channels, LARGEST)
         stem_channels = checks.integers("", "stem_channels", stem_channels, minimum=1, maximum=LARGEST)
         if len(stem_channels) != 2:
             raise ValueError(f"stem_channels must be two numbers, got {tuple(stem_channels)}")

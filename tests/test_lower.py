@@ -21,6 +21,7 @@ from hgfast.frozen.sums import from_transposed
 from hgfast.frozen.torch_call import TorchCall
 from tests.graph_models import NETWORKS, Of
 from tests.lower_models import Exchange
+from tests.random_networks import RandomNetwork
 from tests.recipe import apply_recipe
 from tests.tolerances import relative_error
 from tests.zoo.fan import ConvBlock, conv3x3
@@ -250,7 +251,7 @@ def test_data_parallel_is_looked_into() -> None:
 
 
 def test_depthwise_convolutions_take_the_batch_norm_behind_them_along() -> None:
-    depthwise = [conv3x3(6, 6, 2, groups=6), nn.BatchNorm2d(6), nn.ReLU6(inplace=True)]
+    depthwise = [nn.Conv2d(6, 6, 3, 2, 1, groups=6, bias=False), nn.BatchNorm2d(6), nn.ReLU6(inplace=True)]
     model, frozen = frozen_of(nn.Sequential(conv3x3(3, 6), *depthwise, nn.Conv2d(6, 4, 1)))
     assert kinds(frozen.graph) == ["ConvCall", "convolution in 6 groups + BN", "relu6 activation", "ConvCall"]
     assert_frozen_alike(model, frozen, torch.randn(2, 3, 9, 8))
@@ -298,3 +299,12 @@ def test_what_is_not_all_maps() -> None:
     with torch.no_grad():
         for a, b in zip(frozen(images), model(images), strict=True):
             assert a.dtype == b.dtype and a.shape == b.shape and (a.double() - b.double()).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_networks(seed: int) -> None:
+    model, images = apply_recipe(RandomNetwork(seed), seed).eval(), torch.randn(2, 3, 32, 16)
+    with torch.no_grad():
+        expected = model(images.clone())
+    for a, b in zip(hgfast.freeze(model)(images), expected, strict=True):
+        assert relative_error(a, b) < 1e-4

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, Value, refs, replaced
 from hgfast.graph.interpret import Interpreter
 
-View = tuple[int, tuple[int, ...], tuple[int, ...]]
+View = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
 
 class Tangled(ValueError):
@@ -100,9 +100,9 @@ class _Observer(Interpreter):
         i, name = self.index, self.graph.nodes[self.index].name
         self.flow.written[i] = tuple({self.find(Ref(value)).value for value in written})
         for value in written:
-            storage = {leaf.untyped_storage().data_ptr() for leaf in tree_leaves(values[value])}
+            storage = {_storage(leaf) for leaf in tree_leaves(values[value])}
             for other, tensor in list(self.tensors.items()):
-                if other == i or tensor.untyped_storage().data_ptr() not in storage:
+                if other == i or _storage(tensor) not in storage:
                     continue
                 last = self.find(Ref(other)).value if other not in self.forbidden else other
                 if isinstance(result, Tensor) and _view(tensor) == _view(result):
@@ -112,8 +112,12 @@ class _Observer(Interpreter):
                     self.forbidden[last] = name
 
 
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata  # on the meta device all have the same address
+
+
 def _view(tensor: Tensor) -> View:
-    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
+    return _storage(tensor), int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride()
 
 
 @torch.no_grad()

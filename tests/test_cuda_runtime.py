@@ -177,7 +177,9 @@ def test_the_device_guard_is_set_for_another_device_only(monkeypatch: pytest.Mon
         yield
 
     monkeypatch.setattr(torch.cuda, "device", guard)
-    op = _registry.Op("probe", lambda lib, x: "kernel", lambda x: "reference", lambda x: "no kernel", "probe")
+    op = _registry.Op(
+        "probe", lambda lib, x: "kernel", lambda x: "reference", lambda x: "no kernel", lambda x: None, "probe"
+    )
     for current, expected in ((-1, []), (0, [-1])):
         monkeypatch.setattr(torch.cuda, "current_device", lambda current=current: current)
         assert _registry._cuda_impl(op)(torch.zeros(1)) == "reference"

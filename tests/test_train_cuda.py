@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import hgfast
+from hgfast import demo
 from hgfast.codecs import MSRAHeatmap
 from hgfast.data.synthetic import write_set
 from hgfast.predict import Predictor
@@ -155,3 +159,40 @@ def test_a_predictor(gpu: Machine, config: Config, amp: str) -> None:
     points, scores = predictor.predict_crops(crops.pin_memory(), inverse)
     assert points.device == scores.device == torch.device("cuda:1")
     model.to("cpu")
+
+
+def test_the_demo(gpu: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo, "TRAIN_FIGURES", 4)
+    monkeypatch.setattr(demo, "VAL_FIGURES", 2)
+    config, small = demo.demo_config, {name: value for name, value in SMALL.items() if name not in ("epochs", "device")}
+    monkeypatch.setattr(demo, "demo_config", lambda *args: apply(config(*args), small))
+    monkeypatch.setattr(demo, "compare_speed", partial(demo.compare_speed, batch=1, seconds=0.0))
+    summary = demo.run_demo(tmp_path, epochs=1, quiet=True, say=lambda text: None)
+    assert summary["device"] == "cuda" and set(summary["speed"]) == {"training step", "inference"}
+    assert (tmp_path / "overlay.png").exists() and "host waits: synchronize" in gpu.waits()
+
+
+def test_joining_other_processes(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By NCCL, and every network on the process's own device."""
+    begun, wrapped = [], []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for name, value in {
+        "is_initialized": lambda: False,
+        "init_process_group": begun.append,
+        "get_backend": lambda: begun[-1],
+        "new_group": lambda backend: backend,
+        "get_rank": lambda: 1,
+        "all_reduce": lambda tensor: tensor.mul_(2),
+    }.items():
+        monkeypatch.setattr(torch.distributed, name, value)
+    monkeypatch.setitem(sys.modules, "torch._dynamo", torch)
+    monkeypatch.setattr(atexit, "register", lambda function: None)
+    world = World.join("cuda")
+    assert begun == ["nccl"] and (world.rank, world.size, world.local_rank) == (1, 2, 1)
+    model = torch.nn.BatchNorm2d(3).to(world.device(torch.device("cuda")))
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", lambda net, **options: wrapped.append(options))
+    world.wrap(model)
+    assert wrapped == [{"device_ids": [torch.device("cuda:1")], "broadcast_buffers": False}]
+    world.average_buffers(model)
+    assert model.running_var.tolist() == [1.0] * 3

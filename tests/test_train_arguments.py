@@ -44,6 +44,8 @@ def loss(**changes: Any) -> Any:
         (lambda: loss(stacks=[MAPS[..., :0]]), r"heatmap_loss: stacks\[0\] must have at least one pixel"),
         (lambda: loss(keypoints=[1.0]), "heatmap_loss: keypoints must be a torch.Tensor"),
         (lambda: loss(visible=SEEN[1:], keypoints=POINTS[1:]), "heatmap_loss: visible must have shape .* stacks"),
+        (lambda: loss(stacks=[MAPS.to("meta")]), r"heatmap_loss: keypoints must be on the device of stacks\[0\], meta"),
+        (lambda: ops.gaussian_heatmaps(POINTS, SEEN, (4, 4), 1e300), "gaussian_heatmaps: sigma must be at most"),
         (lambda: AveragedModel(3, 0.5), "AveragedModel: model must be a Module"),
         (lambda: AveragedModel(nn.Linear(1, 1), 1.0), "AveragedModel: decay must be less than 1"),
         (lambda: AveragedModel(nn.Linear(1, 1), 0.5).update(nn.Linear(1, 1), -1), "AveragedModel: step must be"),

@@ -14,6 +14,7 @@ from hgfast.ops._registry import define
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS
 
 LARGEST_SIDE = 1 << 20
+LARGEST_SIGMA = 1e9
 VISIBLE_DTYPES = (*_checks.FLOATING, torch.bool, torch.uint8, torch.int64)
 
 
@@ -42,7 +43,7 @@ def gaussian_heatmaps(
         keypoints: (N, K, 2), x and y in heatmap pixels; used in float32.
         visible: (N, K).
         size: (W, H) of the maps.
-        sigma: standard deviation in heatmap pixels, > 0.
+        sigma: standard deviation in heatmap pixels, > 0, at most 1e9.
         kind: one of the above.
         dtype: of the maps.
 
@@ -72,8 +73,8 @@ def check_points(op: str, keypoints: Tensor, visible: Tensor) -> None:
 
 
 def check_sigma(op: str, sigma: float) -> None:
-    """A finite, positive number."""
-    _checks.number(op, "sigma", sigma, above=0)
+    """A positive number whose square is one, too."""
+    _checks.number(op, "sigma", sigma, above=0, maximum=LARGEST_SIGMA)
 
 
 def _check(

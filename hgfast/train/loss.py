@@ -50,8 +50,8 @@ def _check(config: Config, stacks: Sequence[Tensor], keypoints: Tensor, visible:
     check_points(where, keypoints, visible)
     _checks.shape(where, "visible", visible, stacks[0].shape[:2], f"N, K of stacks, {tuple(stacks[0].shape)}")
     for name, value in (("keypoints", keypoints), *((f"stacks[{i}]", stack) for i, stack in enumerate(stacks))):
-        if value.device != stacks[0].device:
-            raise ValueError(f"{where}: {name} must be on the first stack's device {stacks[0].device}")
+        if value.device != (device := stacks[0].device):
+            raise ValueError(f"{where}: {name} must be on the device of stacks[0], {device}, got {value.device}")
 
 
 def to_heatmap(config: Config, keypoints: Tensor, heatmaps: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ inline void store_taps(const VecF* taps, const ConvWeightGrad& problem, int64_t 
     return;
   }
   float* to = weight_grad + (k * s.c + c) * 9;
+  if (lanes == kConvLanes) return Runs<9>::store_taps(taps, to);
   for (int first = 0; first < 9; first += kConvLanes) {
     const int width = std::min(kConvLanes, 9 - first);
     VecF rows[kConvLanes];

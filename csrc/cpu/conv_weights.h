@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/conv_epilogue.h"
-#include "cpu/vecmath.h"
+#include "cpu/conv_runs.h"
 
 namespace hgfast::cpu::HGFAST_ISA {
 
@@ -49,6 +49,12 @@ inline void load_weights(const WeightView& from, int64_t k, int64_t lanes, int64
                [&](int64_t c, VecF v) { to[c * taps + place(tap)] = v; });
   } else if (from.c_step == taps && !from.turned) {
     turn_run(data, from.k_step, lanes, count * taps, [&](int64_t index, VecF v) { to[index] = v; });
+  } else if (from.k_step == 9 && taps == 9 && lanes == kConvLanes) {
+    VecF runs[9];
+    for (int64_t c = 0; c < count; ++c) {
+      Runs<9>::load_taps(data + c * from.c_step, runs);
+      for (int64_t tap = 0; tap < 9; ++tap) to[c * 9 + place(tap)] = runs[tap];
+    }
   } else {
     for (int64_t c = 0; c < count; ++c)
       turn_run(data + c * from.c_step, from.k_step, lanes, taps,

@@ -7,12 +7,14 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
 from hgfast import _native, _switches, ops
+from hgfast.cli import main
 from hgfast.cli.info import describe
 from hgfast.frozen import tune
 from hgfast.ops import _conv_train, _conv_train_cuda
@@ -144,3 +146,30 @@ def test_what_the_import_does(
     (at_end,) = at_the_end
     at_end()
     assert "a CUDA kernel gave up: block 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["_cpu", "_cuda"])
+def test_an_import_without_a_module(gpu: Machine, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setitem(sys.modules, f"hgfast.{missing}", None)
+    spec = importlib.util.spec_from_file_location("hgfast._native_again", str(_native.__file__))
+    assert spec is not None and spec.loader is not None
+    again = importlib.util.module_from_spec(spec)
+    with pytest.raises(ImportError, match="compiled kernels are missing") if missing == "_cpu" else nullcontext():
+        spec.loader.exec_module(again)
+    if missing == "_cuda":
+        assert again._cuda is None and again.library("cuda") is None
+        assert again.build_info()["cuda"]["reason"] == again.cuda_missing_reason() != ""
+
+
+def test_which_device_an_op_is_asked_for(gpu: Machine) -> None:
+    name = "keypoint_mse_from_points"
+    assert ops.explain(name, *moved(sample(name, 0), "cuda")) == "kernel: cuda"
+    with pytest.raises(TypeError, match="an hgfast op needs at least one tensor argument"):
+        ops.explain("upsample_add", [], 1)
+
+
+def test_benchmarks_on_a_device(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setitem(sys.modules, "benchmarks.table", types.SimpleNamespace(main=asked.append))
+    main(["bench", "--device", "cuda", "--only", "x"])
+    assert asked == [["--only", "x", "--budget", "1.0", "--device", "cuda"]]

@@ -21,7 +21,7 @@ from tests.recipe import apply_recipe
 from tests.tolerances import relative_error
 
 NETWORKS: dict[str, Callable[[], Any]] = {
-    "mmpose": lambda: models.HourglassPose(17, 1, 2, (8, 16, 24), (1, 2, 1), 16, (8, 8), "reference"),
+    "mmpose": lambda: models.HourglassPose(5, 1, 1, (8, 24), (1, 3), 16, (8, 8), "reference"),
     "princeton": lambda: models.StackedHourglass(1, 32, 17, 0, (16, 32), "reference"),
 }
 SIZES = {"mmpose": (3, 32, 32), "princeton": (2, 64, 64)}  # images, height, width
@@ -53,7 +53,7 @@ def check_results(family: str, dtype: torch.dtype, tf32: bool = False) -> Plan:
 
 def plan_of(frozen: FrozenModel) -> Plan:
     """That of the network's size."""
-    plan = frozen.plan(*SIZES["mmpose" if frozen.graph.unit == 16 else "princeton"])
+    plan = frozen.plan(*SIZES["princeton" if frozen.graph.unit == 64 else "mmpose"])
     assert isinstance(plan, Plan)
     return plan
 

@@ -11,7 +11,7 @@ import torch
 
 from hgfast import _kernel_table, _switches
 from hgfast.frozen import make, tune, verify
-from hgfast.frozen.choices import NOISE, Choices
+from hgfast.frozen.choices import NOISE, TORCH_HOST, Choices
 from hgfast.frozen.graph import BottleneckCall, ConvCall
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.steps import Step
@@ -74,7 +74,7 @@ def test_ties_go_to_what_was_expected(clock: type[FakeClock], monkeypatch: pytes
 
 @pytest.mark.parametrize("fastest", ["mma 128x64", "wgmma 128x64", WITH_POINTWISE.kernel])
 def test_the_fastest_kernel_is_taken(fastest: str, clock: type[FakeClock]) -> None:
-    clock.times = staticmethod(lambda kernel: 9.0 if kernel == fastest else 10.0)
+    clock.times = staticmethod(lambda kernel: 4.0 if kernel == fastest else 10.0)
     plan = check_results("mmpose", torch.bfloat16)
     assert fastest in kernels_of(plan)
     for call in calls(plan):
@@ -84,7 +84,12 @@ def test_the_fastest_kernel_is_taken(fastest: str, clock: type[FakeClock]) -> No
 
 
 def test_less_than_the_noise_is_no_reason(clock: type[FakeClock]) -> None:
-    clock.times = staticmethod(lambda kernel: 10 * (1 - NOISE / 2) if kernel == WITH_POINTWISE.kernel else 10.0)
+    clock.times = staticmethod(lambda kernel: 10 * (1 - NOISE / 2) if kernel == "mma 128x64" else 10.0)
+    assert "mma 128x64" not in kernels_of(plan_of(frozen_network("mmpose", torch.bfloat16)[1]))
+
+
+def test_torch_must_win_by_what_it_takes_the_host(clock: type[FakeClock]) -> None:
+    clock.times = staticmethod(lambda kernel: 10.5 - TORCH_HOST if kernel == WITH_POINTWISE.kernel else 10.0)
     assert WITH_POINTWISE.kernel not in kernels_of(plan_of(frozen_network("mmpose", torch.bfloat16)[1]))
 
 

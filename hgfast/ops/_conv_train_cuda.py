@@ -38,6 +38,8 @@ def _known(x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None
     lib = _native.library("cuda")
     if not has_candidates(lib) or not tunes(x.device):
         return None
+    if x.is_cuda and x.get_device() != torch.cuda.current_device():
+        return None  # a kernel would be launched on the current one
     key = x.get_device(), sizes, with_residual
     if key not in _choices:
         if is_capturing(x.device):

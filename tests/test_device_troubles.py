@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import types
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks.device import __main__ as command
-from benchmarks.device import benching, checks, measure, process, sanitizer, testing
+from benchmarks.device import benching, checks, measure, outcomes, process, record, sanitizer, testing, worker
 from benchmarks.device.__main__ import Stage
 from benchmarks.device.budget import Deadline
 from benchmarks.device.client import Client, Outcome
@@ -113,3 +116,51 @@ def test_no_card(gpu: Machine, monkeypatch) -> None:
     with pytest.raises(RuntimeError, match="torch finds no CUDA device"):
         describe("cuda")
     assert set(CASES) == {"work/8", "lost/8"}
+
+
+def test_what_tests_did_is_written_down(gpu: Machine, tmp_path: Path) -> None:
+    writer = outcomes.Writer(tmp_path / "outcomes")
+    crash = types.SimpleNamespace(reprcrash=types.SimpleNamespace(message="assert 1\n  == 2"))
+    for when, passed, longrepr in (("setup", True, None), ("call", True, None), ("call", False, crash)):
+        report = types.SimpleNamespace(
+            when=when, passed=passed, failed=not passed, nodeid="a", outcome=str(passed), longrepr=longrepr
+        )
+        writer.pytest_runtest_logreport(report)  # type: ignore[arg-type]
+    writer.pytest_collectreport(types.SimpleNamespace(failed=True, nodeid="b", longrepr="no module"))  # type: ignore
+    found = [json.loads(line) for line in (tmp_path / "outcomes").read_text().splitlines()]
+    assert [entry["message"] for entry in found] == ["", "assert 1 == 2", "no module"]
+    assert outcomes.explanation(("file", 3, "no picture")) == "no picture"
+
+
+def test_only_tests_of_the_device_are_run(gpu: Machine) -> None:
+    gone: list[list[Any]] = []
+    here, there = (
+        types.SimpleNamespace(callspec=types.SimpleNamespace(params={"device": device}), path=Path("test_x.py"))
+        for device in ("cuda", "cpu")
+    )
+    for device_only, kept in ((False, [here, there]), (True, [here])):
+        options = {"device_only": device_only, "--device": "cuda"}
+        hook = types.SimpleNamespace(pytest_deselected=lambda items: gone.append(items))
+        items = [here, there]
+        outcomes.pytest_collection_modifyitems(types.SimpleNamespace(getoption=options.get, hook=hook), items)
+        assert items == kept
+    assert gone == [[there]]
+
+
+def test_a_checkout_that_travels_without_git(gpu: Machine, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("HGFAST_COMMIT", "abc")
+    assert record.code_version()["commit"] == "abc"
+
+
+def test_a_worker_of_the_cpu_loses_no_context(gpu: Machine) -> None:
+    assert not worker.context_is_lost("cpu")
+
+
+def test_a_worker_that_dies_before_it_is_asked(gpu: Machine, tmp_path: Path, monkeypatch) -> None:
+    ready = f"import os; print(); print('{worker.MARK}{{\"ready\": true}}', flush=True); os.close(0); os.read(3, 1)"
+    monkeypatch.setattr(process, "python", lambda *arguments: [sys.executable, "-c", ready])
+    log = process.Log(tmp_path / "log")
+    client = Client("cuda", process.environment(), log)
+    assert client.call("machine", 20.0).status == "crashed"
+    log.close()

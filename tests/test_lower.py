@@ -308,3 +308,23 @@ def test_random_networks(seed: int) -> None:
         expected = model(images.clone())
     for a, b in zip(hgfast.freeze(model)(images), expected, strict=True):
         assert relative_error(a, b) < 1e-4
+
+
+class Pyramid(nn.Module):
+    """Maps of 1/64 of the size, their mean added to them (repeated, and by broadcasting)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*(nn.Conv2d(4 if i else 3, 4, 3, 2, 1) for i in range(6)))
+        self.low, self.last = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        mean = self.low(F.adaptive_avg_pool2d(x, 1))
+        return self.last(x + F.interpolate(mean, size=x.shape[2:])) + mean
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 128), (320, 200), (512, 256)])
+def test_sizes_that_are_equal_by_chance(size: tuple[int, int]) -> None:
+    model, frozen = frozen_of(Pyramid())
+    assert_frozen_alike(model, frozen, torch.randn(1, 3, *size))

@@ -18,8 +18,9 @@ from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph import CapturedGraph, Ref, capture, ops
 from hgfast.graph.captured import Call, refs, replaced, tensor_at
 
-SIZES = ((64, 64), (128, 128), (256, 256), (224, 224), (256, 192), (192, 192), (32, 32), (384, 288), (512, 512))
-"""Height and width of the images that are tried until the network takes one."""
+SIZES = ((128, 192), (64, 64), (128, 128), (256, 256), (224, 224), (256, 192), (192, 192), (384, 288), (512, 512))
+"""Height and width of the images that are tried until the network takes one: first such that no map is as large as
+another one by chance, as those of 64x64 pixels are where they are down to 1x1."""
 BATCH = 2  # of these images: a number that shows which values are one for each image
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,12 +97,6 @@ class CapturedGraph:
     stops: dict[str, Stop] = field(default_factory=dict)
     parts: dict[str, CapturedGraph] = field(default_factory=dict)
     training: bool | None = None
-
-    def uses(self) -> Counter[Value]:
-        """How many nodes read each value, and once more for each place in the result."""
-        counts = Counter(value for node in self.nodes for value in node.inputs)
-        counts.update(refs(self.result))
-        return counts
 
     def count(self, kind: type[Op]) -> int:
         """How many nodes of a kind there are, in the parts as well."""

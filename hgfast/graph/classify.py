@@ -75,11 +75,7 @@ NAMES: dict[Any, tuple[str, ...]] = {
 
 
 def classify(root: nn.Module, node: fx.Node) -> tuple[ops.Op, list[fx.Node]]:
-    """What a node computes, and the nodes that it reads, those that count for it first.
-
-    Raises:
-        nothing: what is not known is Opaque.
-    """
+    """What a node computes, and the nodes that it reads, those that count for it first. What is not known is Opaque."""
     found: Found = None
     if node.op == "call_module":
         found = _module(root.get_submodule(str(node.target)), str(node.target), node)

@@ -90,7 +90,8 @@ def decode_heatmaps(draw: Draw) -> Case:
     arguments = {"heatmaps": Arg(maps, Tensor((), {2: 1, 3: 1}, alone=True))} | decoding(draw)
     if draw.chance(0.5):
         arguments["inverse_affine"] = affine(draw, len(maps))
-        fixed = (0,) if arguments["inverse_affine"].value.shape[0] == len(maps) > 1 else ()
+        matrix = arguments["inverse_affine"].value
+        fixed = (0,) if matrix.dim() == 3 and len(matrix) == len(maps) > 1 else ()
         arguments["heatmaps"].kind = Tensor(fixed, {2: 1, 3: 1})
     values = values_of(arguments)
 

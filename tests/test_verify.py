@@ -115,6 +115,18 @@ def test_a_wrong_kernel_is_noticed_told_and_replaced(
     assert not caplog.records  # the file remembers
 
 
+def tf32(call: Call, y: Tensor, y2: Tensor | None) -> None:
+    """As good as 11 bits of each operand let it be."""
+    y.mul_(1 + 2.0**-12)
+
+
+def test_tf32_is_not_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where float32 is asked for, what tf32 rounds away is noticed, and where tf32 is, it may be."""
+    plant(monkeypatch, "mma", tf32)
+    _, frozen = frozen_network("mmpose", torch.float32)
+    assert {needs.kernel for needs in plan_of(frozen).needs.values()} == {WITH_POINTWISE.kernel}
+
+
 def test_a_lost_split_of_k(monkeypatch: pytest.MonkeyPatch) -> None:
     original = StepMaker.make
 

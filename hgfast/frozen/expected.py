@@ -8,17 +8,20 @@ For an output y of a kernel and the value v of torch:
 rounding to nearest may change. `bound` is what summation in float32 may change, per output channel: inputs are at most
 1 in size, so that the sizes of all terms of an element's sum add up to at most S = sum |w| + |bias| + 1 (the residual).
 A tensor core adds 16 products (8 of float32 operands) and the sum so far in a step, each cut off at the last of the 24
-bits of the largest of them: an error below 17 * 2^-23 of that. Inputs and weights are uniform, of both signs, so that
-S is 1.5 sqrt(terms) standard deviations of the sum, and the running sum of n steps, 16 n terms, stays below 5 of them:
-0.83 S / sqrt(n). All n steps together then err by less than 14 sqrt(n) 2^-23 S, which is below (2 n + 25) 2^-23 S for
-every n. Bias, residual and the like add one each, and so does each split of K:
+bits of the largest of them. Zeros are not cut, and only T weights of a channel, 32 or so, are not zero: T products and
+the sums before n steps, at most T of them, are. Inputs and weights are uniform, of both signs, so that S is 1.5 sqrt(T)
+standard deviations of the sum, and no running sum, nor product, is beyond 5 of them, 0.6 S for 32: all cuts together
+are below 0.6 (T + n) 2^-23 S, at most 2 * 32 * 0.6 = 39, while 2 n + 30 is 94 where n is 32, and 32 where it is 1 (of
+17 cuts). Bias, residual and the like add one each, and so does each split of K:
 
     bound = (2 n + splits + 30) 2^-23 S
 
-float32 by three products of tf32 numbers takes three times the steps, and leaves out of each product three parts of at
-most 2^-22: 6 * 2^-23 S more. The second output, max(scale2 y + shift2, 0), may differ by |scale2| bound more. What is
-stored on the way (torch's convolution before the pointwise kernel) may differ by `unit` of it. torch's own sums are by
-fused multiply-adds, rounded to nearest: their error is smaller.
+So few weights also make each of them count: a term that is lost changes its channel's result by a sixth of a standard
+deviation, and every place of K is some channel's. float32 by three products of tf32 numbers takes three
+times the steps, and leaves out of each product three parts of at most 2^-22: 6 * 2^-23 S more; tf32 alone would differ
+by more. The second output, max(scale2 y + shift2, 0), may differ by |scale2| bound more. What is stored on the way
+(torch's convolution before the pointwise kernel) may differ by `unit` of it, and cuDNN may transform float32: 8 times
+the bound. torch's own sums here are by fused multiply-adds, rounded to nearest: their error is smaller.
 
 A whole bottleneck rounds twice inside, where a difference in the last bit of float32 may become one of the format. Its
 inputs and weights are therefore drawn such that every sum of its first two convolutions is exact in float32: integers
@@ -70,7 +73,8 @@ def accumulation_bound(call: ConvCall, splits: int, dtype: torch.dtype, exact: b
     """The bound of the module's docstring, (1, K, 1, 1)."""
     weights = [call.weight] if call.extra is None else [call.weight, call.extra.weight[..., None, None]]
     terms = sum(weight[0].numel() for weight in weights)
-    steps = -(-terms // (8 if dtype == torch.float32 else 16)) * (3 if exact else 1)
+    counts = sum((weight.ne(0).sum((1, 2, 3)) for weight in weights), torch.zeros_like(call.bias))
+    steps = counts.clamp(max=-(-terms // (8 if dtype == torch.float32 else 16))) * (3 if exact else 1)
     sizes = sum((weight.abs().sum((1, 2, 3)) for weight in weights), call.bias.abs() + 1)
     return ((2 * steps + splits + 30 + 6 * exact) * 2.0**-23 * sizes + SMALLEST)[:, None, None]
 
@@ -92,7 +96,7 @@ def _convolution(
     if call.relu:
         v = v.relu()
     if needs.algorithm in BY_TORCH:
-        bound = bound + UNITS[dtype] * sum(part.abs() for part in [*stored, v])
+        bound = 8 * bound + UNITS[dtype] * sum(part.abs() for part in [*stored, v])
     if call.upsample_to is None:
         return Expected(v, bound)
     if bound.dim() == 4:

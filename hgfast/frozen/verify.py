@@ -30,6 +30,7 @@ from hgfast.frozen.weights import Weights
 
 log = logging.getLogger("hgfast")
 CHUNK = 1 << 25  # elements of float32 that a comparison holds of a tensor at a time
+WEIGHTS = 32  # of a result's weights are not zero, see hgfast.frozen.expected
 NOISE_OFFSET = 1237  # elements between the beginnings of two tensors' noise
 
 
@@ -105,9 +106,11 @@ class Noise:
         values = (self.eighths if in_eighths else self.values)[number * NOISE_OFFSET :]
         return values[: n * c * h * w].view(n, h, w, c).permute(0, 3, 1, 2)
 
-    def rounded(self, *shape: int, scale: float = 1.0) -> Tensor:
-        """As the kernels have weights: numbers of their format, in float32."""
-        return (self.uniform(*shape) * scale).to(self.weight_dtype).float()
+    def weight(self, terms: int, *shape: int) -> Tensor:
+        """Numbers of the format that kernels have weights in, as float32; about WEIGHTS of a sum's terms are not 0."""
+        count = min(terms, WEIGHTS)
+        weight = (self.uniform(*shape) * 3 * count**-0.5).to(self.weight_dtype).float()
+        return weight if count == terms else weight * (self.uniform(*shape).abs_() < count / terms)
 
     def second(self, second: Second | None, k: int) -> Second | None:
         """Of the same value."""
@@ -122,9 +125,9 @@ class Noise:
             return replace(call, second=self.second(call.second, k))
         k, extra = len(call.weight), call.extra
         terms = call.weight[0].numel() + (0 if extra is None else extra.weight.shape[1])
-        weight = self.rounded(*call.weight.shape, scale=3 * terms**-0.5)
+        weight = self.weight(terms, *call.weight.shape)
         if extra is not None:
-            extra = Extra(extra.value, self.rounded(*extra.weight.shape, scale=3 * terms**-0.5), extra.stride)
+            extra = Extra(extra.value, self.weight(terms, *extra.weight.shape), extra.stride)
         return replace(call, weight=weight, bias=self.uniform(k), extra=extra, second=self.second(call.second, k))
 
     def _bottleneck(self, call: BottleneckCall) -> BottleneckCall:

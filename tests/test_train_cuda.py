@@ -183,7 +183,8 @@ def test_joining_other_processes(gpu: Machine, monkeypatch: pytest.MonkeyPatch) 
         "get_backend": lambda: begun[-1],
         "new_group": lambda backend: backend,
         "get_rank": lambda: 1,
-        "all_reduce": lambda tensor: tensor.mul_(2),
+        "all_reduce": lambda tensor, *options, **more: tensor.mul_(1 if options else 2),
+        "all_gather": lambda parts, tensor, **options: [part.copy_(tensor) for part in parts],
     }.items():
         monkeypatch.setattr(torch.distributed, name, value)
     monkeypatch.setitem(sys.modules, "torch._dynamo", torch)
@@ -196,3 +197,6 @@ def test_joining_other_processes(gpu: Machine, monkeypatch: pytest.MonkeyPatch) 
     assert wrapped == [{"device_ids": [torch.device("cuda:1")], "broadcast_buffers": False}]
     world.average_buffers(model)
     assert model.running_var.tolist() == [1.0] * 3
+    part = torch.ones(3, device="cuda:1")
+    assert world.gather(part).tolist() == [[1.0] * 3] * 2 and world.gather(part).device == part.device
+    assert world.mean(4.0, part.device) == 4.0 and world.highest(7) == 7

@@ -17,8 +17,6 @@ from hgfast import _switches
 from hgfast.frozen import model as frozen_model
 from tests.fake_cuda.machine import Machine
 from tests.fake_cuda.networks import assert_right, expected, interrupt, network, pictures
-from tests.recipe import apply_recipe
-from tests.small_models import small_model
 
 
 @pytest.fixture(autouse=True)
@@ -282,21 +280,3 @@ def test_devices_and_drivers_that_cannot(gpu: Machine, caplog) -> None:
         frozen = network("cuda")
     assert "frozen networks run by PyTorch on cuda:0: the driver does not fit" in caplog.text
     assert_right(frozen(pictures(1)), expected(1))
-
-
-def test_devices_that_are_not_there(gpu: Machine) -> None:
-    with pytest.raises(ValueError, match="FrozenModel: device must be 'cuda:1' at most, got 'cuda:2'"):
-        network("cuda:2")
-    frozen = network("cuda:1")
-    with pytest.raises(ValueError, match="images must be on cuda:1, where the model was frozen, got cuda:0"):
-        frozen(pictures(1))
-
-
-def test_freezing_a_model_where_it_is(gpu: Machine) -> None:
-    """In the model's own dtype; what is float32 is held against tf32's tolerance where that is allowed."""
-    for dtype, tf32 in ((torch.float32, True), (torch.bfloat16, False)):
-        model = apply_recipe(small_model("mmpose", "reference"), 7).eval().to("cuda:1", dtype)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):
-            frozen = hgfast.freeze(model)
-        assert frozen.dtype == dtype and frozen.device == torch.device("cuda:1") and frozen.tf32 == tf32
-        assert_right(frozen(pictures(1, "cuda:1")), [maps.to(dtype) for maps in expected(1)], 0.1)

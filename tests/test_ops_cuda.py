@@ -173,3 +173,12 @@ def test_benchmarks_on_a_device(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "benchmarks.table", types.SimpleNamespace(main=asked.append))
     main(["bench", "--device", "cuda", "--only", "x"])
     assert asked == [["--only", "x", "--budget", "1.0", "--device", "cuda"]]
+
+
+def test_info_of_a_device(gpu: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments in (["info"], ["info", "--report"]):
+        assert main(arguments) == 0
+        assert "Fake H100" in capsys.readouterr().out
+    monkeypatch.setattr(_switches, "disabled", frozenset({"conv2d"}))
+    x, weight = torch.ones(1, 8, 4, 4, device="cuda"), torch.ones(8, 8, 3, 3, device="cuda")
+    assert ops.explain("conv2d", x, weight, None, 1) == "reference: HGFAST_DISABLE names conv2d"

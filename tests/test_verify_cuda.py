@@ -128,3 +128,28 @@ def test_bfloat16_and_whole_blocks(gpu: Machine) -> None:
     for ours, theirs in zip(found, networks.expected(1, 2, 64, "princeton"), strict=True):
         assert relative_error(ours.cpu(), theirs) < 0.05
     assert "fake block" in {step.kernel for step in frozen.plan(2, 64, 64).steps}
+
+
+def test_a_kernel_that_cannot_be_launched_later_on(gpu: Machine, caplog: pytest.LogCaptureFixture, monkeypatch) -> None:
+    def fails(*arguments: object) -> None:
+        raise RuntimeError("CUDA error: invalid argument")
+
+    frozen = network()
+    frozen(pictures(0))
+    step = frozen.plan(1, 16, 16).steps[5]
+    monkeypatch.setattr(step, "function", fails)
+    with caplog.at_level(logging.WARNING, "hgfast"):
+        assert_right(frozen(pictures(1)), expected(1))
+    assert "CUDA error: invalid argument" in caplog.text and frozen.plan(1, 16, 16).steps[5] is not step
+
+
+def test_torch_alone_is_the_last_way(gpu: Machine, monkeypatch) -> None:
+    def fails(*arguments: object) -> None:
+        raise RuntimeError("CUDA error: invalid argument")
+
+    monkeypatch.setitem(library.OWN, "conv", fails)
+    monkeypatch.setitem(library.OWN, "batch_norm_apply", fails)
+    frozen = network(cuda_graph=True)
+    for seed in range(2):
+        assert_right(frozen(pictures(seed)), expected(seed))
+    assert {step.kernel for step in frozen.plan(1, 16, 16).steps} == {"torch"}

@@ -82,7 +82,8 @@ class Operators(TorchDispatchMode):
         else:
             result = func(*args, **kwargs)
         known = {id(tensor) for tensor in all_tensors((args, kwargs))}
-        fresh = [tensor for tensor in all_tensors(result) if id(tensor) not in known]
+        made = [tensor for tensor in all_tensors(result) if id(tensor) not in known]
+        fresh = [tensor for tensor in made if tensor.untyped_storage().device.type == "cpu"]  # not those without data
         for tensor in fresh:
             if self.machine.memory.find(tensor) is None:
                 self.machine.memory.place(tensor, stream.device, stream, name)

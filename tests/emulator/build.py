@@ -25,6 +25,7 @@ import pybind11
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 OUT = HERE / "build"
+PROBES_FOR_NVCC = ("matrix.cu", "hopper.cu", "error.cu")  # of probes/: those of instructions
 COMMON = "-std=c++17 -g1 -fPIC -fvisibility=hidden -march=native -Wall -Wno-unknown-pragmas -Wno-unused -Wno-psabi"
 SANITIZERS = "-fsanitize=thread -fsanitize=alignment,bounds,shift,integer-divide-by-zero,signed-integer-overflow"
 # -O1, without vectorisation: GCC 12 turns a loop of conditional stores into a masked vextractf64x4, which faults for

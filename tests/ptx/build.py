@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pybind11
 
-from tests.emulator.build import ROOT, BuildError, NoToolkit, load_setup, locked
-from tests.emulator.probes import CUDA_SOURCES
+from tests.emulator.build import PROBES_FOR_NVCC, ROOT, BuildError, NoToolkit, load_setup, locked
 
 HERE = Path(__file__).parent
 OUT = HERE / "build"
@@ -68,7 +67,7 @@ class NinjaFile:
         bindings = self.objects("bindings", [callers], "cxx", f"-std=c++17 -O0 -fPIC -fvisibility=hidden -w {DEFINES}")
         self.module("_cuda.so", bindings + self.objects("kernels", sorted((csrc / "cuda").glob("*.cu")), "nvcc"))
         self.module("interpreter.so", [])
-        self.module("probes.so", self.objects("probes", [PROBES / name for name in CUDA_SOURCES], "nvcc"))
+        self.module("probes.so", self.objects("probes", [PROBES / name for name in PROBES_FOR_NVCC], "nvcc"))
 
     def _rule(self, name: str, command: str) -> None:
         depfile = "\n  depfile = $out.d\n  deps = gcc" if "-MF" in command else ""

@@ -16,10 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.emulator.build import ROOT, emulator_environment
+from tests.emulator.build import PROBES_FOR_NVCC, ROOT, emulator_environment
 from tests.emulator.mutants import Mutant, read_mutants
 from tests.emulator.mutate import Outcome
-from tests.emulator.probes import CUDA_SOURCES
 from tests.ptx.build import HERE, NVCC_FLAGS, OUT, PROBES, build, nvcc
 
 MUTANTS = read_mutants(HERE / "mutants.txt")
@@ -53,7 +52,7 @@ def build_mutant(mutant: Mutant, folder: Path) -> Path:
     subprocess.run(
         f"{command} -c {PROBES / source} -o {target}", shell=True, check=True, capture_output=True, text=True
     )
-    objects = [target, *(OUT / "probes" / f"{name}.o" for name in CUDA_SOURCES if name != source)]
+    objects = [target, *(OUT / "probes" / f"{name}.o" for name in PROBES_FOR_NVCC if name != source)]
     module = folder / "probes.so"
     cxx = os.environ.get("CXX", "c++")
     interpreter = sorted((OUT / "interpreter").glob("*.o"))

@@ -14,11 +14,9 @@ from typing import Any
 
 import torch
 
-from tests.emulator.build import HERE, ROOT, build, load_setup
+from tests.emulator.build import HERE, PROBES_FOR_NVCC, ROOT, build, load_setup
 from tests.emulator.device import default_schedule, default_variant
 from tests.emulator.memory import READ, READ_WRITE, WRITE, Address, Device, EmulatorError
-
-CUDA_SOURCES = ("matrix.cu", "hopper.cu", "error.cu")
 
 
 def read(tensor: torch.Tensor) -> Address:
@@ -58,7 +56,7 @@ def build_for_gpu() -> Path:
         "-o",
         str(out),
     ]
-    subprocess.run(command + [str(HERE / "probes" / name) for name in CUDA_SOURCES], check=True)
+    subprocess.run(command + [str(HERE / "probes" / name) for name in PROBES_FOR_NVCC], check=True)
     return out
 
 

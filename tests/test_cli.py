@@ -257,8 +257,8 @@ def test_interrupted_while_it_is_imported(tmp_path):
     """Half of `hgfast info` is the import of torch; here its name interrupts."""
     (tmp_path / "torch.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
     command = [sys.executable, "-c", "import sys, hgfast_command; sys.exit(hgfast_command.main())", "info"]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    process = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE_FOLDER, env=environment)
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE_FOLDER)}  # behind the current folder
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert (process.returncode, process.stderr) == (130, "hgfast: interrupted\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from typing import Any
 
@@ -19,6 +20,9 @@ from tests.tolerances import assert_close
 MMA = {"256x128": 2, "128x64": 3, "64x64": 4, "64x32": 5}
 WGMMA = {"256": 6, "192": 7, "128": 8, "64": 9}
 CHOSEN = 0
+EPILOGUES = ["", "r", "rl", "n", "u", "ru", "o", "2", "r2", "rul2", "o2"]
+AWKWARD = [(1, 1), (2, 3), (3, 5), (5, 7), (7, 16), (16, 2), (33, 3)]
+WIDTHS = [(8, 8), (24, 16), (16, 24), (64, 136), (72, 64), (128, 40), (40, 17)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,3 +144,12 @@ def check(case: Case, device: str, in_place: str = "") -> None:
     exact, same = expected(case, arguments, torch.float64), expected(case, arguments, case.dtype)
     for out, reference, rounded in zip(run(case, arguments, device, in_place), exact, same, strict=True):
         assert_close("conv_bias_act" if case.exact else "conv tf32", out.cpu(), reference, rounded)
+
+
+def check_awkward(algorithm: int, dtype: torch.dtype, machine: str, exact: bool = False) -> None:
+    """Each size with each width, filters and epilogues in turn (their numbers have no common divisor)."""
+    filters, epilogues = itertools.cycle([(3, 1), (1, 1), (3, 2), (1, 2)]), itertools.cycle(EPILOGUES)
+    for (h, w), widths in zip(AWKWARD, WIDTHS, strict=True):
+        for (c, k), (size, stride), epilogue in zip((widths, (24, 16), (72, 40)), filters, epilogues, strict=False):
+            case = Case(2, h, w, c, k, size, stride, epilogue, dtype=dtype, algorithm=algorithm, exact=exact)
+            check(case, machine)

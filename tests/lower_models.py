@@ -1,11 +1,20 @@
-"""A network whose parts meet at every resolution."""
+"""What the tests of frozen networks of any form share: freezing, comparing, and a network of many resolutions."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
+import hgfast
+from hgfast import FrozenModel
+from hgfast.frozen.graph import Graph
+from hgfast.frozen.torch_call import TorchCall
+from tests.recipe import apply_recipe
+from tests.tolerances import relative_error
 from tests.zoo.resnet import BasicBlock
 
 
@@ -51,3 +60,25 @@ class Exchange(nn.Module):
                 y = y + self.fuse[i][j](xs[j])
             results.append(self.relu(y))
         return results
+
+
+def assert_frozen_alike(model: nn.Module, frozen: nn.Module, images: Tensor) -> None:
+    with torch.no_grad():
+        expected, kind = tree_flatten(copy.deepcopy(model).eval().double()(images.double()))
+    before = images.clone()
+    got, same_kind = tree_flatten(frozen(images))
+    assert kind == same_kind and torch.equal(images, before)
+    for a, b in zip(got, expected, strict=True):
+        if isinstance(b, Tensor):
+            assert relative_error(a, b) < 1e-5 if b.is_floating_point() else torch.equal(a, b)
+        else:
+            assert a == b
+
+
+def frozen_of(module: nn.Module) -> tuple[nn.Module, FrozenModel]:
+    module = apply_recipe(module, 3).eval()
+    return module, hgfast.freeze(module)
+
+
+def kinds(graph: Graph) -> list[str]:
+    return [call.what if isinstance(call, TorchCall) else type(call).__name__ for call in graph.calls]

@@ -36,7 +36,7 @@ SOURCES = {
         "tests/test_bottleneck_cuda.py", ("mma", "wide"), ("bottleneck_args.cuh", "bottleneck_kernel.cuh")
     ),
     "bottleneck_wgmma.cu": Source("tests/test_bottleneck_cuda.py -k wgmma", ("wgmma_registers",)),
-    "conv.cu": Source(f"{CONV} -k refused|unaligned|exact", (), ("conv_choice.cuh", "conv_pack.cuh", "device.cuh")),
+    "conv.cu": Source("tests/test_conv_cuda_calls.py", (), ("conv_choice.cuh", "conv_pack.cuh", "device.cuh")),
     "conv_small.cu": Source(f"{CONV} -k few_channels", ("mma", "wide_store")),
     "conv_mma.cu": Source(
         f"{CONV} -k mma|split|odd",

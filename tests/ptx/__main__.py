@@ -27,7 +27,7 @@ SUFFIXES = (".py", ".cpp", ".h", ".cu", ".cuh")
 OP_TESTS = tuple(sorted({source.tests.split(" ")[0] for source in SOURCES.values()}))
 HOPPER_ONLY = (  # they name the kernels that are chosen there
     "--deselect=tests/test_bottleneck.py::test_choice",
-    "--deselect=tests/test_conv_cuda.py::test_families_that_are_turned_off_are_not_chosen",
+    "--deselect=tests/test_conv_cuda_calls.py::test_families_that_are_turned_off_are_not_chosen",
 )
 
 

@@ -15,7 +15,7 @@ from hgfast import _kernel_table
 from hgfast.frozen import verify
 from tests.fake_cuda import kernels, library, networks
 from tests.fake_cuda.machine import Machine
-from tests.fake_cuda.networks import assert_right, pictures
+from tests.fake_cuda.networks import assert_right, begin_anew, pictures
 from tests.tolerances import relative_error
 
 pytestmark = pytest.mark.verify
@@ -25,9 +25,7 @@ network, expected = partial(networks.network, family="tiny"), partial(networks.e
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The folder of the tables; what the tests compare with is made without devices."""
-    for seed in range(3):
-        expected(seed)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    begin_anew(monkeypatch, tmp_path, "tiny")
     yield tmp_path / "hgfast"
 
 

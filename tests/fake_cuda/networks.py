@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,3 +59,10 @@ def interrupt(frozen: hgfast.FrozenModel, monkeypatch: pytest.MonkeyPatch, what:
         function(*arguments)
 
     monkeypatch.setattr(step, "function", interrupted)
+
+
+def begin_anew(monkeypatch: pytest.MonkeyPatch, folder: Path, family: str) -> None:
+    """Tables of kernels in a folder of their own; what results are compared with is made without devices."""
+    for seed in range(3):
+        expected(seed, family=family)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))

@@ -8,15 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from hgfast.frozen.emit import Emitter
+from hgfast.frozen.assemble import assemble
 from hgfast.frozen.flow import Flow, Tangled, observe
-from hgfast.frozen.graph import IMAGE, Graph
-from hgfast.frozen.lower import Lowering
+from hgfast.frozen.graph import Graph
 from hgfast.frozen.modes import unchanged
-from hgfast.frozen.sizes import set_sizes
-from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph import CapturedGraph, Ref, capture, ops
-from hgfast.graph.captured import Call, refs, replaced, tensor_at
+from hgfast.graph.captured import refs, tensor_at
 
 SIZES = ((128, 192), (64, 64), (128, 128), (256, 256), (224, 224), (256, 192), (192, 192), (384, 288), (512, 512))
 """Height and width of the images that are tried until the network takes one: first such that no map is as large as
@@ -78,7 +75,7 @@ class Built:
         errors: list[tuple[Tensor, Exception]] = []
         for images in candidates:
             try:
-                return images, observe(self.model, self.captured, images.clone())
+                return images, observe(self.model, self.captured, {self.input: images.clone()}, self.input)
             except Tangled as error:
                 raise ValueError(f"freeze: model has no frozen form: {error}") from error
             except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:
@@ -100,27 +97,10 @@ class Built:
         image = self.input
         if self.nhwc:
             image = next(i for i, node in flow.nodes.items() if self.input in node.inputs)
-        graph = Graph(1, 0, self.channels)
-        emitter = Emitter(graph)
-        lowering = Lowering(self.model, self.captured, flow, emitter)
-        lowering.run(image)
         result = _without_stack(flow) if self.nhwc else flow.result
         if isinstance(result, Ref) and hasattr(getattr(self.model, "backbone", None), "hourglass_modules"):
             result = [result]
-        graph.result = replaced(result, lambda ref: Ref(self._output(graph, lowering, emitter, ref.value)))
-        emitter.finish()
-        set_sizes(graph, self.requirement)
-        return graph
-
-    def _output(self, graph: Graph, lowering: Lowering, emitter: Emitter, node: int) -> int:
-        """The place in the graph's outputs of the value of a node."""
-        value = lowering.value(node) if node not in lowering.made else lowering.made[node]
-        if value == IMAGE:
-            clone = TorchCall("images", graph.new_value(), Call("method", "clone", (Ref(IMAGE),)), what="clone")
-            value = emitter.add(node, clone)
-        if value not in graph.outputs:
-            graph.outputs.append(value)
-        return graph.outputs.index(value)
+        return assemble(self.model, self.captured, flow, image, [], self.channels, result, self.requirement)
 
 
 def _without_stack(flow: Flow) -> Any:

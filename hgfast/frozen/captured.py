@@ -21,31 +21,32 @@ AnyPlan = Plan | TorchPlan
 class CapturedPlan:
     """A plan as one CUDA graph: images are copied in, heat-maps copied out."""
 
-    def __init__(self, plan: AnyPlan, images: Tensor) -> None:
+    def __init__(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor] = ()) -> None:
         """Capture the plan on the current stream of the current device, which is neither a default one nor captured.
 
         Args:
             plan: a run of it on this stream and in this thread comes first, for what is loaded or set once.
-            images: any of the plan's size.
+            images, others: any of the plan's sizes.
 
         Raises:
             RuntimeError: CUDA refuses.
         """
-        self.images = torch.zeros_like(images)
-        plan.run(self.images)
+        self.inputs = [torch.zeros_like(images), *(tensor.clone() for tensor in others)]
+        plan.run(self.inputs[0], self.inputs[1:])
         self.graph = torch.cuda.CUDAGraph()
         # Other threads may allocate and wait meanwhile. `torch.cuda.graph` would first wait for the whole device.
         self.graph.capture_begin(capture_error_mode="thread_local")
         try:
-            self.heatmaps = plan.run(self.images)
+            self.heatmaps = plan.run(self.inputs[0], self.inputs[1:])
         finally:
             self.graph.capture_end()
 
-    def __call__(self, plan: AnyPlan, images: Tensor) -> list[Tensor]:
+    def __call__(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor] = ()) -> list[Tensor]:
         """Heat-maps, in tensors of their own; plan: the one that was captured."""
         plan.note_stream(images, _native.exec_handle(images))
-        self.images.record_stream(torch.cuda.current_stream(images.device))
-        self.images.copy_(images)
+        for kept, given in zip(self.inputs, (images, *others), strict=True):
+            kept.record_stream(torch.cuda.current_stream(images.device))
+            kept.copy_(given)
         self.graph.replay()
         return [maps.clone() if isinstance(maps, Tensor) else maps for maps in self.heatmaps]
 
@@ -59,36 +60,36 @@ class CapturedPlans:
         self._captured: WeakKeyDictionary[AnyPlan, CapturedPlan] = WeakKeyDictionary()
         self._refused = False
 
-    def run(self, plan: AnyPlan, images: Tensor) -> list[Tensor]:
-        """Heat-maps for images of a plan's size, dtype and device, which is the current one.
+    def run(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor] = ()) -> list[Tensor]:
+        """Heat-maps for inputs of a plan's sizes, dtypes and device, which is the current one.
 
         A plan's first call runs launch by launch, and is captured afterwards. If CUDA refuses, a warning of the log
         "hgfast" says so, and from then on everything runs launch by launch.
         """
         captured = self._captured.get(plan)
         if captured is not None:
-            return captured(plan, images)
-        heatmaps = plan.run(images)
+            return captured(plan, images, others)
+        heatmaps = plan.run(images, others)
         if not self._refused and (self.batch_sizes is None or len(images) in self.batch_sizes):
-            self._capture(plan, images)
+            self._capture(plan, images, others)
         return heatmaps
 
-    def _capture(self, plan: AnyPlan, images: Tensor) -> None:
+    def _capture(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor]) -> None:
         """In a thread of its own: a signal's handler, which may call the network, does not run inside the capture; and
         what a refused capture leaves behind, such as the current stream, ends with the thread."""
         stream, caller = torch.cuda.Stream(images.device), torch.cuda.current_stream(images.device)
         stream.wait_stream(caller)
         try:
             with ThreadPoolExecutor(1) as thread:  # waits, whatever a handler raises: until then the plan is in use
-                thread.submit(self._capture_on, stream, plan, images).result()
+                thread.submit(self._capture_on, stream, plan, images, others).result()
         finally:
             caller.wait_stream(stream)
 
     @torch.no_grad()
-    def _capture_on(self, stream: torch.cuda.Stream, plan: AnyPlan, images: Tensor) -> None:
+    def _capture_on(self, stream: torch.cuda.Stream, plan: AnyPlan, images: Tensor, others: Sequence[Tensor]) -> None:
         with torch.cuda.device(stream.device), torch.cuda.stream(stream):
             try:
-                self._captured[plan] = CapturedPlan(plan, images)
+                self._captured[plan] = CapturedPlan(plan, images, others)
             except RuntimeError as error:
                 self._refused = True
                 log.warning("a frozen network runs without CUDA graphs: %s", str(error).splitlines()[0])

@@ -83,9 +83,11 @@ def check_graph(graph: Graph) -> None:
     checks.flag("", "any_size", graph.any_size)
     checks.integer("", "values", graph.values, 2)
     checks.integer("", "in_channels", graph.in_channels, 1, LARGEST_IN_CHANNELS)
-    for name in ("calls", "outputs"):
+    for name in ("calls", "outputs", "others"):
         checks.instance("", name, getattr(graph, name), list)
     known = _Known(graph, {IMAGE: graph.in_channels}, {IMAGE: 1})
+    for index, value in enumerate(graph.others):
+        known.add(f"others[{index}]", value, None, None)
     for index, call in enumerate(graph.calls):
         _check_call(known, f"calls[{index}]", call)
     _check_outputs(known)
@@ -97,7 +99,7 @@ def _check_outputs(known: _Known) -> None:
         raise ValueError("outputs must have at least one entry")
     for index, value in enumerate(outputs):
         known.use(f"outputs[{index}]", value)
-        if value == IMAGE or value in outputs[:index]:
+        if value in (IMAGE, *known.graph.others, *outputs[:index]):
             raise ValueError(f"outputs[{index}] must be a value of its own, made by a call; got {value}")
     for place in refs(known.graph.result):
         checks.integer("", "result", place, 0, len(outputs) - 1)

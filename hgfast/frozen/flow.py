@@ -30,6 +30,7 @@ class Flow:
         written: by node, the values that its call writes in place; nobody reads them afterwards.
         result: what the network gives.
         uses: how often each value is read, in the result too.
+        given: the tensors in the result, by their nodes.
     """
 
     nodes: dict[Value, Node] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Flow:
     written: dict[Value, tuple[Value, ...]] = field(default_factory=dict)
     result: Any = None
     uses: Counter[Value] = field(default_factory=Counter)
+    given: dict[Value, Tensor] = field(default_factory=dict)
 
     def reader(self, value: Value) -> Value | None:
         """The node that reads a value, if it is the only one and the value is no result."""
@@ -121,21 +123,28 @@ def _view(tensor: Tensor) -> View:
 
 
 @torch.no_grad()
-def observe(module: nn.Module, graph: CapturedGraph, images: Tensor) -> Flow:
-    """Run a graph on images and note what is there.
+def observe(module: nn.Module, graph: CapturedGraph, given: dict[Value, Tensor], images: Value) -> Flow:
+    """Run a graph and note what is there.
+
+    Args:
+        module: whose parameters it has.
+        graph: captured from it.
+        given: the inputs by the numbers of their nodes; what the graph writes into it writes into these.
+        images: the number of the input whose batch and dtype those of maps are.
 
     Raises:
         Tangled: it cannot be said without writing in place.
     """
-    observer = _Observer(module, graph, images)
+    observer = _Observer(module, graph, given[images])
     for i, node in enumerate(graph.nodes):
         if node.call.kind == "input":
             observer.flow.nodes[i] = node
-    for value in (value for structure in graph.inputs.values() for value in refs(structure)):
-        observer.note(value, images)
-    observer(images)
+    for value, tensor in given.items():
+        observer.note(value, tensor)
+    observer.evaluate(dict(given))
     flow = observer.flow
     flow.result = replaced(graph.result, observer.find)
+    flow.given = {value: observer.tensors[value] for value in refs(flow.result) if value in observer.tensors}
     _drop_unused(flow)
     return flow
 

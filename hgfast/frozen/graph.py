@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hgfast.frozen.torch_call import TorchCall
@@ -14,6 +15,9 @@ Value = int
 """Number of an activation; 0 is the image."""
 
 IMAGE: Value = 0
+
+Others = tuple[tuple[tuple[int, ...], torch.dtype], ...]
+"""Shape and dtype of each input beside the image."""
 
 
 @dataclass
@@ -133,6 +137,7 @@ class Graph:
     """Calls in order, the values that are the network's outputs, and the image sizes that it takes.
 
     Attributes:
+        others: values of the inputs beside the image, in their order.
         unit, slack: height and width must be a multiple of `unit`, or up to `slack` less.
         result: what the network gives, containers with Ref of places in `outputs`; None for the list of them.
         any_size: nothing is known of sizes but what a plan finds for one; unit is 1.
@@ -148,6 +153,7 @@ class Graph:
     result: Any = None
     any_size: bool = False
     exact: set[Value] = field(default_factory=set)
+    others: list[Value] = field(default_factory=list)
 
     def new_value(self) -> Value:
         """The number of a new activation."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from hgfast.frozen.emit import Emitter
 from hgfast.frozen.flow import Flow
 from hgfast.frozen.fold import batch_norm_affine, doubles_size, is_ours, weight_and_bias
-from hgfast.frozen.graph import IMAGE, PointwiseCall, PoolCall, Value
+from hgfast.frozen.graph import PointwiseCall, PoolCall, Value
 from hgfast.frozen.sums import Product, Raised, Sum, from_transposed
 from hgfast.frozen.torch_call import TorchCall, concatenated
 from hgfast.graph import ops
@@ -32,9 +32,9 @@ class Lowering:
         self.made: dict[int, Value] = {}
         self.norms: dict[int, tuple[Value, Tensor, Tensor]] = {}  # BatchNorms that wait for their ReLU
 
-    def run(self, images: int) -> None:
-        """Lower all nodes; images: the number of the node that is the image."""
-        self.made[images] = IMAGE
+    def run(self, inputs: dict[int, Value]) -> None:
+        """Lower all nodes; inputs: their values, by the numbers of their nodes."""
+        self.made |= inputs
         for number, node in self.flow.nodes.items():
             if number in self.made or isinstance(node.op, (ops.Stored, ops.Input, ops.Requirement)):
                 continue

@@ -10,7 +10,7 @@ import torch
 from hgfast import _switches
 from hgfast._kernel_table import table_of
 from hgfast.frozen.choices import Choices, Needs
-from hgfast.frozen.graph import BottleneckCall, ConvCall, Graph, NativeCall
+from hgfast.frozen.graph import BottleneckCall, ConvCall, Graph, NativeCall, Others
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_step import BY_TORCH
 from hgfast.frozen.tune import is_untimed, tune, tunes
@@ -22,8 +22,10 @@ from hgfast.ops._conv_native import ConvNeeds
 
 @torch.inference_mode(False)  # what is made here may be written to in another mode
 @torch.no_grad()
-def make_plan(lib: Any, graph: Graph, weights: Weights, batch: int, height: int, width: int) -> Plan:
-    """A plan for images (batch, C, height, width); on CUDA its kernels are timed and tried first.
+def make_plan(
+    lib: Any, graph: Graph, weights: Weights, batch: int, height: int, width: int, others: Others = ()
+) -> Plan:
+    """A plan for images (batch, C, height, width) and the other inputs; on CUDA its kernels are timed and tried first.
 
     Raises:
         NoKernel: a layer has none.
@@ -31,17 +33,18 @@ def make_plan(lib: Any, graph: Graph, weights: Weights, batch: int, height: int,
     size, verifies = (batch, height, width), _switches.VERIFY not in _switches.disabled
     timed = has_candidates(lib) and tunes(weights.device)
     if not has_candidates(lib) or not (verifies or timed):
-        return Plan(lib, graph, weights, *size)
+        return Plan(lib, graph, weights, *size, None, others)
     table = table_of(lib, weights.device)
     if is_capturing(weights.device):
-        return Plan(lib, graph, weights, *size, Choices(lib, 1, table, timed, functools.partial(_is_there, weights)))
+        known = Choices(lib, 1, table, timed, functools.partial(_is_there, weights))
+        return Plan(lib, graph, weights, *size, known, others)
     choices = Choices(lib, 1, table, timed)
-    plan = Plan(lib, graph, weights, *size, choices)
+    plan = Plan(lib, graph, weights, *size, choices, others)
     if timed and is_untimed(plan):
-        tune(choices, graph, weights, size)
-        plan = Plan(lib, graph, weights, *size, choices)
+        tune(choices, graph, weights, size, others)
+        plan = Plan(lib, graph, weights, *size, choices, others)
     while verifies and not verify(plan):
-        plan = Plan(lib, graph, weights, *size, choices)
+        plan = Plan(lib, graph, weights, *size, choices, others)
     return plan
 
 

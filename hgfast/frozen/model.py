@@ -19,7 +19,7 @@ from hgfast.frozen.captured import CapturedPlans
 from hgfast.frozen.check import check_graph
 from hgfast.frozen.describe import describe_plan
 from hgfast.frozen.file import load_graph, save_graph
-from hgfast.frozen.graph import Graph
+from hgfast.frozen.graph import Graph, Others
 from hgfast.frozen.make import make_plan
 from hgfast.frozen.options import as_device, as_dtype, check_cuda_graph, with_index
 from hgfast.frozen.plan import Plan
@@ -104,7 +104,7 @@ class FrozenModel(nn.Module):
         if self._no_kernels:
             log.warning("frozen networks run by PyTorch on %s: %s", self.device, self._no_kernels)
         self._weights = Weights(self.graph, self.dtype, self.device, exact=not self.tf32)
-        self._plans: OrderedDict[tuple[int, ...], Plan | TorchPlan] = OrderedDict()
+        self._plans: OrderedDict[tuple[Any, ...], Plan | TorchPlan] = OrderedDict()
         self._graphs = CapturedPlans(self.batch_sizes)
         self._turns = Turns()
 
@@ -136,15 +136,31 @@ class FrozenModel(nn.Module):
         check_images(images, self.graph.unit, self.graph.slack, channels=self.graph.in_channels)
         if with_index(images.device) != self.device:
             raise ValueError(f"images must be on {self.device}, where the model was frozen, got {images.device}")
+        return self._given(self.outputs(images))
+
+    @torch.no_grad()
+    def outputs(self, images: Tensor, others: Sequence[Tensor] = ()) -> list[Any]:
+        """The graph's outputs in their order, for inputs that have been checked.
+
+        Args:
+            images: as forward takes them.
+            others: the graph's other inputs, on this module's device.
+        """
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        size = len(images), *images.shape[2:]
+        others = [self._map(tensor, len(images)) for tensor in others]
+        size = len(images), *images.shape[2:], tuple((tuple(tensor.shape), tensor.dtype) for tensor in others)
         with self._turns.turn(self.device) as alone:
             if not alone or self._in_a_capture():
-                return self._given(self._new_plan(*size).run(images))
+                return self._new_plan(*size).run(images, others)
             plan = self._plan(*size)
             if self.cuda_graph and GRAPH not in _switches.disabled:
-                return self._given(self._graphs.run(plan, images))
-            return self._given(plan.run(images))
+                return self._graphs.run(plan, images, others)
+            return plan.run(images, others)
+
+    def _map(self, tensor: Tensor, batch: int) -> Tensor:
+        """An input as kernels read it, if they may."""
+        is_map = tensor.dim() == 4 and len(tensor) == batch and tensor.dtype == self.dtype
+        return tensor.contiguous(memory_format=torch.channels_last) if is_map else tensor
 
     def _given(self, outputs: list[Any]) -> Any:
         """What the network gives, from its graph's outputs."""
@@ -201,23 +217,24 @@ class FrozenModel(nn.Module):
         """What is in it."""
         return f"{len(self.graph.calls)} calls, {self.dtype}, {self.device}, cuda_graph={self.cuda_graph}"
 
-    def _plan(self, batch: int, height: int, width: int) -> Plan | TorchPlan:
-        key = (batch, height, width, torch.get_num_threads() if self.device.type == "cpu" else 0)
+    def _plan(self, batch: int, height: int, width: int, others: Others = ()) -> Plan | TorchPlan:
+        key = (batch, height, width, others, torch.get_num_threads() if self.device.type == "cpu" else 0)
         if key not in self._plans:
-            self._plans[key] = self._new_plan(batch, height, width)
+            self._plans[key] = self._new_plan(batch, height, width, others)
             while len(self._plans) > MAX_PLANS:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return self._plans[key]
 
-    def _new_plan(self, batch: int, height: int, width: int) -> Plan | TorchPlan:
+    def _new_plan(self, batch: int, height: int, width: int, others: Others = ()) -> Plan | TorchPlan:
+        size = self.graph, self._weights, batch, height, width
         if self._lib is None:
-            return TorchPlan(self.graph, self._weights, batch, height, width, self._no_kernels)
+            return TorchPlan(*size, self._no_kernels, others)
         try:
-            return make_plan(self._lib, self.graph, self._weights, batch, height, width)
+            return make_plan(self._lib, *size, others)
         except NoKernel as error:
             log.warning("a frozen network runs by PyTorch: %s", error)
-            return TorchPlan(self.graph, self._weights, batch, height, width, str(error))
+            return TorchPlan(*size, str(error), others)
 
     def _in_a_capture(self) -> bool:
         """Whether the caller captures a CUDA graph. A plan of its own then lives and runs as long as that graph, which

@@ -6,6 +6,7 @@ that torch's own operator runs, see hgfast.frozen.torch_step).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,17 @@ from hgfast.frozen.arena import last_uses, place
 from hgfast.frozen.bottleneck import fuse_bottlenecks
 from hgfast.frozen.choices import Choices, Needs
 from hgfast.frozen.failures import report, wait
-from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, NativeCall, PointwiseCall, PoolCall, Value
+from hgfast.frozen.graph import (
+    IMAGE,
+    BottleneckCall,
+    ConvCall,
+    Graph,
+    NativeCall,
+    Others,
+    PointwiseCall,
+    PoolCall,
+    Value,
+)
 from hgfast.frozen.shapes import value_shapes
 from hgfast.frozen.steps import Memory, StepMaker, block_sizes, conv_sizes
 from hgfast.frozen.torch_call import TorchCall
@@ -36,8 +47,10 @@ class Plan:
         height: int,
         width: int,
         choices: Choices | None = None,
+        others: Others = (),
     ) -> None:
-        """Plan; lib is the native module of the weights' device; choices: of kernels, by default those expected best.
+        """Plan; lib is the native module of the weights' device; choices: of kernels, by default those expected best;
+        others: the inputs beside the images.
 
         Raises:
             NoKernel: a layer has none.
@@ -45,14 +58,14 @@ class Plan:
         self.weights, self.batch, self.dtype, self.device = weights, batch, weights.dtype, weights.device
         self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.choices = choices or Choices(lib, self.threads)
-        self.shapes = value_shapes(graph, height, width, batch, weights)
+        self.shapes = value_shapes(graph, height, width, batch, weights, others)
         self.needs: dict[Value, Needs] = {}  # by the calls' outputs
         self.graph = fuse_bottlenecks(graph, self._takes)
         for call in self.graph.calls:
             if isinstance(call, ConvCall | PoolCall):
                 self.needs[call.output] = self._choose(call)
         by_torch = {call.output for call in self.graph.calls if isinstance(call, TorchCall) and not call.into}
-        external = {IMAGE, *graph.outputs, *by_torch}
+        external = {IMAGE, *graph.others, *graph.outputs, *by_torch}
         nbytes = {value: batch * c * h * w * self.dtype.itemsize for value, (c, h, w) in self.shapes.items()}
         offsets, self.arena_bytes = place(self.graph, nbytes, external)
         self.arena = torch.empty(self.arena_bytes, dtype=torch.uint8, device=self.device)
@@ -65,9 +78,9 @@ class Plan:
         self._ends = _last_uses(self.graph, by_torch)
         self._streams: set[int] = set()
 
-    def run(self, images: Tensor) -> list[Any]:
-        """The graph's outputs for images of this plan's size, dtype and device; maps are dense in channels_last."""
-        tensors: dict[Value, Any] = {IMAGE: images}
+    def run(self, images: Tensor, others: Sequence[Tensor] = ()) -> list[Any]:
+        """The graph's outputs for inputs of this plan's sizes, dtypes and device; maps are dense in channels_last."""
+        tensors: dict[Value, Any] = {IMAGE: images, **dict(zip(self.graph.others, others, strict=True))}
         for value in self._own_outputs:
             shape = (self.batch, *self.shapes[value])
             tensors[value] = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=torch.channels_last)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils._pytree import tree_map_only
 
-from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, PointwiseCall, PoolCall, Value
+from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, Others, PointwiseCall, PoolCall, Value
 from hgfast.frozen.torch_call import TorchCall
 
 Shape = tuple[int, int, int]
@@ -31,11 +31,14 @@ class _Bare:
 
 
 class _Shapes:
-    def __init__(self, graph: Graph, batch: int, height: int, width: int, weights: Any) -> None:
+    def __init__(self, graph: Graph, batch: int, height: int, width: int, weights: Any, others: Others) -> None:
         self.graph, self.batch, self.weights = graph, batch, weights
         self.shapes: dict[Value, Shape] = {IMAGE: (graph.in_channels, height, width)}
         self.fake: dict[Value, Any] = {}  # what torch's calls make and read
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with self.mode:
+            for value, (shape, dtype) in zip(graph.others, others, strict=True):
+                self._give(value, torch.empty(shape, dtype=dtype, device=weights.device))
 
     def note(self, call: Any) -> None:
         """The shapes of a call's outputs."""
@@ -97,10 +100,14 @@ class _Shapes:
             with torch.no_grad():
                 result = call.run(values, self.weights)
             result = tree_map_only(Tensor, self.mode.from_tensor, result)
-        self.fake[call.output] = result
+        self._give(call.output, result)
+
+    def _give(self, value: Value, result: Any) -> None:
+        """A value that no kernel makes; it is a map if kernels may read it."""
+        self.fake[value] = result
         if isinstance(result, Tensor) and result.dim() == 4 and len(result) == self.batch:
             if result.dtype == self.weights.dtype:
-                self.shapes[call.output] = tuple(result.shape[1:])  # type: ignore[assignment]
+                self.shapes[value] = tuple(result.shape[1:])  # type: ignore[assignment]
 
 
 def _zeros(fake: Tensor) -> Tensor:
@@ -112,19 +119,22 @@ def _must_be(call: Any, found: tuple[int, ...], expected: tuple[int, ...]) -> No
         raise ValueError(f"{call.name} gives {found}, which is added to {expected}")
 
 
-def value_shapes(graph: Graph, height: int, width: int, batch: int = 1, weights: Any = None) -> dict[Value, Shape]:
+def value_shapes(
+    graph: Graph, height: int, width: int, batch: int = 1, weights: Any = None, others: Others = ()
+) -> dict[Value, Shape]:
     """Shapes of all values (N, C, H, W), in a graph as it was built; what torch's calls make of other kinds has none.
 
     Args:
         graph: without BottleneckCalls.
         height, width, batch: of the images.
         weights: of the frozen network; None for the parameters as they are in the graph.
+        others: the other inputs.
 
     Raises:
         ValueError: the network does not take images of this size.
     """
     assert not any(isinstance(call, BottleneckCall) for call in graph.calls)
-    found = _Shapes(graph, batch, height, width, weights or _Bare())
+    found = _Shapes(graph, batch, height, width, weights or _Bare(), others)
     try:
         for call in graph.calls:
             found.note(call)

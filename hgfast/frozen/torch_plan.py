@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hgfast.frozen.graph import IMAGE, BottleneckCall, Call, ConvCall, Graph, PointwiseCall, Second, Value
+from hgfast.frozen.graph import IMAGE, BottleneckCall, Call, ConvCall, Graph, Others, PointwiseCall, Second, Value
 from hgfast.frozen.shapes import value_shapes
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.frozen.weights import Weights
@@ -18,22 +19,24 @@ from hgfast.reference.upsample_add import upsample_add
 class TorchPlan:
     """Runs a graph for images (batch, C, height, width) as :class:`hgfast.frozen.plan.Plan` does, call by call."""
 
-    def __init__(self, graph: Graph, weights: Weights, batch: int, height: int, width: int, reason: str) -> None:
-        """reason: why there are no kernels for it."""
+    def __init__(
+        self, graph: Graph, weights: Weights, batch: int, height: int, width: int, reason: str, others: Others = ()
+    ) -> None:
+        """reason: why there are no kernels for it; others: the inputs beside the images."""
         self.graph, self.weights, self.reason = graph, weights, reason
-        self.batch, self.shapes = batch, value_shapes(graph, height, width, batch, weights)
+        self.batch, self.shapes = batch, value_shapes(graph, height, width, batch, weights, others)
         self.last_use: dict[Value, int] = {}
         for i, call in enumerate(graph.calls):
             self.last_use |= dict.fromkeys(call.inputs(), i)
         self.last_use |= dict.fromkeys(graph.outputs, len(graph.calls))
 
-    def run(self, images: Tensor) -> list[Any]:
-        """The graph's outputs for images of this plan's size, dtype and device, dense in channels_last order."""
+    def run(self, images: Tensor, others: Sequence[Tensor] = ()) -> list[Any]:
+        """The graph's outputs for inputs of this plan's sizes, dtypes and device, dense in channels_last order."""
         with torch.autocast(images.device.type, enabled=False):
-            return self._run(images)
+            return self._run(images, others)
 
-    def _run(self, images: Tensor) -> list[Any]:
-        values: dict[Value, Any] = {IMAGE: images}
+    def _run(self, images: Tensor, others: Sequence[Tensor]) -> list[Any]:
+        values: dict[Value, Any] = {IMAGE: images, **dict(zip(self.graph.others, others, strict=True))}
         for i, call in enumerate(self.graph.calls):
             result = self._call(call, values)
             values[call.output] = result

@@ -18,7 +18,7 @@ import torch
 from hgfast import _switches
 from hgfast.frozen.choices import Choices, Needs, label
 from hgfast.frozen.failures import report, wait
-from hgfast.frozen.graph import BottleneckCall, Call, Graph, PoolCall
+from hgfast.frozen.graph import BottleneckCall, Call, Graph, Others, PoolCall
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_step import WITH_POINTWISE
 from hgfast.frozen.verify import Noise, Probe, distinct_calls
@@ -53,7 +53,7 @@ class Clock:
         return 1000 * median(start.elapsed_time(end) for start, end in events)
 
 
-def tune(choices: Choices, graph: Graph, weights: Weights, size: tuple[int, int, int]) -> None:
+def tune(choices: Choices, graph: Graph, weights: Weights, size: tuple[int, int, int], others: Others = ()) -> None:
     """Time what the calls of a plan of this size could run by; the table of `choices` gets the times."""
     assert choices.table is not None
     deadline = time.monotonic() + SECONDS
@@ -61,7 +61,7 @@ def tune(choices: Choices, graph: Graph, weights: Weights, size: tuple[int, int,
     try:
         clock = Clock(weights.device)
         for choices.blocks in (False, True):
-            plan = Plan(choices.lib, graph, weights, *size, choices)
+            plan = Plan(choices.lib, graph, weights, *size, choices, others)
             noise = Noise(plan.maker.memory, weights)
             for call in distinct_calls(plan):
                 if isinstance(call, BottleneckCall) == choices.blocks and not isinstance(call, PoolCall):

@@ -96,7 +96,8 @@ def _what(root: nn.Module, node: fx.Node) -> str:
     return str(getattr(node.target, "__name__", node.target))
 
 
-def _bound(function: Any, node: fx.Node) -> Arguments | None:
+def bound(function: Any, node: fx.Node) -> Arguments | None:
+    """The arguments of a call by name; None where the names are not known."""
     names = NAMES.get(function, ("input",))
     if len(node.args) > len(names):
         return None
@@ -104,7 +105,7 @@ def _bound(function: Any, node: fx.Node) -> Arguments | None:
 
 
 def _function(function: Any, node: fx.Node) -> Found:
-    arguments = _bound(function, node) if function in NAMES or function in ACTIVATIONS else None
+    arguments = bound(function, node) if function in NAMES or function in ACTIVATIONS else None
     if arguments is None or arguments.get("out") is not None or not arguments:
         return None
     if function in ACTIVATIONS:

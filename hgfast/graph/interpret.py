@@ -43,6 +43,10 @@ class Interpreter:
         for name, structure in self.graph.inputs.items():
             for value, tensor in zip(refs(structure), tree_flatten(given[name])[0], strict=True):
                 values[value] = tensor
+        return self.evaluate(values, see)
+
+    def evaluate(self, values: dict[int, Any], see: See | None = None) -> Any:
+        """The same; values: those of the inputs, by the numbers of their nodes."""
         for i, node in enumerate(self.graph.nodes):
             if node.call.kind != "input":
                 values[i] = self.run(node.call, values)

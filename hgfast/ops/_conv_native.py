@@ -9,6 +9,7 @@ import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from hgfast import _native
+from hgfast.ops._numbers import in_memory_order, same_bits
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,17 @@ _packed: WeakIdKeyDictionary = WeakIdKeyDictionary()  # weight -> (its numbers, 
 def packed_weight(lib: Any, weight: torch.Tensor, sizes: ConvSizes, needs: ConvNeeds, exec_handle: int) -> torch.Tensor:
     """The weight packed: on the CPU kept as long as the weight lives and holds the same numbers.
 
-    The numbers are compared, for no counter knows of a write through `.data` or numpy; that costs a third to four
-    fifths of packing (a frozen network packs once). On a GPU the host would have to wait for the answer, which it may
+    The numbers are compared, for no counter knows of a write through `.data` or numpy; that costs a part of packing (a
+    frozen network packs once). On a GPU the host would have to wait for the answer, which it may
     not while a graph is captured: there each call packs anew, in a kernel of its own.
     """
     if _native.on_cuda(weight):
         return pack(lib, sizes, needs, weight.detach(), None, exec_handle)
     numbers, layouts = _packed.get(weight, (None, {}))
-    if numbers is None or not torch.equal(weight, numbers):
+    now = in_memory_order(weight)
+    if numbers is None or not same_bits(now, numbers):
         layouts = {}
-        _packed[weight] = weight.detach().clone(), layouts
+        _packed[weight] = now.clone(), layouts
     key = lib, sizes.dtype, sizes.exact, needs.packing
     if key not in layouts:
         layouts[key] = pack(lib, sizes, needs, weight.detach(), None, exec_handle)

@@ -1,0 +1,424 @@
+"""torch.compile(backend="hgfast"): eager's results by frozen networks, changed weights seen, others' parts left."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomllib
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from hgfast.dynamo import backend, lowered, other, run
+from hgfast.frozen.assemble import assemble
+from hgfast.graph import ops
+from tests.recipe import apply_recipe
+from tests.tolerances import relative_error
+from tests.zoo.count import torch_convolutions
+from tests.zoo.resnet import BasicBlock
+from tests.zoo.table import NETWORKS, results, with_random_numbers
+
+ROOT = Path(__file__).parents[1]
+ZOO = [
+    n
+    for n in NETWORKS
+    if n.name.startswith(("hg8 (princeton", "hourglass52", "HRNet-W32 (M", "Simple", "SE-", "hourglass of"))
+]
+
+
+class Small(nn.Module):
+    """Convolutions with what stands around them, three results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.other = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, 2, 1)
+        self.register_buffer("factor", torch.full((8, 1, 1), 2.0))
+
+    def forward(self, x: Tensor, more: Tensor | None = None) -> Any:
+        y = F.relu(self.bn(self.conv(x)), inplace=True)
+        z = self.other(y)
+        up = F.interpolate(z, size=y.shape[2:])
+        return {"sum": y + up, "scaled": up * self.factor, "low": z if more is None else z + more}
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The graphs that were left to another, which is eager here."""
+    found: list[Any] = []
+    by_another = other.by_another
+    monkeypatch.setattr(other, "inductor_compiles", lambda kind: False)
+    monkeypatch.setattr(other, "by_another", lambda *given: found.append(given) or by_another(*given))
+    return found
+
+
+@pytest.fixture
+def lowerings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The lowerings, those of changed weights too."""
+    found: list[Any] = []
+    monkeypatch.setattr(lowered, "assemble", lambda *given: found.append(given) or assemble(*given))
+    return found
+
+
+def small() -> nn.Module:
+    return apply_recipe(Small(), 3).eval()
+
+
+def assert_alike(compiled: Callable[..., Any], model: nn.Module, *args: Any) -> None:
+    """Also in layout, which code behind the graph may ask for."""
+    (got, kind), (expected, same_kind) = tree_flatten(compiled(*args)), tree_flatten(model(*args))
+    assert kind == same_kind
+    for a, b in zip(got, expected, strict=True):
+        assert a.stride() == b.stride() and a.dtype == b.dtype and relative_error(a, b) < 1e-5
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    records = [record for record in caplog.records if record.name == "hgfast" and record.levelno >= logging.WARNING]
+    return [record.getMessage() for record in records]
+
+
+@pytest.mark.parametrize("network", ZOO, ids=lambda network: network.name)
+def test_networks_of_the_zoo(network: Any, left: list[Any]) -> None:
+    model, images = with_random_numbers(network.small()).eval(), network.images(2)
+    compiled = torch.compile(model, backend=backend, fullgraph=True)
+    with torch.no_grad():
+        for a, b in zip(results(compiled(images)), results(model(images)), strict=True):
+            assert relative_error(a, b) < 1e-5 and a.stride() == b.stride()
+        by_torch = torch_convolutions(lambda: compiled(images)).total()
+    assert not left and network.convolutions - by_torch == network.frozen
+
+
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "in place": lambda m: m.conv.weight.mul_(1.5),
+    "data": lambda m: m.other.bias.data.add_(1),
+    "other data": lambda m: setattr(m.conv.weight, "data", m.conv.weight.data + 1),
+    "numpy": lambda m: m.conv.weight.detach().numpy().__imul__(2),
+    "statistics": lambda m: m.bn.running_var.data.fill_(9),
+    "load": lambda m: m.load_state_dict({name: value + 1 for name, value in m.state_dict().items()}),
+    "another parameter": lambda m: setattr(m, "conv", nn.Conv2d(3, 8, 3, padding=1)),
+    "what no kernel holds": lambda m: m.factor.data.mul_(3),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_changed_weights_are_seen(change: Callable[[Any], Any], left: list[Any]) -> None:
+    model, images = small(), torch.randn(2, 3, 16, 24)
+    compiled = torch.compile(model, backend=backend)
+    with torch.no_grad():
+        assert_alike(compiled, model, images)
+        before = compiled(images)["scaled"]
+        change(model)
+        assert_alike(compiled, model, images)
+        assert relative_error(compiled(images)["scaled"], before) > 1e-3 and not left
+
+
+def test_weights_are_folded_once_as_long_as_they_stay(lowerings: list[Any]) -> None:
+    model, images = small(), torch.randn(1, 3, 8, 8)
+    compiled = torch.compile(model, backend=backend)
+    with torch.no_grad():
+        for _ in range(3):
+            compiled(images)
+        assert len(lowerings) == 1
+        model.conv.weight.mul_(2)
+        for _ in range(3):
+            compiled(images)
+        assert len(lowerings) == 2
+
+
+def test_versions_alone_can_be_asked_for(lowerings: list[Any]) -> None:
+    model, images = small(), torch.randn(1, 3, 8, 8)
+    compiled = torch.compile(model, backend=backend, options={"check_weights": "versions"})
+    with torch.no_grad():
+        assert_alike(compiled, model, images)
+        model.conv.weight.mul_(2)
+        assert_alike(compiled, model, images)
+        assert len(lowerings) == 2
+        model.conv.weight.data.mul_(2)  # which the option does not see
+        compiled(images)
+    assert len(lowerings) == 2
+
+
+def test_modules_of_one_class_share_a_graph_and_keep_their_weights(lowerings: list[Any]) -> None:
+    torch.manual_seed(0)
+    blocks = nn.ModuleList(BasicBlock(4, 4) for _ in range(3))
+    apply_recipe(blocks, 1).eval()
+    plain, images = nn.Sequential(*blocks), torch.randn(1, 4, 8, 8)
+    with torch.no_grad():
+        expected = plain(images)
+        for block in blocks:
+            block.compile(backend=backend)
+        for _ in range(2):
+            y = images
+            for block in blocks:
+                y = block(y)
+            assert relative_error(y, expected) < 1e-5
+    assert len(lowerings) == 3
+
+
+def test_training_is_left_alone_and_evaluation_comes_back(left: list[Any]) -> None:
+    model, images = small(), torch.randn(2, 3, 16, 16)
+    compiled = torch.compile(model, backend=backend)
+    twin = apply_recipe(Small(), 3)
+    optimizers = [torch.optim.SGD(m.parameters(), 0.1) for m in (model, twin)]
+    with torch.no_grad():
+        assert_alike(compiled, model, images)
+    assert not left
+    for module, call, optimizer in zip((model, twin), (compiled, twin), optimizers, strict=True):
+        module.train()
+        sum(y.square().mean() for y in call(images).values()).backward()
+        optimizer.step()
+    assert len(left) == 1
+    for a, b in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    with torch.no_grad():
+        model.eval()
+        assert_alike(compiled, twin.eval(), images)
+    assert len(left) == 1
+
+
+def test_gradients_in_evaluation_are_others(left: list[Any]) -> None:
+    model, images = small(), torch.randn(1, 3, 8, 8)
+    compiled = torch.compile(model, backend=backend)
+    compiled(images)["sum"].sum().backward()
+    assert len(left) == 1 and model.conv.weight.grad is not None
+    model.requires_grad_(False)
+    assert_alike(compiled, model, images)
+    assert not compiled(images)["sum"].requires_grad
+    taken = images.clone().requires_grad_()
+    compiled(taken)["sum"].sum().backward()
+    assert taken.grad is not None
+
+
+def test_gradients_asked_for_after_a_call_without(left: list[Any]) -> None:
+    model, images = small().requires_grad_(False), torch.randn(1, 3, 8, 8)
+    compiled = torch.compile(model, backend=backend)
+    assert_alike(compiled, model, images)
+    model.requires_grad_(True)
+    compiled(images)["sum"].sum().backward()
+    assert model.conv.weight.grad is not None
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_modes(mode: Any, left: list[Any]) -> None:
+    model, images = small(), torch.randn(1, 3, 8, 8)
+    with mode():
+        compiled = torch.compile(model, backend=backend)
+        assert_alike(compiled, model, images)
+        assert compiled(images)["sum"].is_inference() == (mode is torch.inference_mode)
+    inside = torch.compile(mode()(model.forward), backend=backend)
+    assert_alike(inside, model, images)
+
+
+def test_sizes_that_change(left: list[Any], lowerings: list[Any]) -> None:
+    model = small()
+    compiled = torch.compile(model, backend=backend, dynamic=True)
+    with torch.no_grad():
+        for size in ((2, 16, 24), (3, 32, 8), (2, 16, 24), (1, 8, 8)):
+            assert_alike(compiled, model, torch.randn(size[0], 3, *size[1:]))
+        marked = torch.randn(5, 3, 10, 12)
+        torch._dynamo.mark_dynamic(marked, 0)
+        assert_alike(compiled, model, marked)
+        for side in range(2 * run.MOST_SIZES):
+            compiled(torch.randn(2, 3, 4 + 2 * side, 8))
+    assert not left
+    for _, _, flow, *_ in lowerings:  # sizes are numbers in it, which lets kernels repeat
+        assert not any(
+            isinstance(node.op, ops.Opaque) for node in flow.nodes.values() if node.call.target is F.interpolate
+        )
+
+
+def test_layouts(left: list[Any]) -> None:
+    model = small().to(memory_format=torch.channels_last)
+    compiled = torch.compile(model, backend=backend)
+    with torch.no_grad():
+        assert_alike(compiled, model, torch.randn(2, 3, 16, 16))
+        assert_alike(compiled, model, torch.randn(2, 3, 16, 16).to(memory_format=torch.channels_last))
+        assert_alike(compiled, model, torch.randn(2, 3, 16, 32)[..., ::2])
+    assert not left
+
+
+def test_several_inputs_and_a_break_between_graphs(left: list[Any]) -> None:
+    model = small()
+
+    def call(x: Tensor, more: Tensor) -> Tensor:
+        found = model(x, more)
+        torch._dynamo.graph_break()
+        return model.other(found["sum"]) + found["low"]
+
+    compiled = torch.compile(call, backend=backend)
+    with torch.no_grad():
+        for dtype in (torch.float32, torch.float64):
+            x, more = torch.randn(2, 3, 16, 16), torch.randn(1, 8, 1, 1, dtype=dtype)
+            got, expected = compiled(x, more), call(x, more)
+            assert got.dtype == expected.dtype and relative_error(got, expected) < 1e-5
+    assert not left
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_dtypes_without_kernels(dtype: torch.dtype, left: list[Any]) -> None:
+    model = small().to(dtype)
+    with torch.no_grad():
+        compiled, images = torch.compile(model, backend=backend), torch.randn(1, 3, 8, 8, dtype=dtype)
+        assert torch.equal(compiled(images)["sum"], model(images)["sum"])
+    assert len(left) == 1
+
+
+def test_autocast(left: list[Any]) -> None:
+    model, images = small(), torch.randn(1, 3, 8, 8)
+    compiled = torch.compile(model, backend=backend)
+    with torch.no_grad():
+        assert_alike(compiled, model, images)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert compiled(images)["low"].dtype == torch.bfloat16
+    assert len(left) == 1
+
+
+def writes_into_its_input(m: Any, x: Tensor) -> Tensor:
+    x.add_(1)
+    return m.conv(x)
+
+
+def gives_a_view(m: Any, x: Tensor) -> Any:
+    return m.conv(x), x[:, :1]
+
+
+def gives_views_of_one(m: Any, x: Tensor) -> Any:
+    y = m.conv(x)
+    return y, y.flatten(1)
+
+
+def drops_out(m: Any, x: Tensor) -> Tensor:
+    return F.dropout(m.conv(x), 0.5, True)
+
+
+def has_none(m: Any, x: Tensor) -> Tensor:
+    return F.max_pool2d(x, 2) + 1
+
+
+def writes_statistics(m: Any, x: Tensor) -> Tensor:
+    return F.batch_norm(m.conv(x), m.bn.running_mean, m.bn.running_var, training=True)
+
+
+FORMS = [writes_into_its_input, gives_a_view, gives_views_of_one, drops_out, has_none, writes_statistics]
+
+
+@pytest.mark.parametrize("forward", FORMS)
+def test_what_is_left_to_others(forward: Callable[..., Any], left: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    model, twin, images = small(), small(), torch.randn(2, 3, 8, 8)
+    taken = images.clone()
+    with torch.no_grad():
+        torch.manual_seed(1)
+        got = torch.compile(lambda x: forward(model, x), backend=backend)(taken)
+        torch.manual_seed(1)
+        expected = forward(twin, images)
+    for a, b in zip(tree_flatten(got)[0], tree_flatten(expected)[0], strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(taken, images) and torch.equal(model.bn.running_mean, twin.bn.running_mean)
+    assert len(left) == 1 and not warnings(caplog)
+
+
+def broken(*given: Any) -> Any:
+    raise KeyError("a part\nof it")
+
+
+def wrong(*given: Any) -> Any:
+    graph = assemble(*given)
+    graph.calls[0].bias += 1  # type: ignore[union-attr]
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("instead", "message"), [(broken, "is not lowered: KeyError: 'a part"), (wrong, "differs from eager's by")]
+)
+def test_failures_are_told_and_eager_runs(
+    instead: Any, message: str, left: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lowered, "assemble", instead)
+    model, images = small(), torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        assert_alike(torch.compile(model, backend=backend), model, images)
+    (line,) = warnings(caplog)
+    assert message in line and "\n" not in line and len(left) == 1
+
+
+def test_a_failure_at_a_later_size(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    model = small()
+    compiled = torch.compile(model, backend=backend, dynamic=True)
+    with torch.no_grad():
+        assert_alike(compiled, model, torch.randn(2, 3, 16, 24))
+        monkeypatch.setattr(lowered, "assemble", broken)
+        for _ in range(2):
+            assert_alike(compiled, model, torch.randn(2, 3, 32, 16))
+    (line,) = warnings(caplog)
+    assert line.startswith("a graph of torch.compile's runs by eager at one size: KeyError")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"check": 1}, "must be of check_weights alone, got 'check'"),
+        ({"check_weights": 3}, "must be one of numbers, v"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with torch.no_grad(), pytest.raises(Exception, match=message):
+        torch.compile(small(), backend=backend, options=options)(torch.randn(1, 3, 8, 8))
+
+
+def test_without_a_compiler_eager_runs(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    from torch._inductor import config, cpp_builder
+
+    other.inductor_compiles.cache_clear()
+    cpp_builder.cpp_compiler_search.cache_clear()
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    model, images = small().train(), torch.randn(2, 3, 8, 8)
+    try:
+        torch.compile(model, backend=backend)(images)["sum"].sum().backward()
+    finally:
+        other.inductor_compiles.cache_clear()
+        cpp_builder.cpp_compiler_search.cache_clear()
+    assert model.conv.weight.grad is not None
+    assert "inductor does not compile for cpu, eager runs instead" in caplog.text
+
+
+def test_inductor_trains() -> None:
+    model, twin = apply_recipe(nn.Conv2d(2, 2, 1), 1), apply_recipe(nn.Conv2d(2, 2, 1), 1)
+    images = torch.randn(2, 2, 4, 4)
+    torch.compile(model, backend=backend)(images).square().sum().backward()
+    twin(images).square().sum().backward()
+    assert relative_error(model.weight.grad, twin.weight.grad) < 1e-6
+
+
+def test_it_is_found_by_its_name(tmp_path: Path) -> None:
+    """By what an installed hgfast says of itself."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    info = tmp_path / "hgfast_entry-0.dist-info"
+    info.mkdir()
+    lines = [
+        line for group, names in groups.items() for line in (f"[{group}]", *(f"{k} = {v}" for k, v in names.items()))
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hgfast-entry\nVersion: 0\n")
+    code = (
+        "import sys, torch\nmodel, x = torch.nn.Conv2d(3, 4, 3, padding=1), torch.ones(1, 3, 8, 8)\n"
+        "with torch.no_grad():\n    y = torch.compile(model, backend='hgfast', fullgraph=True)(x)\n"
+        "assert (y - model(x)).abs().max() < 1e-5\n"
+        "assert 'hgfast.dynamo.run' in sys.modules and 'torch._inductor.compile_fx' not in sys.modules\n"
+    )
+    path = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **path}, cwd=tmp_path)

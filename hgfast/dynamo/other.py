@@ -35,7 +35,7 @@ def inductor_compiles(kind: str) -> bool:
 
             example = torch.ones(8, device=kind)
             compiled = compile_fx(fx.symbolic_trace(_small), [example])
-            return bool((compiled(example)[0] == 2).all())  # type: ignore[operator]
+            return bool((compiled(example)[0] == 2).all())  # type: ignore[operator, arg-type]
     except Exception as error:  # of a compiler, of its settings, of a missing package
         why = next(iter(str(error).splitlines()), "")
         log.warning("inductor does not compile for %s, eager runs instead: %s: %s", kind, type(error).__name__, why)

@@ -17,10 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
+import hgfast
 from hgfast.dynamo import backend, lowered, other, run
 from hgfast.frozen.assemble import assemble
 from hgfast.graph import ops
 from tests.recipe import apply_recipe
+from tests.small_models import FAMILIES, small_model
 from tests.tolerances import relative_error
 from tests.zoo.count import torch_convolutions
 from tests.zoo.resnet import BasicBlock
@@ -100,6 +102,17 @@ def test_networks_of_the_zoo(network: Any, left: list[Any]) -> None:
             assert relative_error(a, b) < 1e-5 and a.stride() == b.stride()
         by_torch = torch_convolutions(lambda: compiled(images)).total()
     assert not left and network.convolutions - by_torch == network.frozen
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_networks_of_fused_modules(family: str, left: list[Any]) -> None:
+    model, images = apply_recipe(small_model(family, "fused"), 7).eval(), torch.randn(2, 3, 64, 64)
+    compiled, frozen = torch.compile(model, backend=backend), hgfast.freeze(model)
+    with torch.no_grad():
+        assert_alike(compiled, model, images)
+        for a, b in zip(compiled(images), frozen(images), strict=True):
+            assert torch.equal(a, b)
+    assert not left
 
 
 CHANGES: dict[str, Callable[[Any], Any]] = {

@@ -9,6 +9,7 @@ from typing import Any
 from torch import fx
 
 from hgfast.dynamo import other
+from hgfast.dynamo.plain import plain
 from hgfast.dynamo.reasons import reason_against
 from hgfast.dynamo.run import CHECKS, Runner, Unfit
 
@@ -37,9 +38,10 @@ def backend(
         ValueError: an option that there is not.
     """
     checks_weights = _checks_weights(options or {})
-    reason = reason_against(graph_module, example_inputs)
+    known = plain(graph_module)
+    reason = reason_against(known, example_inputs)
     if not reason:
-        runner = Runner(graph_module, checks_weights)
+        runner = Runner(graph_module, known, checks_weights)
         try:
             runner.prepare(example_inputs)
             return runner

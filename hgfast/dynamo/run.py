@@ -22,9 +22,9 @@ MOST_SIZES = 8
 class Runner:
     """What torch.compile calls in place of a graph."""
 
-    def __init__(self, graph_module: fx.GraphModule, checks_weights: str) -> None:
-        """checks_weights: one of CHECKS."""
-        self.graph_module, self.checks_weights = graph_module, checks_weights
+    def __init__(self, graph_module: fx.GraphModule, known: fx.GraphModule, checks_weights: str) -> None:
+        """known: the graph in functions that a lowering knows; checks_weights: one of CHECKS."""
+        self.graph_module, self.known, self.checks_weights = graph_module, known, checks_weights
         self.weights: list[int] = []
         self.numbers: set[int] = set()
         self._lowered: OrderedDict[tuple[Any, ...], Lowered | None] = OrderedDict()
@@ -37,7 +37,7 @@ class Runner:
             Unfit: it has no lowered form that would be right or worth it.
             Exception: what a part of the lowering did not expect.
         """
-        placeholders = [node for node in self.graph_module.graph.nodes if node.op == "placeholder"]
+        placeholders = [node for node in self.known.graph.nodes if node.op == "placeholder"]
         pairs = list(enumerate(zip(placeholders, example_inputs, strict=True)))
         self.weights = [i for i, (node, value) in pairs if is_weight(node, value)]
         self.numbers = {i for i, (node, value) in pairs if is_number(node, value)}
@@ -74,7 +74,7 @@ class Runner:
 
     def _lower(self, values: Sequence[Any], given: Sequence[Any]) -> Lowered:
         with torch._guards.tracing(None), torch.inference_mode(False), torch.no_grad():
-            lowered = Lowered(self.graph_module, self.weights, values, self.checks_weights)
+            lowered = Lowered(self.known, self.weights, values, self.checks_weights)
             lowered.compare(values, self.graph_module(*given))
         return lowered
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from hgfast.checkpoint.file import CheckpointError, read_checkpoint
 from hgfast.checkpoint.names import FORMATS
 from hgfast.checkpoint.weights import find_weights
 
-__all__ = ["LoadReport", "load_checkpoint", "unwrap"]
+__all__ = ["LoadReport", "load_checkpoint", "load_content", "unwrap"]
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _ROWS = 12  # of each kind in a table
@@ -100,15 +101,23 @@ def load_checkpoint(model: nn.Module, path: str | Path, strict: bool = True, *, 
     path = checks.path("load_checkpoint", "path", path)
     strict = checks.flag("load_checkpoint", "strict", strict)
     checks.flag("load_checkpoint", "check_hash", check_hash)
-    model = unwrap(model)
-    target = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    _check_target(target)
-    weights = find_weights(read_checkpoint(path, check_hash), str(path), target)
+    _check_target(_target(model))
+    return load_content(model, read_checkpoint(path, check_hash), path, strict)
+
+
+def load_content(model: nn.Module, content: Any, path: str | Path, strict: bool = True) -> LoadReport:
+    """:func:`load_checkpoint` of a file that :func:`read_checkpoint` has read; path is what messages call it."""
+    model, target = unwrap(model), _target(model)
+    weights = find_weights(content, str(path), target)
     report = _compare(model, target, weights.tensors, str(path), weights.form, weights.dropped)
     if not report.loaded or (strict and not report.complete):
         raise CheckpointError(str(report) + _hint(report))
     model.load_state_dict({name: weights.tensors[name] for name in report.loaded}, strict=False)
     return report
+
+
+def _target(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in unwrap(model).state_dict().items() if isinstance(value, Tensor)}
 
 
 def _check_target(target: dict[str, Tensor]) -> None:

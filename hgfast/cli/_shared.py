@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from hgfast.checkpoint import load_checkpoint, read_checkpoint
+from hgfast.checkpoint import read_checkpoint
+from hgfast.checkpoint.load import load_content
 from hgfast.train.build import make_model
 from hgfast.train.config import Config, apply, parse_assignments, read_toml
 from hgfast.train.presets import preset
@@ -66,7 +67,7 @@ def load_network(path: str, preset_name: str | None) -> tuple[Config, nn.Module,
     content = read_checkpoint(path)
     config = preset(preset_name) if preset_name else stored_config(content, path)
     model = make_model(config)
-    load_checkpoint(model, path)
+    load_content(model, content, path)
     meta = content.get("meta") if isinstance(content, dict) else None
     return config, model, meta.get("metrics", {}) if isinstance(meta, dict) else {}
 

@@ -45,11 +45,23 @@ def figures(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def config(figures, tmp_path):
+def settings_for(figures, output):
     paths = {f"{part}_annotations": str(figures / f"{part}.json") for part in ("train", "val")}
     paths |= {f"{part}_images": str(figures / "images") for part in ("train", "val")}
-    return apply(preset("demo"), SMALL | paths | {"output": str(tmp_path / "run")})
+    return apply(preset("demo"), SMALL | paths | {"output": str(output)})
+
+
+@pytest.fixture
+def config(figures, tmp_path):
+    return settings_for(figures, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def straight(figures, tmp_path_factory):
+    """The run of `config` in one go, which has ended."""
+    trainer = trainer_for(settings_for(figures, tmp_path_factory.mktemp("straight") / "run"))
+    trainer.fit()
+    return trainer
 
 
 def trainer_for(config, **options):
@@ -92,23 +104,24 @@ class StopAfter:
         return len(self.loader)
 
 
-def test_a_run_leaves_its_files_and_learns(config):
-    trainer = trainer_for(config)
-    metrics = trainer.fit()
-    rows = read_log(trainer.folder / "log.csv")
+def losses_of(trainer):
+    return [float(row["loss"]) for row in read_log(trainer.folder / "log.csv")]
+
+
+def test_a_run_leaves_its_files_and_learns(straight):
+    rows = read_log(straight.folder / "log.csv")
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert [float(row["lr"]) for row in rows] == pytest.approx([2e-3, 2e-3, 2e-4])
     names = {"best.pt", "config.toml", "last.pt", "log.csv", "curves.png"}
-    assert {path.name for path in trainer.folder.iterdir()} == names
-    assert "PCKh" in metrics and stored_config(read_checkpoint(trainer.folder / "best.pt"), "best.pt") == config
+    assert {path.name for path in straight.folder.iterdir()} == names
+    assert "PCKh" in straight.metrics
+    assert stored_config(read_checkpoint(straight.folder / "best.pt"), "best.pt") == straight.config
 
 
 @pytest.mark.parametrize("stop_at", [2, 4, 7])
-def test_resuming_is_bit_exact(config, tmp_path, stop_at):
+def test_resuming_is_bit_exact(config, straight, stop_at):
     """4 steps an epoch: stopped in the middle of an epoch, at its end, and in a later one."""
-    straight = trainer_for(apply(config, {"output": str(tmp_path / "straight")}))
-    straight.fit()
     first = trainer_for(config)
     first.loader = StopAfter(first, stop_at)
     with pytest.raises(TrainingStopped, match=f"stopped at step {stop_at}"):
@@ -124,17 +137,15 @@ def test_resuming_is_bit_exact(config, tmp_path, stop_at):
     assert without_speed(read_log(second.folder / "log.csv")) == without_speed(read_log(straight.folder / "log.csv"))
 
 
-def test_killed_run_resumes_bit_exactly(config, tmp_path):
-    """kill -9 at any moment, several times: what is on the disk is whole and leads to the same end."""
-    config = apply(config, {"epochs": 6, "checkpoint_steps": 1})
-    straight = trainer_for(apply(config, {"output": str(tmp_path / "straight")}))
-    straight.fit()
+def test_killed_run_resumes_bit_exactly(config, straight, tmp_path):
+    """kill -9 at any moment, twice: what is on the disk is whole and leads to the same end."""
+    config = apply(config, {"checkpoint_steps": 1})
     path = tmp_path / "run.toml"
     path.write_text(to_toml(config))
     command = ["train", "--config", str(path), "--resume", "--quiet"]
     last = Path(config.output) / "last.pt"
     ends = []
-    for wanted in (1, 5, 11):
+    for wanted in (1, 6):
         process = start(main, command)
         deadline = time.monotonic() + 120
         while _step(last) < wanted and process.is_alive() and time.monotonic() < deadline:
@@ -142,7 +153,7 @@ def test_killed_run_resumes_bit_exactly(config, tmp_path):
         process.kill()
         process.join()
         ends.append(process.exitcode)
-    assert ends.count(-signal.SIGKILL) >= 2 and _step(last) >= 11  # the last one may be done before it is killed
+    assert -signal.SIGKILL in ends and _step(last) >= 6  # the last one may be done before it is killed
     process = start(main, command)
     process.join(120)
     assert process.exitcode == 0
@@ -161,14 +172,12 @@ def test_workers_do_not_change_the_result(config, tmp_path):
     assert same_state(plain.folder / "last.pt", parallel.folder / "last.pt")
 
 
-def test_fused_and_reference_train_alike(config, tmp_path):
-    losses = []
-    for name in ("fused", "reference"):
-        trainer = trainer_for(apply(config, {"implementation": name, "output": str(tmp_path / name)}))
-        trainer.fit()
-        losses.append([float(row["loss"]) for row in read_log(trainer.folder / "log.csv")])
+def test_fused_and_reference_train_alike(config, straight):
+    trainer = trainer_for(apply(config, {"implementation": "reference"}))
+    trainer.fit()
+    assert straight.config.implementation == "fused"
     # From MMPose's small start Adam steps along rounding errors; tests/test_train_parity.py starts from larger weights.
-    assert losses[0] == pytest.approx(losses[1], rel=3e-2)
+    assert losses_of(straight) == pytest.approx(losses_of(trainer), rel=3e-2)
 
 
 def test_folder_with_a_run_is_not_overwritten(config):
@@ -219,7 +228,7 @@ def test_all_other_weights_are_trained(config):
 def test_half_precision(config, amp):
     trainer = trainer_for(apply(config, {"amp": amp}))
     trainer.fit()
-    losses = [float(row["loss"]) for row in read_log(trainer.folder / "log.csv")]
+    losses = losses_of(trainer)
     assert losses[-1] < losses[0]
 
 

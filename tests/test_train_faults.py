@@ -96,6 +96,30 @@ def test_a_killed_loader_process_is_told_in_one_line(config, tmp_path):  # noqa:
     assert _step(Path(config.output) / "last.pt") > 0
 
 
+class Dying:
+    """A process that has been killed on a busy machine: its files are closed, and it is still there for a moment."""
+
+    def __init__(self, sentinel):
+        self.sentinel, self.exitcode = sentinel, None
+
+    def is_alive(self):
+        return self.exitcode is None
+
+    def join(self):
+        self.exitcode = -signal.SIGKILL
+
+
+@pytest.mark.parametrize("error", [EOFError, ConnectionResetError])
+def test_a_broken_connection_is_the_death_of_the_process_behind_it(config, error):  # noqa: F811
+    reading, writing = os.pipe()
+    os.close(writing)
+    loader = trainer_for(config).loader
+    loader._processes = [Dying(reading)]
+    with pytest.raises(ChildProcessError, match="killed"), loader._waits():
+        raise error
+    os.close(reading)
+
+
 def test_a_loader_process_ends_with_its_trainer(config, tmp_path):  # noqa: F811
     process, _ = endless_run(config, tmp_path)
     process.kill()

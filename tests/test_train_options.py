@@ -90,7 +90,7 @@ OPTIONS = {"accumulate": 2, "grad_clip": 0.05, "ema": 0.8}
 @pytest.mark.parametrize("change", [OPTIONS, OPTIONS | {"amp": "fp16"}, {"amp": "bf16", "ema": 0.5}])
 def test_resuming_with_options_is_bit_exact(config, tmp_path, change):  # noqa: F811
     """14 pictures in batches of 4: four batches, two steps an epoch with ``accumulate = 2``; the second half alone."""
-    settings = apply(config, change)
+    settings = apply(config, change | {"epochs": 2})
     straight = trainer_for(apply(settings, {"output": str(tmp_path / "straight")}))
     straight.fit()
     first = trainer_for(settings)
@@ -104,7 +104,7 @@ def test_resuming_with_options_is_bit_exact(config, tmp_path, change):  # noqa: 
     assert ours["position"] == theirs["position"] and ours["averaged"]
     logs = [without_speed(read_log(trainer.folder / "log.csv")) for trainer in (second, straight)]
     assert logs[0] == logs[1] and float(logs[0][-1]["loss"]) < float(logs[0][0]["loss"])
-    assert ours["position"]["step"] == 3 * (2 if change.get("accumulate") else 4)
+    assert ours["position"]["step"] == 2 * (2 if change.get("accumulate") else 4)
 
 
 def test_averaged_weights_are_validated_and_kept(config):  # noqa: F811

@@ -18,6 +18,7 @@ def test_two_hundred_steps(tmp_path) -> None:
     paths = {f"{part}_annotations": str(tmp_path / f"{part}.json") for part in ("train", "val")}
     paths |= {f"{part}_images": str(tmp_path / "images") for part in ("train", "val")}
     length = {"epochs": 50, "batch_size": 8, "val_interval": 50, "milestones": [40], "lr": 3e-5, "workers": 0}
+    length |= {"checkpoint_interval": 50}
     losses, scores = [], []
     for name in ("fused", "reference"):
         changes = {**SMALL, **paths, **length, "implementation": name, "output": str(tmp_path / name)}

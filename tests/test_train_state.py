@@ -68,11 +68,10 @@ def test_damaged_states_are_named_by_file_and_field(config):  # noqa: F811
         return str(caught.value).replace(f"{trainer.last}: ", "")
 
     for place, value, message in DAMAGES:
-        content = copy.deepcopy(good)
         *parents, last = place
-        inner = content
+        content = inner = copy.copy(good)
         for name in parents:
-            inner = inner[name]
+            inner[name] = inner = copy.copy(inner[name])
         inner[last] = value
         assert error_of(content).startswith(message), place
     for field in FIELDS:
@@ -80,7 +79,7 @@ def test_damaged_states_are_named_by_file_and_field(config):  # noqa: F811
         assert error_of(rest) == f"holds no state of a training run to go on from: {field} missing"
     assert "position" in error_of(read_checkpoint(trainer.folder / "best.pt"))
     for part, inside in (("position", "step"), ("optimizer", "state"), ("scaler", "scale")):
-        content = copy.deepcopy(good)
+        content = good | {part: dict(good[part])}
         del content[part][inside]
         assert error_of(content) == f"{part} lacks ['{inside}']"
     torch.save(good, trainer.last)

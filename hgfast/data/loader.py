@@ -93,7 +93,10 @@ class Loader(DataLoader[Any]):
             self._check_alive()
             yield
         except (RuntimeError, EOFError, ConnectionError, FileNotFoundError):
-            connection.wait([process.sentinel for process in self._processes], _SECONDS_TO_DIE)
+            ended = connection.wait([process.sentinel for process in self._processes], _SECONDS_TO_DIE)
+            for process in self._processes:
+                if process.sentinel in ended:  # its files are closed; it may be alive for a moment more
+                    process.join()
             self._check_alive()
             raise
         finally:

@@ -5,11 +5,14 @@ The golden network vectors in ``tests/data`` were made with such weights, so the
 
 from __future__ import annotations
 
+import functools
 import zlib
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+SMALL = 500_000  # numbers; the same networks of this size are drawn again and again
 
 
 def _draw(name: str, shape: tuple[int, ...], rs: np.random.RandomState, norms: set[str]) -> np.ndarray:
@@ -26,14 +29,23 @@ def _draw(name: str, shape: tuple[int, ...], rs: np.random.RandomState, norms: s
 
 def recipe_state_dict(model: nn.Module, seed: int) -> dict[str, Tensor]:
     """Draw a float32 state dict for a model; ``num_batches_tracked`` is 0."""
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    norms = {name.removesuffix(".running_mean") for name in shapes if name.endswith(".running_mean")}
+    state = model.state_dict()
+    shapes = tuple((name, tuple(value.shape)) for name, value in state.items())
+    draw = _drawn_once if sum(value.numel() for value in state.values()) < SMALL else _drawn
+    return {name: value.clone() for name, value in draw(shapes, seed).items()}
+
+
+def _drawn(shapes: tuple[tuple[str, tuple[int, ...]], ...], seed: int) -> dict[str, Tensor]:
+    norms = {name.removesuffix(".running_mean") for name, _ in shapes if name.endswith(".running_mean")}
     state = {}
-    for name, shape in shapes.items():
+    for name, shape in shapes:
         rs = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
         value = torch.from_numpy(_draw(name, shape, rs, norms))
         state[name] = value.float() if value.is_floating_point() else value
     return state
+
+
+_drawn_once = functools.lru_cache(maxsize=64)(_drawn)
 
 
 def apply_recipe(model: nn.Module, seed: int) -> nn.Module:

@@ -241,16 +241,14 @@ def test_bench_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
     assert "run this in a checkout of hgfast" in capsys.readouterr().err
 
 
-def run_module(*arguments):
-    command = [sys.executable, "-m", "hgfast", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE_FOLDER)
-
-
-def test_unknown_command_and_module_entry():
-    process = run_module("fly")
-    assert process.returncode == 2 and "invalid choice: 'fly'" in process.stderr
-    process = run_module("--version")
-    assert process.returncode == 0 and process.stdout.strip() == f"hgfast {hgfast.__version__}"
+@pytest.mark.parametrize(("word", "code"), [("fly", 2), ("--version", 0)])
+def test_unknown_command_and_version(word, code, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([word])
+    assert ended.value.code == code
+    printed = capsys.readouterr()
+    assert printed.out.strip() == ("" if code else f"hgfast {hgfast.__version__}")
+    assert ("invalid choice: 'fly'" in printed.err) == bool(code)
 
 
 def test_interrupted_while_it_is_imported(tmp_path):
@@ -272,9 +270,10 @@ def test_interrupted_while_it_reads_the_line_or_works(where, monkeypatch, capsys
     assert capsys.readouterr().err == "hgfast: interrupted\n"
 
 
-def test_closed_pipe_is_no_error():
+def test_module_entry_and_a_closed_pipe_which_is_no_error():
     process = subprocess.run(
         [f"{sys.executable} -m hgfast info | head -1; exit ${{PIPESTATUS[0]}}"],
         shell=True, executable="/bin/bash", capture_output=True, text=True, cwd=PACKAGE_FOLDER, env=os.environ,
     )  # fmt: skip
     assert process.returncode == 0 and process.stderr == ""
+    assert process.stdout.startswith(f"hgfast {hgfast.__version__}, torch ")

@@ -4,7 +4,6 @@ import os
 import resource
 import signal
 import stat
-import subprocess
 import sys
 import threading
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from hgfast.files import atomic_write, check_writable, write_text
-from tests.processes import PACKAGE_FOLDER
+from tests.processes import start
 
 
 def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
@@ -52,14 +51,24 @@ def test_a_device_stays_a_device():
     assert (os.stat("/dev/full").st_rdev, stat.S_ISCHR(os.stat("/dev/full").st_mode)) == (before.st_rdev, True)
 
 
+def print_and_write(name, out):
+    os.dup2(os.open(out, os.O_WRONLY), 1)
+    sys.stdout = open(1, "w", closefd=False)
+    print("first")
+    write_text(name, "second\n")
+    print("third")
+    sys.stdout.flush()
+
+
 @pytest.mark.parametrize(("name", "into"), [("/dev/stdout", "a file"), ("/dev/fd/1", "a pipe")])
 def test_standard_output_gets_it_after_what_was_printed(name, into, tmp_path):
-    program = f"from hgfast.files import write_text; print('first'); write_text({name!r}, 'second\\n'); print('third')"
-    with open(tmp_path / "out", "wb") as file:
-        output = subprocess.PIPE if into == "a pipe" else file
-        process = subprocess.run([sys.executable, "-c", program], stdout=output, cwd=PACKAGE_FOLDER, check=True)
-    found = process.stdout if into == "a pipe" else (tmp_path / "out").read_bytes()
-    assert found == b"first\nsecond\nthird\n"
+    out = tmp_path / "out"
+    os.mkfifo(out) if into == "a pipe" else out.touch()
+    reader = os.open(out, os.O_RDONLY | os.O_NONBLOCK)
+    process = start(print_and_write, name, out)
+    process.join(60)
+    assert process.exitcode == 0 and os.read(reader, 100) == b"first\nsecond\nthird\n"
+    os.close(reader)
     assert os.listdir(tmp_path) == ["out"]
 
 

@@ -1,4 +1,4 @@
-"""Mistakes planted in the real kernels: a sample is built and must be found; the whole table is a separate command."""
+"""Mistakes planted in the real kernels: one is built and must be found; the whole table is a separate command."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from tests.emulator.mutants import MUTANTS
 from tests.emulator.mutate import try_mutant
 from tests.gates.sources import SOURCES, pytest_arguments
 
-SAMPLE = {
-    "merge backward: no edge guard": "is out of bounds",
-    "block sum: no barrier before thread 0 reads": "read of uninitialised shared array 'warp_sums'",
-}
+SAMPLE = "block sum: no barrier before thread 0 reads"
+FOUND = "read of uninitialised shared array 'warp_sums'"
 
 
 def test_table_fits_the_kernels() -> None:
@@ -30,12 +28,11 @@ def test_every_source_with_kernels_has_mutants() -> None:
     assert {name for name in SOURCES if not any(m.file in (f"{name}h", name) for m in MUTANTS)} == set()
 
 
-@pytest.mark.parametrize("name", SAMPLE)
-def test_sample_is_found(name: str) -> None:
+def test_sample_is_found() -> None:
     try:
         toolkit_include()
     except NoToolkit as error:
         pytest.skip(str(error))
-    (mutant,) = [mutant for mutant in MUTANTS if mutant.name.endswith(name)]
+    (mutant,) = [mutant for mutant in MUTANTS if mutant.name.endswith(SAMPLE)]
     outcome = try_mutant(mutant)
-    assert outcome.verdict == "emulator" and SAMPLE[name] in outcome.message, outcome
+    assert outcome.verdict == "emulator" and FOUND in outcome.message, outcome

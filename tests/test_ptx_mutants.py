@@ -1,14 +1,12 @@
-"""Mistakes in the text of PTX wrappers: one is built and must be found; the whole table is a separate command."""
+"""Mistakes in the text of PTX wrappers: the table of them. That they are found is nightly's to show: nvcc is slow.
+
+What the interpreter finds in PTX that is given to it as text is in tests/test_ptx_interpreter.py.
+"""
 
 from __future__ import annotations
 
-import pytest
-
-from tests.emulator.build import ROOT, NoToolkit
-from tests.ptx.build import nvcc
-from tests.ptx.mutate import MUTANTS, USERS, try_mutant
-
-SAMPLE = "mma: registers of B exchanged"
+from tests.emulator.build import ROOT
+from tests.ptx.mutate import MUTANTS, USERS
 
 
 def test_table_fits_the_wrappers() -> None:
@@ -19,13 +17,3 @@ def test_table_fits_the_wrappers() -> None:
         assert mutant.apply(text) != text
     wrappers = {f"ptx/{path.name}" for path in (ROOT / "csrc" / "cuda" / "ptx").glob("*.cuh")}
     assert {mutant.file for mutant in MUTANTS} == wrappers == set(USERS)
-
-
-def test_sample_is_found() -> None:
-    try:
-        nvcc()
-    except NoToolkit as error:
-        pytest.skip(str(error))
-    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == SAMPLE]
-    outcome = try_mutant(mutant)
-    assert outcome.verdict == "values", outcome

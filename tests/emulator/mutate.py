@@ -2,7 +2,7 @@
 
     python -m tests.emulator.mutate [text in the mutants' names]
 
-The command fails if a mutant survives. The full run takes some minutes; CI runs a sample (tests/test_mutants.py).
+The command fails if a mutant survives. The full run takes some minutes; CI runs one of them (tests/test_mutants.py).
 """
 
 from __future__ import annotations

@@ -171,6 +171,17 @@ def test_tma_load(machine: Probes, case: int, mode: str) -> None:
     assert torch.equal(out.cpu().view(torch.uint8), swizzle(expected, span))
 
 
+def test_launches_ask_for_room_for_their_blocks(machine: Probes) -> None:
+    """The host's side of a launch, which is the emulator's own there: the PTX interpreter runs the true one."""
+    if machine.emulated is None or not hasattr(machine.emulated.control, "hgfast_ptx_preferred_share"):
+        pytest.skip("only the PTX interpreter tells what the driver was asked for")
+    test_tma_load(machine, 0, "none")
+    blocks, kilobytes = 3, 65  # of 64 KB, and what the card takes for itself: of 228 KB three, whatever the registers
+    share = machine.emulated.control.hgfast_ptx_preferred_share(b"tma_load_kernel")
+    assert blocks * kilobytes / 228 <= share / 100 < (blocks + 1) * kilobytes / 228
+    assert machine.emulated.control.hgfast_ptx_preferred_share(b"mma_kernel") == -1  # all of its memory is static
+
+
 def test_box_narrower_than_its_swizzle(machine: Probes) -> None:
     needs_hopper(machine)
     tensor, out = place(machine, torch.zeros(8, 64).bfloat16()), place(machine, torch.empty(128, dtype=torch.int32))

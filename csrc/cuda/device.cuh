@@ -1,11 +1,14 @@
 // The facts about the current device that launch decisions need.
 #pragma once
 
-#include <cstdlib>
+#include <utility>
 
-#include "cuda/compat.cuh"
 #include "cuda/device.h"
 #include "cuda/switches.h"
+
+#ifndef HGFAST_EMULATOR
+#include "cuda/errors.cuh"
+#endif
 
 namespace hgfast::cuda {
 
@@ -13,12 +16,17 @@ namespace hgfast::cuda {
 // A small Hopper card: few multiprocessors, so that persistent kernels take several tiles each.
 inline Device current_device() { return {9, 0, 4, 227 * 1024, 228 * 1024, 65536, 2048}; }
 #else
+inline int current_device_index() {
+  int index = 0;
+  check_cuda(cudaGetDevice(&index), "current device");
+  return index;
+}
+
 // Queried once per device and process.
 inline Device current_device() {
   constexpr int kMaxDevices = 64;
   static Device known[kMaxDevices] = {};
-  int index = 0;
-  check_cuda(cudaGetDevice(&index), "current device");
+  const int index = current_device_index();
   Device device = index < kMaxDevices ? known[index] : Device{};
   if (device.multiprocessors == 0) {
     const std::pair<cudaDeviceAttr, int*> facts[] = {

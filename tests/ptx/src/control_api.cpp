@@ -9,6 +9,7 @@
 
 #include "machine.h"
 #include "regions.h"
+#include "runtime.h"
 #include "schedule.h"
 
 using namespace hgfast::ptx;
@@ -52,6 +53,9 @@ HGFAST_EXPORT void hgfast_emulator_schedule(int order, int asynchronous, uint64_
 
 // What the latest failed launch said, where C++ between has dropped it.
 HGFAST_EXPORT const char* hgfast_ptx_message() { return cudaGetErrorString(cudaErrorLaunchFailure); }
+
+// Per cent of shared memory that a kernel with this in its name asked for; -1 if it did not.
+HGFAST_EXPORT int hgfast_ptx_preferred_share(const char* text) { return preferred_share(text); }
 
 // Runs a kernel of PTX that is given as text; returns what is wrong, or null. shape: grid, block, cluster (x, y, z
 // each), bytes of dynamic shared memory; limit: instructions of warps until it has no end.

@@ -11,5 +11,7 @@ namespace hgfast::ptx {
 cudaError_t set_error(cudaError_t error, const std::string& why);
 // Bytes of shared memory that a block may have.
 int shared_limit();
+// Per cent of a multiprocessor's memory that a kernel wants as shared memory, one with `text` in its name; -1: any.
+int preferred_share(const std::string& text);
 
 }  // namespace hgfast::ptx

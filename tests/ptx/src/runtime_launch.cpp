@@ -15,12 +15,13 @@ using namespace hgfast::ptx;
 
 namespace {
 
-constexpr int kDefaultShared = 48 * 1024;
+constexpr int kDefaultShared = 48 * 1024, kNoShare = -1;
 
 struct Kernel {
   FatBinary* binary;
   std::string name;
   int max_dynamic = kDefaultShared;
+  int share = kNoShare;  // of a multiprocessor's memory that is to be shared memory, in per cent
 };
 
 // By the address of the host's function. Never destroyed: modules may launch while the process ends.
@@ -59,6 +60,12 @@ cudaError_t launch(const void* function, const dim3& grid, const dim3& block, co
 }
 
 }  // namespace
+
+int hgfast::ptx::preferred_share(const std::string& text) {
+  for (const auto& [address, kernel] : kernels())
+    if (kernel.name.find(text) != std::string::npos) return kernel.share;
+  return kNoShare;
+}
 
 extern "C" {
 
@@ -112,9 +119,32 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* fu
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
   const auto kernel = kernels().find(function);
   if (kernel == kernels().end()) return set_error(cudaErrorInvalidDeviceFunction, "no such kernel");
+  if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) {
+    if (value < kNoShare || value > 100) return set_error(cudaErrorInvalidValue, "a carveout is -1 to 100 per cent");
+    return kernel->second.share = value, cudaSuccess;
+  }
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
   if (value > shared_limit()) return set_error(cudaErrorInvalidValue, "more shared memory than a block may have");
   kernel->second.max_dynamic = std::max(kernel->second.max_dynamic, value);
+  return cudaSuccess;
+}
+
+// Registers: as many as a block of the most threads can have. ptxas knows how many it takes, PTX does not.
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* function) {
+  const auto kernel = kernels().find(function);
+  if (kernel == kernels().end()) return set_error(cudaErrorInvalidDeviceFunction, "no such kernel");
+  try {
+    const Entry& entry = kernel->second.binary->module().entry(kernel->second.name);
+    const int most = entry.max_threads ? static_cast<int>(entry.max_threads) : 1024;
+    *attributes = {};
+    attributes->maxThreadsPerBlock = most;
+    attributes->numRegs = std::min(255, 65536 / most);
+    attributes->sharedSizeBytes = entry.static_shared();
+    attributes->maxDynamicSharedSizeBytes = kernel->second.max_dynamic;
+    attributes->preferredShmemCarveout = kernel->second.share;
+  } catch (const std::exception& error) {
+    return set_error(cudaErrorInvalidKernelImage, error.what());
+  }
   return cudaSuccess;
 }
 

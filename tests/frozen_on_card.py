@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hgfast import _kernel_table, models
 from hgfast.frozen.build import build_graph
@@ -20,11 +21,29 @@ from hgfast.frozen.steps import Step, StepMaker
 from tests.recipe import apply_recipe
 from tests.tolerances import relative_error
 
+
+class Sums(nn.Module):
+    """A BatchNorm-ReLU and a sum that no convolution can have in its own call."""
+
+    def __init__(self) -> None:
+        """(N, 3, H, W) to (N, 4, H / 2, W / 2)."""
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.left, self.right = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(3, 16, 1)
+        self.head = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """One map."""
+        x = self.norm(x).relu()
+        return [self.head((F.max_pool2d(self.left(x), 2) + F.max_pool2d(self.right(x), 2)).relu())]
+
+
 NETWORKS: dict[str, Callable[[], Any]] = {
     "mmpose": lambda: models.HourglassPose(5, 1, 1, (8, 24), (1, 3), 16, (8, 8), "reference"),
     "princeton": lambda: models.StackedHourglass(1, 32, 17, 0, (16, 32), "reference"),
+    "sums": Sums,
 }
-SIZES = {"mmpose": (3, 32, 32), "princeton": (2, 64, 64)}  # images, height, width
+SIZES = {"mmpose": (3, 32, 32), "princeton": (2, 64, 64), "sums": (2, 16, 16)}  # images, height, width
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +72,8 @@ def check_results(family: str, dtype: torch.dtype, tf32: bool = False) -> Plan:
 
 def plan_of(frozen: FrozenModel) -> Plan:
     """That of the network's size."""
-    plan = frozen.plan(*SIZES["princeton" if frozen.graph.unit == 64 else "mmpose"])
+    family = "sums" if frozen.graph.any_size else "princeton" if frozen.graph.unit == 64 else "mmpose"
+    plan = frozen.plan(*SIZES[family])
     assert isinstance(plan, Plan)
     return plan
 

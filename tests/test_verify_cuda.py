@@ -16,6 +16,7 @@ from hgfast.frozen import verify
 from tests.fake_cuda import kernels, library, networks
 from tests.fake_cuda.machine import Machine
 from tests.fake_cuda.networks import assert_right, begin_anew, pictures
+from tests.frozen_on_card import plant, second_item
 from tests.tolerances import relative_error
 
 pytestmark = pytest.mark.verify
@@ -26,6 +27,7 @@ network, expected = partial(networks.network, family="tiny"), partial(networks.e
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The folder of the tables; what the tests compare with is made without devices."""
     begin_anew(monkeypatch, tmp_path, "tiny")
+    networks.expected(1, family="sums")
     yield tmp_path / "hgfast"
 
 
@@ -54,6 +56,27 @@ def test_a_wrong_kernel_is_replaced(gpu: Machine, caplog: pytest.LogCaptureFixtu
             assert_right(frozen(pictures(seed)), expected(seed))
     assert all("the kernel 'fake wrong' is not used" in record.message for record in caplog.records) and caplog.records
     assert {step.kernel for step in frozen.plan(1, 16, 16).steps} == {"fake"}
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_pointwise_calls_are_tried_and_replaced_too(gpu: Machine, caplog, monkeypatch, later: bool) -> None:
+    """By torch, in float32: the kernel that is wrong, and the one that cannot be launched any more."""
+
+    def fails(*arguments: object) -> None:
+        raise RuntimeError("CUDA error: invalid argument")
+
+    if not later:
+        plant(monkeypatch, "batch_norm_act", second_item)
+    frozen = networks.network(family="sums")
+    with caplog.at_level(logging.WARNING, "hgfast"):
+        plan = frozen.plan(1, 16, 16)
+        for index, step in enumerate(plan.steps):
+            if later and step.kernel == "batch_norm_act":
+                monkeypatch.setattr(plan.steps[index], "function", fails)
+        assert_right(frozen(pictures(1)), networks.expected(1, family="sums"))
+    assert [call.output for call in plan.graph.calls if plan.needs[call.output].kernel == "torch"] == [1, 6]
+    told = "invalid argument" if later else "differs from torch's in float32"
+    assert [record.message.count(told) for record in caplog.records] == [1, 1]
 
 
 def test_without_a_right_kernel_torch_convolves(gpu: Machine, monkeypatch) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from hgfast import _switches
 from hgfast.frozen import choices, verify
 from hgfast.frozen.choices import Needs
-from hgfast.frozen.graph import Call, PoolCall
+from hgfast.frozen.graph import Call, ConvCall, PointwiseCall, PoolCall
 from hgfast.frozen.torch_step import TORCH_ALONE, WITH_POINTWISE
 from tests.frozen_on_card import (
     SIZES,
@@ -48,19 +48,21 @@ def test_a_kernel_that_fails_is_replaced(
     assert not any(needs.kernel == "mma 64x32" for needs in plan.needs.values())
 
 
-@pytest.mark.parametrize(("family", "dtype"), [("mmpose", torch.float16), ("princeton", torch.float32)])
+@pytest.mark.parametrize(
+    ("family", "dtype"), [("mmpose", torch.float16), ("princeton", torch.float32), ("sums", torch.bfloat16)]
+)
 @pytest.mark.parametrize("alone", [False, True])
 def test_torch_has_what_no_kernel_gets_right(
     family: str, dtype: torch.dtype, alone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First with the pointwise kernels, and where these are wrong too, alone."""
     monkeypatch.setattr(choices, "shortlist", lambda candidates: candidates[:2])
-    for kernel in ("mma", "wgmma", *(("torch conv2d", "max_pool") if alone else ())):
+    for kernel in ("mma", "wgmma", *(("torch conv2d", "max_pool", "batch_norm_act") if alone else ())):
         plant(monkeypatch, kernel, second_item)
     plan = check_results(family, dtype)
-    left = {"conv": WITH_POINTWISE, "pool": choices.POOL} if not alone else dict.fromkeys(("conv", "pool"), TORCH_ALONE)
+    left = {ConvCall: WITH_POINTWISE, PoolCall: choices.POOL, PointwiseCall: choices.POINTWISE}
     for call in calls(plan):
-        assert plan.needs[call.output] == left["pool" if isinstance(call, PoolCall) else "conv"]
+        assert plan.needs[call.output] == (TORCH_ALONE if alone else left[type(call)])
 
 
 def test_lack_of_memory_is_no_kernels_fault(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from hgfast._kernel_table import Finding, Table
-from hgfast.frozen.graph import BottleneckCall, ConvCall, NativeCall, PoolCall, Value
+from hgfast.frozen.graph import BottleneckCall, ConvCall, NativeCall, PlainCall, PoolCall, Value
 from hgfast.frozen.torch_step import TORCH_ALONE, WITH_POINTWISE
 from hgfast.ops import _bottleneck_native, _conv_native
 from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
@@ -24,7 +24,7 @@ from hgfast.ops._conv_native import ConvNeeds, ConvSizes
 Needs = ConvNeeds | BottleneckNeeds
 NOISE = 0.03  # of a time: among kernels that differ by less the one that is expected to be the fastest is taken
 TORCH_HOST = 5.0  # us by which torch's convolution must be faster: it takes the host three launches instead of one
-POOL = ConvNeeds(0, 0, 0, 0, "max_pool")
+POOL, POINTWISE = ConvNeeds(0, 0, 0, 0, "max_pool"), ConvNeeds(0, 0, 0, 0, "batch_norm_act")
 
 
 def label(needs: Needs) -> str:
@@ -50,10 +50,15 @@ def block_name(call: BottleneckCall, sizes: BottleneckSizes) -> str:
     return f"{' + '.join(parts + _ends(call.upsample_to, call))}, {_dtype(sizes.dtype)}"
 
 
-def pool_name(call: PoolCall, shapes: dict[Value, tuple[int, int, int]], batch: int, dtype: torch.dtype) -> str:
+def plain_name(call: PlainCall, shapes: dict[Value, tuple[int, int, int]], batch: int, dtype: torch.dtype) -> str:
     """As conv_name."""
     c, h, w = shapes[call.x]
-    return f"{' + '.join([f'2x2 max-pool {batch}x{h}x{w}x{c}', *_ends(None, call)])}, {_dtype(dtype)}"
+    size = f"{batch}x{h}x{w}x{c}"
+    if isinstance(call, PoolCall):
+        parts = [f"2x2 max-pool {size}", *_ends(None, call)]
+    else:
+        parts = [f"BN {size}"] + ["residual"] * (call.residual is not None) + ["ReLU"] * call.relu
+    return f"{' + '.join(parts)}, {_dtype(dtype)}"
 
 
 def _ends(upsample_to: Value | None, call: NativeCall) -> list[str]:
@@ -149,12 +154,12 @@ class Choices:
             return None
         return self._best(call, name, kernels)
 
-    def pool(
-        self, call: PoolCall, shapes: dict[Value, tuple[int, int, int]], batch: int, dtype: torch.dtype
+    def plain(
+        self, call: PlainCall, shapes: dict[Value, tuple[int, int, int]], batch: int, dtype: torch.dtype
     ) -> ConvNeeds:
-        """The kernel of a pooling."""
-        name = self.names[call.output] = pool_name(call, shapes, batch, dtype)
-        return self._best(call, name, [POOL]) or TORCH_ALONE
+        """The kernel of a pooling, or of a pointwise call."""
+        name = self.names[call.output] = plain_name(call, shapes, batch, dtype)
+        return self._best(call, name, [POOL if isinstance(call, PoolCall) else POINTWISE]) or TORCH_ALONE
 
     def _convs(self, name: str, sizes: ConvSizes) -> list[ConvNeeds]:
         if name not in self.kernels:

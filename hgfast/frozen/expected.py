@@ -23,6 +23,8 @@ by more. The second output, max(scale2 y + shift2, 0), may differ by |scale2| bo
 (torch's convolution before the pointwise kernel) may differ by `unit` of it, and cuDNN may transform float32: 8 times
 the bound. torch's own sums here are by fused multiply-adds, rounded to nearest: their error is smaller.
 
+A pointwise call multiplies, and adds twice: each of 4 roundings is at most 2^-23 (|scale| + |shift| + 1).
+
 A whole bottleneck rounds twice inside, where a difference in the last bit of float32 may become one of the format. Its
 inputs and weights are therefore drawn such that every sum of its first two convolutions is exact in float32: integers
 times powers of two, which need 22 bits at most. The rounded values are then the same whoever sums them, in any order.
@@ -38,7 +40,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hgfast.frozen.graph import BottleneckCall, ConvCall, NativeCall, PoolCall, Second, Value
+from hgfast.frozen.graph import BottleneckCall, ConvCall, NativeCall, PointwiseCall, PoolCall, Second, Value
 from hgfast.frozen.torch_step import BY_TORCH, convolve
 from hgfast.ops._bottleneck_native import BottleneckNeeds
 from hgfast.ops._conv_native import ConvNeeds
@@ -62,6 +64,8 @@ def expected(
     """The call's outputs, one or two; inputs: float32 (N, C, H, W), at most 1 in size; weights rounded to the dtype."""
     if isinstance(call, PoolCall):
         first = Expected(F.max_pool2d(inputs[call.x], 2), inputs[call.x].new_zeros(()))
+    elif isinstance(call, PointwiseCall):
+        first = _pointwise(call, inputs)
     elif isinstance(call, ConvCall):
         first = _convolution(call, needs, inputs, dtype, exact)
     else:
@@ -102,6 +106,15 @@ def _convolution(
     if bound.dim() == 4:
         bound = upsample_add(torch.zeros_like(inputs[call.upsample_to]), bound)
     return Expected(upsample_add(inputs[call.upsample_to], v), bound)
+
+
+def _pointwise(call: PointwiseCall, inputs: dict[Value, Tensor]) -> Expected:
+    scale, shift = call.scale[:, None, None], call.shift[:, None, None]
+    v = scale * inputs[call.x] + shift
+    bound = 4 * 2.0**-23 * (scale.abs() + shift.abs() + 1) + SMALLEST
+    if call.residual is not None:
+        v = v + inputs[call.residual]
+    return Expected(v.relu() if call.relu else v, bound)
 
 
 def _bottleneck(call: BottleneckCall, inputs: dict[Value, Tensor], dtype: torch.dtype) -> Expected:

@@ -126,10 +126,13 @@ class BottleneckCall:
             yield self.upsample_to
 
 
-NativeCall = ConvCall | PoolCall | BottleneckCall
-"""What kernels run of which there are several."""
+PlainCall = PoolCall | PointwiseCall
+"""What one kernel runs, and torch in its place."""
 
-Call = NativeCall | PointwiseCall | TorchCall
+NativeCall = ConvCall | BottleneckCall | PlainCall
+"""What kernels run, and torch in their place."""
+
+Call = NativeCall | TorchCall
 
 
 @dataclass

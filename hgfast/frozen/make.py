@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,10 +15,12 @@ from hgfast.frozen.graph import BottleneckCall, ConvCall, Graph, NativeCall, Oth
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_step import BY_TORCH
 from hgfast.frozen.tune import is_untimed, tune, tunes
-from hgfast.frozen.verify import verify
+from hgfast.frozen.verify import Tried, verify
 from hgfast.frozen.weights import Weights
 from hgfast.ops._candidates import has_candidates
 from hgfast.ops._conv_native import ConvNeeds
+
+Made = TypeVar("Made", bound=Tried)
 
 
 @torch.inference_mode(False)  # what is made here may be written to in another mode
@@ -38,13 +41,17 @@ def make_plan(
     if is_capturing(weights.device):
         known = Choices(lib, 1, table, timed, functools.partial(_is_there, weights))
         return Plan(lib, graph, weights, *size, known, others)
-    choices = Choices(lib, 1, table, timed)
-    plan = Plan(lib, graph, weights, *size, choices, others)
-    if timed and is_untimed(plan):
-        tune(choices, graph, weights, size, others)
-        plan = Plan(lib, graph, weights, *size, choices, others)
-    while verifies and not verify(plan):
-        plan = Plan(lib, graph, weights, *size, choices, others)
+    return best(lambda choices: Plan(lib, graph, weights, *size, choices, others), Choices(lib, 1, table, timed))
+
+
+def best(make: Callable[[Choices], Made], choices: Choices) -> Made:
+    """What `make` gives, again and again until its kernels are timed, where times count, and none is wrong."""
+    plan = make(choices)
+    if choices.timed and is_untimed(plan):
+        tune(choices, make)
+        plan = make(choices)
+    while _switches.VERIFY not in _switches.disabled and not verify(plan):
+        plan = make(choices)
     return plan
 
 

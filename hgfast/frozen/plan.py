@@ -17,17 +17,7 @@ from hgfast.frozen.arena import last_uses, place
 from hgfast.frozen.bottleneck import fuse_bottlenecks
 from hgfast.frozen.choices import Choices, Needs
 from hgfast.frozen.failures import report, wait
-from hgfast.frozen.graph import (
-    IMAGE,
-    BottleneckCall,
-    ConvCall,
-    Graph,
-    NativeCall,
-    Others,
-    PointwiseCall,
-    PoolCall,
-    Value,
-)
+from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, NativeCall, Others, PlainCall, Value
 from hgfast.frozen.shapes import value_shapes
 from hgfast.frozen.steps import Memory, StepMaker, block_sizes, conv_sizes
 from hgfast.frozen.torch_call import TorchCall
@@ -62,7 +52,7 @@ class Plan:
         self.needs: dict[Value, Needs] = {}  # by the calls' outputs
         self.graph = fuse_bottlenecks(graph, self._takes)
         for call in self.graph.calls:
-            if isinstance(call, ConvCall | PoolCall):
+            if isinstance(call, ConvCall | PlainCall):
                 self.needs[call.output] = self._choose(call)
         by_torch = {call.output for call in self.graph.calls if isinstance(call, TorchCall) and not call.into}
         external = {IMAGE, *graph.others, *graph.outputs, *by_torch}
@@ -112,12 +102,12 @@ class Plan:
                 tensor.record_stream(stream)
 
     def native_calls(self) -> list[NativeCall]:
-        """The calls that there are several kernels for."""
-        return [call for call in self.graph.calls if not isinstance(call, TorchCall | PointwiseCall)]
+        """The calls that kernels run."""
+        return [call for call in self.graph.calls if not isinstance(call, TorchCall)]
 
-    def _choose(self, call: ConvCall | PoolCall) -> Needs:
-        if isinstance(call, PoolCall):
-            return self.choices.pool(call, self.shapes, self.batch, self.dtype)
+    def _choose(self, call: ConvCall | PlainCall) -> Needs:
+        if isinstance(call, PlainCall):
+            return self.choices.plain(call, self.shapes, self.batch, self.dtype)
         return self.choices.conv(call, conv_sizes(call, self.shapes, self.batch, self.dtype, self.weights.exact))
 
     def _replace(self, index: int, error: RuntimeError | ValueError) -> None:
@@ -127,7 +117,7 @@ class Plan:
             RuntimeError, ValueError: that error, where there is no other kernel, or it is not that kernel's.
         """
         call = self.steps[index].call
-        needs = None if isinstance(call, TorchCall | PointwiseCall) else self.needs[call.output]
+        needs = None if isinstance(call, TorchCall) else self.needs[call.output]
         capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         mine = self.choices.listed and not capturing and not isinstance(error, torch.OutOfMemoryError)
         if not mine or needs is None or needs.algorithm == TORCH_ALONE.algorithm:

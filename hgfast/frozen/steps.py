@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hgfast import _native
-from hgfast.frozen.choices import Needs
+from hgfast.frozen.choices import POINTWISE, Needs
 from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, NativeCall, PointwiseCall, PoolCall, Value
 from hgfast.frozen.shapes import Shape
 from hgfast.frozen.torch_call import TorchCall
@@ -107,14 +107,14 @@ class StepMaker:
         """The step of a call; needs: None for one of torch's."""
         if isinstance(call, TorchCall):
             return self._torch_call(call)
-        if isinstance(call, PointwiseCall):
-            return self._pointwise(call)
         assert needs is not None
         if needs.algorithm in BY_TORCH:
             return self._by_torch(call, needs)
         if isinstance(call, BottleneckCall):
             return self._bottleneck(call, needs)
-        return self._conv(call, needs) if isinstance(call, ConvCall) else self._pool(call)
+        if isinstance(call, ConvCall):
+            return self._conv(call, needs)
+        return self._pool(call) if isinstance(call, PoolCall) else self._pointwise(call)
 
     def _place(self, step: Step, value: Value | None, access: str) -> Any:
         """Of a value; for an external one 0, and a note in the step that its place is the next argument."""
@@ -190,7 +190,7 @@ class StepMaker:
         def run(x: Tensor, residual: Tensor | None, y: Tensor, exec_handle: int) -> None:
             pointwise.apply(self.lib, x, zeros, ones, scale, shift, residual, call.relu, 0.0, out=y)
 
-        step = Step(call, run, [], kernel="batch_norm_act")
+        step = Step(call, run, [], kernel=POINTWISE.kernel)
         self._add(step, TENSOR, call.x, call.residual, call.output)
         return step
 
@@ -202,12 +202,15 @@ class StepMaker:
         return TorchCallStep(call, memory.arena, places, self.weights, call.output in memory.shapes)
 
     def _by_torch(self, call: NativeCall, needs: Needs) -> Step:
-        assert isinstance(call, ConvCall | PoolCall)
+        assert not isinstance(call, BottleneckCall)
         lib, channels = self.lib if needs.algorithm == BY_TORCH[0] else None, self.memory.shapes[call.output][0]
         function = TorchStep(lib, call, self.weights, channels)
         step = Step(call, function, [], kernel=needs.kernel)
-        extra = call.extra.value if isinstance(call, ConvCall) and call.extra else None
-        inputs = (call.residual, call.upsample_to, extra) if isinstance(call, ConvCall) else (None, None, None)
+        inputs: tuple[Value | None, ...] = (None, None, None)
+        if isinstance(call, ConvCall):
+            inputs = call.residual, call.upsample_to, call.extra.value if call.extra else None
+        elif isinstance(call, PointwiseCall):
+            inputs = call.residual, None, None
         second = None if call.second is None else call.second.value
         self._add(step, TENSOR, call.x, *inputs, call.output, second)
         return step

@@ -1,4 +1,4 @@
-"""A call by torch's own convolution or pooling: what a plan runs where hgfast's kernels are wrong, or slower.
+"""A call by torch's own operators: what a plan runs where hgfast's kernels are wrong, or slower.
 
 Two ways: torch.conv2d (on CUDA, cuDNN's) with bias, residual, ReLU, merge and second output in hgfast's pointwise
 kernels; or torch's operators alone, the last way of all.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hgfast.frozen.graph import ConvCall, PoolCall
+from hgfast.frozen.graph import ConvCall, PlainCall, PointwiseCall, PoolCall
 from hgfast.frozen.weights import Weights
 from hgfast.ops import _batch_norm_native as pointwise
 from hgfast.ops._conv_native import ConvNeeds
@@ -39,7 +39,7 @@ def convolve(x: Tensor, weight: Tensor, stride: int, tf32: bool, benchmark: bool
 class TorchStep:
     """Computes a call on tensors (N, C, H, W), channels_last, and writes its outputs in place."""
 
-    def __init__(self, lib: Any, call: ConvCall | PoolCall, weights: Weights, channels: int) -> None:
+    def __init__(self, lib: Any, call: ConvCall | PlainCall, weights: Weights, channels: int) -> None:
         """lib: with the pointwise kernels; None for torch's operators alone. channels: of the output."""
         self.lib, self.call, self.weights = lib, call, weights
         # All weights are brought to the device now, as the first call may be inside a capture.
@@ -48,6 +48,8 @@ class TorchStep:
             bring(call.bias)
             self.weight = weights.plain(call.weight)
             self.extra = None if call.extra is None else weights.plain(call.extra.weight)[..., None, None]
+        if isinstance(call, PointwiseCall):
+            weights.vector(call.scale), weights.vector(call.shift)
         if call.second is not None:
             bring(call.second.scale), bring(call.second.shift)
         if lib is not None:
@@ -68,6 +70,8 @@ class TorchStep:
         """Run."""
         if isinstance(self.call, PoolCall):
             y.copy_(F.max_pool2d(x, 2))
+        elif isinstance(self.call, PointwiseCall):
+            self._pointwise(self.call, x, residual, y)
         else:
             v = self._convolution(self.call, x, extra_x)
             (self._finish_alone if self.lib is None else self._finish)(self.call, v, residual, upsample_to, y)
@@ -102,6 +106,14 @@ class TorchStep:
         if call.relu:
             v = v.relu_()
         y.copy_(v if upsample_to is None else upsample_add(upsample_to, v))
+
+    def _pointwise(self, call: PointwiseCall, x: Tensor, residual: Tensor | None, y: Tensor) -> None:
+        """In float32, as the kernel."""
+        scale, shift = (self.weights.vector(vector)[:, None, None] for vector in (call.scale, call.shift))  # type: ignore[index]
+        v = x.float() * scale + shift
+        if residual is not None:
+            v = v.add_(residual)
+        y.copy_(v.relu_() if call.relu else v)
 
     def _second(self, y: Tensor, y2: Tensor) -> None:
         second = self.call.second

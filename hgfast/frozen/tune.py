@@ -18,11 +18,9 @@ import torch
 from hgfast import _switches
 from hgfast.frozen.choices import Choices, Needs, label
 from hgfast.frozen.failures import report, wait
-from hgfast.frozen.graph import BottleneckCall, Call, Graph, Others, PoolCall
-from hgfast.frozen.plan import Plan
+from hgfast.frozen.graph import BottleneckCall, Call, PlainCall
 from hgfast.frozen.torch_step import WITH_POINTWISE
-from hgfast.frozen.verify import Noise, Probe, distinct_calls
-from hgfast.frozen.weights import Weights
+from hgfast.frozen.verify import Noise, Probe, Tried, distinct_calls
 
 log = logging.getLogger("hgfast")
 SECONDS = 2.0
@@ -53,18 +51,19 @@ class Clock:
         return 1000 * median(start.elapsed_time(end) for start, end in events)
 
 
-def tune(choices: Choices, graph: Graph, weights: Weights, size: tuple[int, int, int], others: Others = ()) -> None:
-    """Time what the calls of a plan of this size could run by; the table of `choices` gets the times."""
+def tune(choices: Choices, make: Callable[[Choices], Tried]) -> None:
+    """Time what the calls of a plan that is made so could run by; the table of `choices` gets the times."""
     assert choices.table is not None
-    deadline = time.monotonic() + SECONDS
-    wait(weights.device)
+    deadline, clock = time.monotonic() + SECONDS, None
     try:
-        clock = Clock(weights.device)
         for choices.blocks in (False, True):
-            plan = Plan(choices.lib, graph, weights, *size, choices, others)
-            noise = Noise(plan.maker.memory, weights)
+            plan = make(choices)
+            if clock is None:
+                wait(plan.device)
+                clock = Clock(plan.device)
+            noise = Noise(plan.maker.memory, plan.weights)
             for call in distinct_calls(plan):
-                if isinstance(call, BottleneckCall) == choices.blocks and not isinstance(call, PoolCall):
+                if isinstance(call, BottleneckCall) == choices.blocks and not isinstance(call, PlainCall):
                     _time_call(Probe(plan, call, noise), clock, deadline)
     except torch.OutOfMemoryError as error:
         log.warning("kernels are chosen without their times, for lack of memory: %s", error)
@@ -73,9 +72,9 @@ def tune(choices: Choices, graph: Graph, weights: Weights, size: tuple[int, int,
         choices.table.save()
 
 
-def is_untimed(plan: Plan) -> bool:
+def is_untimed(plan: Tried) -> bool:
     """Whether the plan has a call that was not timed."""
-    calls = [call for call in distinct_calls(plan) if not isinstance(call, PoolCall)]
+    calls = [call for call in distinct_calls(plan) if not isinstance(call, PlainCall)]
     return any(not _is_timed(plan.choices, needs, call) for call in calls for needs in _to_time(plan.choices, call)[:1])
 
 

@@ -14,16 +14,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hgfast import _native
-from hgfast.frozen.choices import Needs, label
+from hgfast.frozen.choices import Choices, Needs, label
 from hgfast.frozen.expected import UNITS, Expected, expected, full_float32
 from hgfast.frozen.failures import report, wait
-from hgfast.frozen.graph import BottleneckCall, ConvCall, Extra, NativeCall, Second, Value
-from hgfast.frozen.plan import Plan
+from hgfast.frozen.graph import BottleneckCall, ConvCall, Extra, NativeCall, PointwiseCall, Second, Value
 from hgfast.frozen.steps import Memory, StepMaker
 from hgfast.frozen.torch_step import TORCH_ALONE
 from hgfast.frozen.weights import Weights
@@ -34,7 +34,22 @@ WEIGHTS = 32  # of a result's weights are not zero, see hgfast.frozen.expected
 NOISE_OFFSET = 1237  # elements between the beginnings of two tensors' noise
 
 
-def verify(plan: Plan) -> bool:
+class Tried(Protocol):
+    """Calls that are tried: a plan's (hgfast.frozen.plan), or one by itself (hgfast.frozen.one_call)."""
+
+    batch: int
+    dtype: torch.dtype
+    device: torch.device
+    weights: Weights
+    choices: Choices
+    maker: StepMaker
+    needs: dict[Value, Needs]
+
+    def native_calls(self) -> list[NativeCall]:
+        """The calls that kernels run."""
+
+
+def verify(plan: Tried) -> bool:
     """Try the kernels that nothing is known of; whether all are right. If not, the plan is to be made again."""
     choices, right, noise = plan.choices, True, None
     assert choices.table is not None
@@ -60,7 +75,7 @@ def verify(plan: Plan) -> bool:
     return right
 
 
-def distinct_calls(plan: Plan) -> list[NativeCall]:
+def distinct_calls(plan: Tried) -> list[NativeCall]:
     """One call of each name: one that writes over its input, if there is such a one."""
     found: dict[str, NativeCall] = {}
     for call in plan.native_calls():
@@ -120,6 +135,9 @@ class Noise:
         """The same call with weights of its own."""
         if isinstance(call, BottleneckCall):
             return self._bottleneck(call)
+        if isinstance(call, PointwiseCall):
+            c = len(call.scale)
+            return replace(call, scale=self.uniform(c) * 2, shift=self.uniform(c))
         if not isinstance(call, ConvCall):
             k = 0 if call.second is None else len(call.second.scale)
             return replace(call, second=self.second(call.second, k))
@@ -149,7 +167,7 @@ class Noise:
 class Probe:
     """A call of a plan made on random data."""
 
-    plan: Plan
+    plan: Tried
     call: NativeCall
     noise: Noise
 

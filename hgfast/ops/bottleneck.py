@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hgfast import _checks, _native, reference
-from hgfast.ops import _bottleneck_native
+from hgfast.ops import _bottleneck_native, _first_call
 from hgfast.ops._bottleneck_native import BottleneckSizes
 from hgfast.ops._conv_native import packed_weight
 from hgfast.ops._conv_native import query as conv_query
@@ -128,8 +128,9 @@ def _kernel(lib: ModuleType, x: Tensor, scale: Tensor, shift: Tensor, *rest: Ten
     *layers, upsample_to = rest
     weights, biases = layers[::2], layers[1::2]
     sizes, handle = _sizes(x, weights[0], upsample_to), _native.exec_handle(x)
-    needs = _bottleneck_native.query(lib, sizes, handle)
-    assert needs is not None
+    needs = _first_call.block(lib, x, sizes, handle)
+    if needs is None:
+        return _reference(x, scale, shift, *rest)
     x, upsample_to = _aligned(x), _aligned(upsample_to)  # type: ignore[assignment]
     scale, shift, *biases = (_aligned(v.float()) for v in (scale, shift, *biases))  # type: ignore[assignment]
     convolutions = []

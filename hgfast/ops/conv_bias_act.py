@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hgfast import _checks, _native, reference
+from hgfast.ops import _first_call
 from hgfast.ops._conv_checks import check as check_convolution
 from hgfast.ops._conv_native import ConvSizes, packed_weight, query
 from hgfast.ops._registry import define
@@ -115,7 +116,9 @@ def _kernel(
     upsample_to: Tensor | None,
 ) -> Tensor:
     sizes, exec_handle = _sizes(x, weight, stride, upsample_to), _native.exec_handle(x)
-    needs = query(lib, sizes, exec_handle)
+    needs = _first_call.conv(lib, x, sizes, residual is not None, relu, exec_handle)
+    if needs is None:
+        return _reference(x, weight, bias, stride, residual, relu, upsample_to)
     packed = packed_weight(lib, weight, sizes, needs, exec_handle)
     x = x.contiguous(memory_format=torch.channels_last)
     residual, upsample_to = _nhwc(residual), _nhwc(upsample_to)

@@ -13,6 +13,7 @@ from torch import nn
 import hgfast
 from hgfast import models
 from hgfast.frozen.graph import Graph
+from tests.frozen_on_card import Sums
 from tests.recipe import apply_recipe
 from tests.small_models import small_model
 
@@ -24,6 +25,8 @@ def tiny() -> nn.Module:
 
 @functools.cache
 def graph_of(family: str) -> Graph:
+    if family == "sums":
+        return hgfast.freeze(apply_recipe(Sums(), 7).eval()).graph
     model = tiny() if family == "tiny" else apply_recipe(small_model(family, "reference"), 7).eval()
     return hgfast.freeze(model).graph
 

@@ -28,7 +28,9 @@ def randoms(dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[Tensor]:
 
 @pytest.mark.parametrize("wrong", [False, True])
 @pytest.mark.parametrize("dtype", ALLOWED)
-def test_a_convolution(dtype: torch.dtype, wrong: bool, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+def test_a_convolution(
+    dtype: torch.dtype, wrong: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """With all that may follow it; where every kernel is wrong the operator is torch's."""
     if wrong:
         plant(monkeypatch, "mma", second_item)
@@ -37,7 +39,7 @@ def test_a_convolution(dtype: torch.dtype, wrong: bool, monkeypatch: pytest.Monk
         dtype, (2, 16, 9, 8), (24, 16, 3, 3), (24,), (2, 24, 5, 4), (2, 24, 9, 7)
     )
     exact = reference.conv_bias_act(
-        *(t.double() for t in (x, weight, bias)), 2, residual.double(), True, large.double()
+        x.double(), weight.double(), bias.double(), 2, residual.double(), True, large.double()
     )
     for _ in range(2):
         found = ops.conv_bias_act(x, weight, bias, 2, residual, True, large)
@@ -55,7 +57,7 @@ def test_a_block(wrong: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
     c, m = 32, 16
     shapes = (2, c, 9, 8), (c,), (c,), (m, c, 1, 1), (m,), (m, m, 3, 3), (m,), (c, m, 1, 1), (c,)
     tensors = randoms(torch.bfloat16, *shapes)
-    exact = reference.bottleneck(*(tensor.double() for tensor in tensors), None)
+    exact = reference.bottleneck(*(tensor.double() for tensor in tensors))
     for _ in range(2):
         assert relative_error(ops.bottleneck(*tensors), exact) < ALLOWED[torch.bfloat16]
     (needs,) = _first_call._blocks.values()

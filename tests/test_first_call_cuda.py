@@ -103,7 +103,9 @@ def test_sizes_are_tried_once(case: str, gpu: Machine, monkeypatch: pytest.Monke
 
 
 @both
-def test_a_wrong_kernel_is_not_used(case: str, gpu: Machine, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_kernel_is_not_used(
+    case: str, gpu: Machine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spoil(monkeypatch, 2)  # the first choice of odd batches
     with caplog.at_level(logging.WARNING, "hgfast"):
         for _ in range(2):

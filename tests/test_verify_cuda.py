@@ -13,6 +13,7 @@ import torch
 
 from hgfast import _kernel_table
 from hgfast.frozen import verify
+from hgfast.frozen.plan import Plan
 from tests.fake_cuda import kernels, library, networks
 from tests.fake_cuda.machine import Machine
 from tests.fake_cuda.networks import assert_right, begin_anew, pictures
@@ -59,7 +60,9 @@ def test_a_wrong_kernel_is_replaced(gpu: Machine, caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_pointwise_calls_are_tried_and_replaced_too(gpu: Machine, caplog, monkeypatch, later: bool) -> None:
+def test_pointwise_calls_are_tried_and_replaced_too(
+    gpu: Machine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, later: bool
+) -> None:
     """By torch, in float32: the kernel that is wrong, and the one that cannot be launched any more."""
 
     def fails(*arguments: object) -> None:
@@ -70,6 +73,7 @@ def test_pointwise_calls_are_tried_and_replaced_too(gpu: Machine, caplog, monkey
     frozen = networks.network(family="sums")
     with caplog.at_level(logging.WARNING, "hgfast"):
         plan = frozen.plan(1, 16, 16)
+        assert isinstance(plan, Plan)
         for index, step in enumerate(plan.steps):
             if later and step.kernel == "batch_norm_act":
                 monkeypatch.setattr(plan.steps[index], "function", fails)

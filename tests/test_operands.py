@@ -107,7 +107,10 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", set(BLOCKS) - {"conv, ReLU alone"})  # torch's own, which takes other widths
 def test_a_block_refuses_a_part_that_does_not_fit(name: str, training: bool, how: str) -> None:
     block, x = BLOCKS[name]().train(training), torch.randn(2, 4, 8, 8)
-    for part in parts(block):
+    chosen = parts(block)
+    if "hourglass" in name:  # made of the blocks above: each part once, each change many times
+        chosen = chosen[list(CHANGES).index(how) :: len(CHANGES)]
+    for part in chosen:
         if "skip_layer" in part and name != "bottleneck, wider":
             continue  # there, but never run
         if "running" in part and training and how == "doubles":

@@ -16,15 +16,27 @@ from hgfast.frozen.graph import BottleneckCall, ConvCall
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.steps import Step
 from hgfast.frozen.torch_step import WITH_POINTWISE
-from tests.frozen_on_card import SIZES, calls, check_results, forget, frozen_network, plan_of, plant, second_item
+from tests.frozen_on_card import (
+    SIZES,
+    calls,
+    check_results,
+    forget,
+    frozen_network,
+    plan_of,
+    plant,
+    second_item,
+    trust,
+)
 
 Times = Callable[[str], float]  # of a kernel's name
+WRONG = "mma 128x64"  # the kernel that tests plant mistakes in
 
 
 class FakeClock:
-    """Says what the test wants; one for all plans."""
+    """Says what the test wants; one for all plans. Of the kernels it runs those of `runs`."""
 
     times: Times
+    runs: str
     asked: list[str]
     seconds: float
 
@@ -35,7 +47,8 @@ class FakeClock:
         step = _step_of(call)
         FakeClock.asked.append(step.kernel)
         FakeClock.seconds += 0.001
-        call()
+        if step.kernel.startswith(FakeClock.runs):
+            call()
         return FakeClock.times(step.kernel)
 
 
@@ -47,8 +60,10 @@ def _step_of(call: Any) -> Step:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch, card: Path) -> Iterator[type[FakeClock]]:
-    """On the emulated card all kernels take as long, unless the test says otherwise."""
+    """On the emulated card all kernels take as long, unless the test says otherwise, and are right."""
     FakeClock.times, FakeClock.asked, FakeClock.seconds = staticmethod(lambda kernel: 10.0), [], 0.0
+    FakeClock.runs = WRONG
+    trust(monkeypatch, WRONG)
     monkeypatch.setattr(tune, "Clock", FakeClock)
     monkeypatch.setattr(tune.time, "monotonic", lambda: FakeClock.seconds)
     monkeypatch.setattr(make, "tunes", lambda device: _switches.tune != "0")
@@ -61,11 +76,12 @@ def kernels_of(plan: Plan) -> set[str]:
 
 
 def test_ties_go_to_what_was_expected(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    clock.runs = ""  # all
+    plan = plan_of(frozen_network("mmpose", torch.bfloat16))
     monkeypatch.setattr(_switches, "tune", "0")
     forget(monkeypatch)
     clock.asked.clear()
-    expected = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    expected = plan_of(frozen_network("mmpose", torch.bfloat16))
     assert not clock.asked
     assert [verify.label(needs) for needs in plan.needs.values()] == [
         verify.label(needs) for needs in expected.needs.values()
@@ -85,29 +101,29 @@ def test_the_fastest_kernel_is_taken(fastest: str, clock: type[FakeClock]) -> No
 
 def test_less_than_the_noise_is_no_reason(clock: type[FakeClock]) -> None:
     clock.times = staticmethod(lambda kernel: 10 * (1 - NOISE / 2) if kernel == "mma 128x64" else 10.0)
-    assert "mma 128x64" not in kernels_of(plan_of(frozen_network("mmpose", torch.bfloat16)[1]))
+    assert "mma 128x64" not in kernels_of(plan_of(frozen_network("mmpose", torch.bfloat16)))
 
 
 def test_torch_must_win_by_what_it_takes_the_host(clock: type[FakeClock]) -> None:
     clock.times = staticmethod(lambda kernel: 10.5 - TORCH_HOST if kernel == WITH_POINTWISE.kernel else 10.0)
-    assert WITH_POINTWISE.kernel not in kernels_of(plan_of(frozen_network("mmpose", torch.bfloat16)[1]))
+    assert WITH_POINTWISE.kernel not in kernels_of(plan_of(frozen_network("mmpose", torch.bfloat16)))
 
 
 def test_times_are_taken_once_a_card(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
     clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
-    plan = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    plan = plan_of(frozen_network("mmpose", torch.bfloat16))
     assert len(clock.asked) > len({name for name in plan.choices.names.values()})
     clock.asked.clear()
     forget(monkeypatch)
-    again = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    again = plan_of(frozen_network("mmpose", torch.bfloat16))
     assert not clock.asked and kernels_of(again) == kernels_of(plan)
     monkeypatch.setattr(_switches, "tune", "force")
     forget(monkeypatch)
     clock.times = staticmethod(lambda kernel: 8.0 if kernel == "mma 64x64" else 10.0)
-    forced = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    forced = plan_of(frozen_network("mmpose", torch.bfloat16))
     assert clock.asked and "mma 64x64" in kernels_of(forced) and "mma 128x64" not in kernels_of(forced)
     clock.asked.clear()
-    plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    plan_of(frozen_network("mmpose", torch.bfloat16))
     assert not clock.asked  # once a process
 
 
@@ -127,14 +143,14 @@ def test_time_is_bounded_and_the_rest_is_timed_later(clock: type[FakeClock], mon
         clock.asked.clear()
         clock.seconds = 0
         forget(monkeypatch)
-        check_results("mmpose", torch.bfloat16) if not counts else plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+        check_results("mmpose", torch.bfloat16) if not counts else plan_of(frozen_network("mmpose", torch.bfloat16))
         counts.append(len(clock.asked))
     assert max(counts) <= 22 and counts[0] > 15 and counts[-1] == 0
 
 
 def test_the_fastest_kernel_must_be_right_too(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
     clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
-    plant(monkeypatch, "mma 128x64", second_item)
+    plant(monkeypatch, WRONG, second_item)
     plan = check_results("mmpose", torch.bfloat16)
     assert "mma 128x64" not in kernels_of(plan)
     assert plan.choices.table is not None and plan.choices.table.failures()
@@ -146,7 +162,7 @@ def test_a_kernel_that_fails_is_not_timed(
     def fail(*arguments: Any) -> None:
         raise RuntimeError("CUDA: launch of conv_mma_kernel: too many resources requested")
 
-    plant(monkeypatch, "mma 128x64", fail)
+    plant(monkeypatch, WRONG, fail)
     plan = check_results("mmpose", torch.bfloat16)
     assert "too many resources requested" in caplog.text and "mma 128x64" not in kernels_of(plan)
 
@@ -164,7 +180,7 @@ def test_lack_of_memory_leaves_the_cost_model(
 
 def test_in_a_capture_times_count_and_none_is_taken(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
     clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
-    frozen = frozen_network("mmpose", torch.bfloat16)[1]
+    frozen = frozen_network("mmpose", torch.bfloat16)
     plan = plan_of(frozen)
     clock.asked.clear()
     monkeypatch.setattr(make, "is_capturing", lambda device: True)
@@ -176,7 +192,7 @@ def test_in_a_capture_times_count_and_none_is_taken(clock: type[FakeClock], monk
 def test_times_without_verification(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_switches, "disabled", frozenset({"verify"}))
     clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
-    plan = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    plan = plan_of(frozen_network("mmpose", torch.bfloat16))
     assert "mma 128x64" in kernels_of(plan) and plan.choices.table is not None
     assert not any(finding.right for finding in plan.choices.table._findings.values())
 

@@ -30,6 +30,7 @@ from tests.frozen_on_card import (
     plan_of,
     plant,
     second_item,
+    trust,
 )
 
 pytestmark = pytest.mark.usefixtures("card")
@@ -106,6 +107,7 @@ def test_a_wrong_kernel_is_noticed_told_and_replaced(
     family, kernel, spoil = MISTAKES[mistake]
     if "bottleneck" in kernel:
         prefer_blocks(monkeypatch)
+    trust(monkeypatch, kernel)
     made = plant(monkeypatch, kernel, spoil)
     plan = check_results(family, torch.bfloat16)
     assert made, "the mistake is in no kernel of this plan"
@@ -131,7 +133,7 @@ def tf32(call: Call, y: Tensor, y2: Tensor | None) -> None:
 def test_tf32_is_not_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where float32 is asked for, what tf32 rounds away is noticed, and where tf32 is, it may be."""
     plant(monkeypatch, "mma", tf32)
-    _, frozen = frozen_network("mmpose", torch.float32)
+    frozen = frozen_network("mmpose", torch.float32)
     assert {needs.kernel for needs in plan_of(frozen).needs.values()} == {WITH_POINTWISE.kernel}
 
 
@@ -167,7 +169,7 @@ def test_a_workspace_that_is_not_left_fit_for_the_next_call(monkeypatch: pytest.
         used.append(call)
 
     made = plant(monkeypatch, "mma 64x32", spoil)
-    _, frozen = frozen_network("mmpose", torch.bfloat16)
+    frozen = frozen_network("mmpose", torch.bfloat16)
     plan = plan_of(frozen)
     assert made and plan.choices.table is not None
     assert plan.choices.table.failures() and all("K in" in name for name in plan.choices.table.failures())
@@ -182,20 +184,20 @@ def test_what_is_known_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> No
         return original(self, needs)
 
     monkeypatch.setattr(verify.Probe, "fault", fault)
-    _, frozen = frozen_network("mmpose", torch.bfloat16)
+    frozen = frozen_network("mmpose", torch.bfloat16)
     plan = plan_of(frozen)
     assert len(tried) == len(set(plan.choices.names.values())) < len(plan.steps)
     tried.clear()
-    plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    plan_of(frozen_network("mmpose", torch.bfloat16))
     forget(monkeypatch)
-    plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    plan_of(frozen_network("mmpose", torch.bfloat16))
     assert not tried
     frozen.plan(1, 16, 16)
     assert tried
 
 
 def test_calls_that_write_over_their_input_are_tried_so() -> None:
-    _, frozen = frozen_network("mmpose", torch.bfloat16)
+    frozen = frozen_network("mmpose", torch.bfloat16)
     plan = plan_of(frozen)
     memory, names = plan.maker.memory, plan.choices.names
     in_place = {names[call.output] for call in calls(plan) if verify._is_in_place(memory, call)}
@@ -205,7 +207,7 @@ def test_calls_that_write_over_their_input_are_tried_so() -> None:
 
 
 def test_nothing_is_tried_in_a_capture_but_what_is_known_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, frozen = frozen_network("mmpose", torch.bfloat16)
+    frozen = frozen_network("mmpose", torch.bfloat16)
     plan = plan_of(frozen)
     assert plan.choices.table is not None
     call = next(call for call in calls(plan) if plan.needs[call.output].kernel == "mma 64x32")
@@ -222,7 +224,7 @@ def test_nothing_is_tried_in_a_capture_but_what_is_known_counts(monkeypatch: pyt
 def test_kernels_whose_weights_are_packed_come_first_in_a_capture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing can be packed there: torch, whose weights are there, takes a stem that the best kernel was wrong for."""
     plant(monkeypatch, "mma few channels", second_item)
-    _, frozen = frozen_network("princeton", torch.bfloat16)
+    frozen = frozen_network("princeton", torch.bfloat16)
     plan = plan_of(frozen)
     stem = next(call for call in calls(plan) if isinstance(call, ConvCall))
     assert plan.needs[stem.output] == WITH_POINTWISE
@@ -230,20 +232,20 @@ def test_kernels_whose_weights_are_packed_come_first_in_a_capture(monkeypatch: p
     monkeypatch.setattr(make, "is_capturing", lambda device: True)
     in_capture = frozen._new_plan(1, 64, 64)  # a size of which nothing is known
     assert isinstance(in_capture, Plan) and in_capture.needs[stem.output] == WITH_POINTWISE
-    fresh = frozen_network("princeton", torch.bfloat16)[1]._new_plan(1, 64, 64)
+    fresh = frozen_network("princeton", torch.bfloat16)._new_plan(1, 64, 64)
     assert isinstance(fresh, Plan) and fresh.needs[stem.output].kernel == "mma few channels"
 
 
 def test_verification_can_be_turned_off(monkeypatch: pytest.MonkeyPatch, card: Path) -> None:
     monkeypatch.setattr(_switches, "disabled", frozenset({"verify"}))
     plant(monkeypatch, "mma", lambda call, y, y2: pytest.fail("a kernel was run"))
-    _, frozen = frozen_network("mmpose", torch.bfloat16)
+    frozen = frozen_network("mmpose", torch.bfloat16)
     plan = plan_of(frozen)
     assert plan.choices.table is None and not card.exists()
 
 
 def test_the_callers_random_numbers_and_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, frozen = frozen_network("princeton", torch.float32)
+    frozen = frozen_network("princeton", torch.float32)
     state, precision = torch.get_rng_state(), torch.backends.cuda.matmul.fp32_precision
     plan_of(frozen)
     assert torch.equal(torch.get_rng_state(), state)
@@ -262,7 +264,7 @@ def test_comparison_goes_over_all_images_in_parts(monkeypatch: pytest.MonkeyPatc
 
 def test_no_kernel_is_listed_twice_for_a_call() -> None:
     """The way from the best kernel to torch ends: each is another one."""
-    plan = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    plan = plan_of(frozen_network("mmpose", torch.bfloat16))
     for kernels in plan.choices.kernels.values():
         labels = [verify.label(needs) for needs in kernels]
         assert len(labels) == len(set(labels)) > 1 and kernels[-1] == WITH_POINTWISE
@@ -270,7 +272,7 @@ def test_no_kernel_is_listed_twice_for_a_call() -> None:
 
 def test_blocks_are_tried_as_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     prefer_blocks(monkeypatch)
-    _, frozen = frozen_network("princeton", torch.bfloat16)
+    frozen = frozen_network("princeton", torch.bfloat16)
     plan = plan_of(frozen)
     blocks = [call for call in calls(plan) if isinstance(call, BottleneckCall)]
     assert len(blocks) > 5

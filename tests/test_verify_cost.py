@@ -77,7 +77,8 @@ def test_cost(network: str, batch: int, distinct: int, monkeypatch: pytest.Monke
     lib = h100(launched)
     monkeypatch.setattr(verify, "generator_on", lambda device: None)  # there is none without data
     meta = torch.device("meta")
-    graph = build_graph(models.build(network).eval())
+    with meta:
+        graph = build_graph(models.build(network).eval())
     weights = Weights(graph, torch.bfloat16, meta, exact=False)
     plan = Plan(lib, graph, weights, batch, 256, 256, Choices(lib, 1, Table({}, None)))
     assert any("wgmma" in step.kernel for step in plan.steps)

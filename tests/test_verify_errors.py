@@ -71,7 +71,7 @@ def test_lack_of_memory_is_no_kernels_fault(monkeypatch: pytest.MonkeyPatch, cap
 
     with monkeypatch.context() as patch:
         plant(patch, "mma", load)
-        plan = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+        plan = plan_of(frozen_network("mmpose", torch.bfloat16))
     assert "that were not tried: CUDA: launch of conv_mma_kernel: out of memory" in caplog.text
     assert plan.choices.table is not None and not plan.choices.table.failures()
 
@@ -107,7 +107,7 @@ def test_modes_of_the_caller_change_nothing(monkeypatch: pytest.MonkeyPatch, cap
     forget(monkeypatch)
     monkeypatch.setattr(choices, "shortlist", lambda candidates: [])
     plant(monkeypatch, "torch conv2d", second_item)
-    _, frozen = frozen_network("mmpose", torch.float16)
+    frozen = frozen_network("mmpose", torch.float16)
     images = torch.randn(SIZES["mmpose"][0], 3, *SIZES["mmpose"][1:])
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         first = frozen(images)
@@ -122,7 +122,7 @@ def test_a_kernel_that_fails_later_is_replaced_too(
     """Though it was right once, or nothing is tried; the file does not hear of it, as it may be another's error."""
     if not known:
         monkeypatch.setattr(_switches, "disabled", frozenset({"verify"}))
-    _, frozen = frozen_network("mmpose", torch.bfloat16)
+    frozen = frozen_network("mmpose", torch.bfloat16)
     images = torch.randn(SIZES["mmpose"][0], 3, *SIZES["mmpose"][1:])
     expected, plan = frozen(images), plan_of(frozen)
     indices = [i for i, step in enumerate(plan.steps) if step.kernel == "mma 64x32"][:2]
@@ -141,7 +141,7 @@ def fail_to_launch(*arguments: Any) -> None:
 
 
 def test_errors_that_are_no_kernels_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_of(frozen_network("mmpose", torch.bfloat16)[1])
+    plan = plan_of(frozen_network("mmpose", torch.bfloat16))
     images = torch.randn(SIZES["mmpose"][0], 3, *SIZES["mmpose"][1:]).to(torch.bfloat16)
 
     def no_memory(*arguments: Any) -> None:

@@ -107,7 +107,7 @@ def test_refuses_a_result_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             (nn.Bilinear(2, 2, 2),),
             TypeError,
-            "model must take images .* alone, Bilinear takes 2",
+            "model must take images .* alone, Bilinear takes 2 tensors; pass example=",
         ),
         ((nn.Linear(2, 2),), ValueError, "model must take images .N, 3, H, W.; for images .* raised RuntimeError"),
         ((small_model("mmpose"), torch.float16), ValueError, "dtype must be one of torch.float32 on cpu"),

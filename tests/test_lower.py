@@ -45,7 +45,7 @@ def test_an_example_says_what_a_network_takes() -> None:
     with pytest.raises(ValueError, match=r"model must take images \(N, 3, H, W\); .* raised RuntimeError: mat1"):
         hgfast.freeze(model)
     assert_frozen_alike(model, hgfast.freeze(model, example=images), images)
-    with pytest.raises(TypeError, match="example must be a torch.Tensor, got list"):
+    with pytest.raises(TypeError, match="example must be a Tensor or tuple or dict, got list"):
         hgfast.freeze(model, example=[images])  # type: ignore[arg-type]
 
 

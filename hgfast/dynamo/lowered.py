@@ -76,6 +76,7 @@ class Lowered:
         frozen = self._current(values).frozen
         inputs = [values[i] for i in self.inputs]
         images = inputs.pop(self.image)
+        images, *inputs = (frozen.as_read(tensor) for tensor in (images, *inputs))
         outputs = frozen.outputs(images, inputs)
         for place, node in zip(refs(frozen.graph.result), refs(self.flow.result), strict=True):
             if node in self.strides:

@@ -44,6 +44,8 @@ def assemble(
     lowering.run({image: IMAGE, **dict(zip(others, graph.others, strict=True))})
     output = _outputs(graph, lowering, emitter)
     graph.result = replaced(result, lambda ref: Ref(output(ref.value)))
+    given = {IMAGE, *graph.others}
+    graph.nodes = {value: node for node, value in sorted(lowering.made.items()) if value not in given}  # the last one
     emitter.finish()
     set_sizes(graph, requirement)
     return graph

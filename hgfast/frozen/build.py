@@ -10,10 +10,12 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from hgfast.frozen.assemble import assemble
 from hgfast.frozen.flow import Flow, Tangled, observe
+from hgfast.frozen.given import Given, filled
 from hgfast.frozen.graph import Graph
 from hgfast.frozen.modes import unchanged
 from hgfast.graph import CapturedGraph, Ref, capture, ops
 from hgfast.graph.captured import refs, tensor_at
+from hgfast.graph.tracer import as_call
 
 SIZES = ((128, 192), (64, 64), (128, 128), (256, 256), (224, 224), (256, 192), (192, 192), (384, 288), (512, 512))
 """Height and width of the images that are tried until the network takes one: first such that no map is as large as
@@ -28,17 +30,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def build_graph(model: nn.Module, example: Tensor | None = None) -> Graph:
-    """The graph of a network.
-
-    Args:
-        model: the network.
-        example: images as it takes them; by default random ones of a size that it takes.
-
-    Raises:
-        TypeError: it takes no image, or further tensors.
-        ValueError: it has no frozen form; the message says where.
-    """
+def build_graph(model: nn.Module, example: Any = None) -> Graph:
+    """The graph of a network; see :class:`Built`."""
     return Built(model, example).graph
 
 
@@ -47,43 +40,68 @@ class Built:
 
     Attributes:
         model: what is run: the network inside wrappers, with MMPose's head behind the backbone.
-        images: what the network was run with.
+        args, kwargs: what the network was run with, for the frozen form.
+        tensors: the same, by the numbers of the nodes of the captured graph.
         nhwc: it takes images (N, H, W, 3); its frozen form takes (N, 3, H, W) all the same.
-        expected: what the model gives for the images.
+        expected: what the model gives for them.
         graph: the frozen form.
     """
 
-    def __init__(self, model: nn.Module, example: Tensor | None = None) -> None:
-        """See :func:`build_graph`."""
-        self.model, self.captured = network_of(unwrapped(model))
+    def __init__(self, model: nn.Module, example: Any = None) -> None:
+        """Capture, run and lower.
+
+        Args:
+            model: the network.
+            example: what it takes: images, or its arguments as a tuple or as a dict by name; by default random images
+                of a size that it takes.
+
+        Raises:
+            TypeError: it takes no image, or further tensors and there is no example.
+            ValueError: it has no frozen form; the message says where.
+        """
+        given = (example,) if isinstance(example, Tensor) else example
+        self.model, self.captured = network_of(unwrapped(model), given)
         if "" in self.captured.stops:
             name = type(self.model).__name__
             raise ValueError(f"freeze: {name} cannot be captured as a graph: {self.captured.stops['']}")
-        self.input = _image_input(self.captured, type(model).__name__)
-        self.nhwc = _is_nhwc(self.captured, self.input)
+        self.given = None if given is None else Given(self.model, self.captured, given)
+        self.input = self.given.image if self.given else _image_input(self.captured, type(model).__name__)
+        self.nhwc = (self.given is None or self.given.alone) and _is_nhwc(self.captured, self.input)
         self.channels = _channels(self.model, self.captured)
         self.requirement = next((n.op for n in self.captured.nodes if isinstance(n.op, ops.Requirement)), None)
         with torch.inference_mode(False), torch.no_grad(), unchanged(self.model):
-            self.images, flow = self._observed(example)
-            expected = self.model(self.images.clone())
+            tensors, flow = self._observed()
+            args, kwargs = _call(self.model, self.captured, tensors)
+            expected = self.model(*args, **kwargs)
         self.expected = expected.unbind(1) if self.nhwc and isinstance(expected, Tensor) else expected
+        self.args, self.kwargs = _call(self.model, self.captured, tensors)
+        self.tensors = tensors
+        if self.nhwc:
+            self.args = (tensors[self.input].permute(0, 3, 1, 2),)
+        elif self.given:
+            self.channels = tensors[self.input].shape[1]
         self.graph = self._lowered(flow)
 
-    def _observed(self, example: Tensor | None) -> tuple[Tensor, Flow]:
+    def _observed(self) -> tuple[dict[int, Tensor], Flow]:
+        """The inputs by the numbers of their nodes, and what was seen in a run with them."""
         sizes = SIZES if self.requirement is None else ((self.requirement.unit,) * 2,)
-        candidates = [example] if example is not None else [self._random(*size) for size in sizes]
-        errors: list[tuple[Tensor, Exception]] = []
-        for images in candidates:
+        candidates = [self.given.tensors] if self.given else [{self.input: self._random(*size)} for size in sizes]
+        errors: list[tuple[dict[int, Tensor], Exception]] = []
+        for tensors in candidates:
             try:
-                return images, observe(self.model, self.captured, {self.input: images.clone()}, self.input)
+                copies = {node: tensor.clone() for node, tensor in tensors.items()}
+                return tensors, observe(self.model, self.captured, copies, self.input)
             except Tangled as error:
                 raise ValueError(f"freeze: model has no frozen form: {error}") from error
             except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, AssertionError) as error:
-                errors.append((images, error))
-        images, first = errors[0]
+                errors.append((tensors, error))
+        tensors, first = errors[0]
+        found = f"it raised {type(first).__name__}: {first}"
+        if self.given and not self.given.alone:
+            raise ValueError(f"freeze: model must take the example; {found}") from first
         raise ValueError(
-            f"freeze: model must take images (N, {self.channels}, H, W); for images of {tuple(images.shape)} it raised "
-            f"{type(first).__name__}: {first}"
+            f"freeze: model must take images (N, {self.channels}, H, W); for images of "
+            f"{tuple(tensors[self.input].shape)} {found}"
         ) from first
 
     def _random(self, height: int, width: int) -> Tensor:
@@ -94,13 +112,23 @@ class Built:
         return images.permute(0, 2, 3, 1).contiguous() if self.nhwc else images
 
     def _lowered(self, flow: Flow) -> Graph:
-        image = self.input
+        image, others = self.input, self.given.others if self.given else []
         if self.nhwc:
             image = next(i for i, node in flow.nodes.items() if self.input in node.inputs)
         result = _without_stack(flow) if self.nhwc else flow.result
         if isinstance(result, Ref) and hasattr(getattr(self.model, "backbone", None), "hourglass_modules"):
             result = [result]
-        return assemble(self.model, self.captured, flow, image, [], self.channels, result, self.requirement)
+        graph = assemble(self.model, self.captured, flow, image, others, self.channels, result, self.requirement)
+        graph.arguments = self.given.arguments if self.given and not self.given.alone else None
+        return graph
+
+
+def _call(
+    model: nn.Module, captured: CapturedGraph, tensors: dict[int, Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments for the network with copies of these tensors in their places."""
+    given = {name: filled(part, lambda node: tensors[node].clone()) for name, part in captured.inputs.items()}
+    return as_call(type(model).forward, given)
 
 
 def _without_stack(flow: Flow) -> Any:
@@ -120,7 +148,8 @@ def _image_input(captured: CapturedGraph, name: str) -> int:
     """
     found = [value for structure in captured.inputs.values() for value in refs(structure)]
     if len(found) != 1:
-        raise TypeError(f"freeze: model must take images (N, C, H, W) alone, {name} takes {len(found)} tensors")
+        more = "; pass example=, its arguments as a tuple or as a dict by name" if found else ""
+        raise TypeError(f"freeze: model must take images (N, C, H, W) alone, {name} takes {len(found)} tensors{more}")
     return found[0]
 
 
@@ -149,12 +178,15 @@ class _WithHead(nn.Module):
         return self.head(self.backbone(images))
 
 
-def network_of(model: nn.Module) -> tuple[nn.Module, CapturedGraph]:
-    """What is run for images: the model, or backbone and head where its own forward wants more than images."""
-    captured = capture(model, training=False)
+def network_of(model: nn.Module, example: Any = None) -> tuple[nn.Module, CapturedGraph]:
+    """What is run for images: the model, or backbone and head where its own forward wants more than images.
+
+    example: the arguments of its forward, a tuple or a dict.
+    """
+    captured = capture(model, example, training=False)
     backbone, head = (getattr(model, name, None) for name in ("backbone", "head"))
     head = head or getattr(model, "keypoint_head", None)
-    if "" in captured.stops and isinstance(backbone, nn.Module) and isinstance(head, nn.Module):
+    if example is None and "" in captured.stops and isinstance(backbone, nn.Module) and isinstance(head, nn.Module):
         model = _WithHead(backbone, head)
         captured = capture(model, training=False)
     return model, captured

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from hgfast import _checks as checks
+from hgfast.frozen.arguments import check_arguments
 from hgfast.frozen.graph import IMAGE, Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second, Value
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph.captured import refs
@@ -86,6 +87,8 @@ def check_graph(graph: Graph) -> None:
     for name in ("calls", "outputs", "others"):
         checks.instance("", name, getattr(graph, name), list)
     known = _Known(graph, {IMAGE: graph.in_channels}, {IMAGE: 1})
+    if graph.arguments is not None:
+        check_arguments(graph.arguments, 1 + len(graph.others))
     for index, value in enumerate(graph.others):
         known.add(f"others[{index}]", value, None, None)
     for index, call in enumerate(graph.calls):

@@ -11,12 +11,13 @@ import torch
 from hgfast import _checks as checks
 from hgfast.checkpoint.archive import read_archive
 from hgfast.files import atomic_write
+from hgfast.frozen.arguments import Arguments, Input
 from hgfast.frozen.check import check_graph
 from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph.captured import Ref
 
-FORMAT, VERSIONS = "hgfast.frozen", (1, 2)  # 2: with any_size and result
+FORMAT, VERSIONS = "hgfast.frozen", (1, 2, 3)  # 2: with any_size and result; 3: with arguments, only where needed
 NUMBERS = ("unit", "slack", "in_channels", "outputs", "values")
 KINDS: dict[str, Any] = {"conv": ConvCall, "max_pool": PoolCall, "pointwise": PointwiseCall}
 
@@ -37,10 +38,11 @@ def save_graph(graph: Graph, path: str | Path) -> None:
         )
     calls = [{"kind": kind, **asdict(call)} for call in graph.calls for kind in KINDS if type(call) is KINDS[kind]]
     numbers = {name: getattr(graph, name) for name in (*NUMBERS, "any_size")}
+    more = {} if graph.arguments is None else {"others": graph.others, "arguments": _plain_arguments(graph.arguments)}
+    version = 3 if more else 2
+    result = _plain(graph.result, "output")
     with atomic_write(path) as file:
-        torch.save(
-            {"format": FORMAT, "version": VERSIONS[-1], "result": _plain(graph.result), **numbers, "calls": calls}, file
-        )
+        torch.save({"format": FORMAT, "version": version, "result": result, **numbers, **more, "calls": calls}, file)
 
 
 def load_graph(path: str | Path) -> Graph:
@@ -61,12 +63,14 @@ def load_graph(path: str | Path) -> Graph:
         raise ValueError(f"load: {path} has format version {found}, this hgfast reads versions 1 to {VERSIONS[-1]}")
     try:
         numbers = {name: data[name] for name in NUMBERS} | {"any_size": data.get("any_size", False)}
-        result = _structure(data.get("result"))
+        result = _structure(data.get("result"), "result", "output")
         graph = Graph(calls=[_call(dict(entry)) for entry in data["calls"]], result=result, **numbers)
+        if version > 2:
+            graph.others, graph.arguments = data["others"], _arguments(data["arguments"])
         check_graph(graph)
     except KeyError as error:
         raise ValueError(f"load: {path} is damaged: there is no {error}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"load: {path} is damaged: {error}") from error
     return graph
 
@@ -81,19 +85,57 @@ def _call(entry: dict[str, Any]) -> Call:
     return kind(**entry)
 
 
-def _plain(structure: Any) -> Any:
-    """A result with {"output": place} in the places of its outputs; tuples of names become plain ones."""
+def _plain_arguments(arguments: Arguments) -> dict[str, Any]:
+    """Names, kinds and structures of arguments, and what their tensors must be; a dtype as its name."""
+    names = [
+        {"name": name, "kind": arguments.kinds[name], "structure": _plain(part, "input")}
+        for name, part in arguments.structure.items()
+    ]
+    inputs = [
+        {**asdict(entry), "dtype": entry.dtype and str(entry.dtype).partition(".")[2]} for entry in arguments.inputs
+    ]
+    return {"names": names, "inputs": inputs}
+
+
+def _arguments(plain: Any) -> Arguments:
+    """What `_plain_arguments` made; it is checked with the graph.
+
+    Raises:
+        TypeError, ValueError, KeyError: it is nothing of the kind.
+    """
+    checks.instance("", "arguments", plain, dict)
+    for name in ("names", "inputs"):
+        checks.instance("", f"arguments.{name}", plain[name], list)
+        for i, entry in enumerate(plain[name]):
+            checks.instance("", f"arguments.{name}[{i}]", entry, dict)
+    found = Arguments()
+    for i, entry in enumerate(plain["names"]):
+        name = entry["name"]
+        checks.instance("", f"arguments.names[{i}].name", name, str)
+        found.structure[name] = _structure(entry["structure"], "arguments", "input")
+        found.kinds[name] = entry["kind"]
+    for i, entry in enumerate(plain["inputs"]):
+        dtype = entry["dtype"]
+        if dtype is not None:
+            dtype = getattr(torch, str(dtype), None)
+            checks.instance("", f"arguments.inputs[{i}].dtype", dtype, torch.dtype)
+        found.inputs.append(Input(entry["name"], entry["dim"], entry["channels"], dtype))
+    return found
+
+
+def _plain(structure: Any, kind: str) -> Any:
+    """A structure with {kind: place} in the places of outputs or inputs; tuples of names become plain ones."""
     if isinstance(structure, Ref):
-        return {"output": structure.value}
+        return {kind: structure.value}
     if isinstance(structure, dict):
-        return {"dict": {str(key): _plain(item) for key, item in structure.items()}}
+        return {"dict": {str(key): _plain(item, kind) for key, item in structure.items()}}
     if isinstance(structure, (tuple, list)):
-        return {"tuple" if isinstance(structure, tuple) else "list": [_plain(item) for item in structure]}
+        return {"tuple" if isinstance(structure, tuple) else "list": [_plain(item, kind) for item in structure]}
     return {"constant": structure if isinstance(structure, (int, float, str, bool)) else None}
 
 
-def _structure(plain: Any) -> Any:
-    """The result of what `_plain` made.
+def _structure(plain: Any, where: str, kind: str) -> Any:
+    """The structure of what `_plain` made.
 
     Raises:
         ValueError: it is nothing of the kind.
@@ -101,15 +143,15 @@ def _structure(plain: Any) -> Any:
     if plain is None:
         return None
     if not isinstance(plain, dict) or len(plain) != 1:
-        raise ValueError("result must be a dict of one entry")
-    ((kind, content),) = plain.items()
-    if kind == "output" and type(content) is int:
+        raise ValueError(f"{where} must be a dict of one entry")
+    ((found, content),) = plain.items()
+    if found == kind and type(content) is int:
         return Ref(content)
-    if kind == "constant":
+    if found == "constant":
         return content
-    if kind == "dict" and isinstance(content, dict):
-        return {key: _structure(item) for key, item in content.items()}
-    if kind in ("tuple", "list") and isinstance(content, list):
-        items = [_structure(item) for item in content]
-        return tuple(items) if kind == "tuple" else items
-    raise ValueError(f"result must be made of outputs and containers, got {checks.describe(plain)}")
+    if found == "dict" and isinstance(content, dict):
+        return {key: _structure(item, where, kind) for key, item in content.items()}
+    if found in ("tuple", "list") and isinstance(content, list):
+        items = [_structure(item, where, kind) for item in content]
+        return tuple(items) if found == "tuple" else items
+    raise ValueError(f"{where} must be made of {kind}s and containers, got {checks.describe(plain)}")

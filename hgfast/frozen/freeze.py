@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from hgfast import _checks as checks
 from hgfast.frozen.build import Built
 from hgfast.frozen.check import check_graph
+from hgfast.frozen.compare import check_calls
 from hgfast.frozen.model import FrozenModel
 from hgfast.frozen.modes import evaluating
 from hgfast.frozen.options import DTYPES, as_dtype, check_cuda_graph
@@ -26,16 +27,18 @@ def freeze(
     dtype: torch.dtype | None = None,
     cuda_graph: bool = False,
     batch_sizes: Sequence[int] | None = None,
-    example: Tensor | None = None,
+    example: Any = None,
 ) -> FrozenModel:
     """The inference form of a trained network: BatchNorm folded, weights packed, epilogues fused, memory planned.
 
-    Takes any network of one image input that hgfast.graph can capture. Its convolutions ("same", with a square kernel
+    Takes any network that hgfast.graph can capture, of one image or, with an example, of any arguments with an image
+    among them. Its convolutions ("same", with a square kernel
     of 1, 3 or 7, without groups; transposed ones that double the size) run in hgfast's kernels, with the BatchNorm,
     ReLU, sums, merges and shortcuts behind them; all else is run by torch as it stands, and
     :meth:`FrozenModel.describe` says what. The model itself is not changed and shares no memory with the result.
     Modules run as in evaluation, BatchNorm by its running statistics, whatever mode the model is in. Before it is
-    returned the result is compared with the model on random images; see TOLERANCE.
+    returned the result is compared with the model on random images, or the example: what the model gives, and each
+    value that a kernel makes with the model in float64; see TOLERANCE.
 
     The result gives what the model gives, in the same containers. princeton-vl's networks, which take (N, H, W, 3) and
     stack their heat-maps, are frozen for (N, 3, H, W) and give a list; those of MMPose's hourglasses always give one.
@@ -48,17 +51,22 @@ def freeze(
         cuda_graph: on CUDA, replay each plan as one CUDA graph from its second call on; where CUDA refuses to capture
             one, a warning of the log "hgfast" says so, and kernels are launched one by one.
         batch_sizes: with cuda_graph, the batch sizes that get a graph (default: all that occur).
-        example: images as the model takes them, two or more, for models that take none of the usual sizes.
+        example: images as the model takes them, two or more, for models that take none of the usual sizes; or the
+            arguments of a model that takes more, as a tuple or as a dict by name. Tensors in it, also inside of tuples,
+            lists and dicts, stand for others with as many dimensions; all else is a constant of the frozen network.
 
     Raises:
-        TypeError: not a module, or one that takes other things than images; or an option of the wrong type.
+        TypeError: not a module, or one that takes other things than images and there is no example; or an option of the
+            wrong type.
         ValueError: it has no frozen form (the message says what stands in the way, and where), or the options do not
             fit the device.
         RuntimeError: the result differs from the model by more than the tolerance, or there are no kernels.
     """
     checks.instance("freeze", "model", model, nn.Module)
     if example is not None:
-        checks.tensor("freeze", "example", example, ndim=4)
+        checks.instance("freeze", "example", example, Tensor, tuple, dict)
+        if isinstance(example, Tensor):
+            checks.tensor("freeze", "example", example, ndim=4)
     parameter = next(model.parameters(), None)
     if parameter is None:
         raise TypeError(f"freeze: model must have parameters, {type(model).__name__} has none")
@@ -74,6 +82,7 @@ def freeze(
         raise ValueError(f"freeze: model has no frozen form: {error}") from error
     frozen = FrozenModel(built.graph, dtype, device, cuda_graph, batch_sizes)
     verify(frozen, built)
+    check_calls(frozen, built, _allowed(frozen))
     return frozen
 
 
@@ -107,17 +116,20 @@ def _tensors(result: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
 
 
+def _allowed(frozen: FrozenModel) -> float:
+    if frozen.dtype == torch.float32 and frozen.device.type == "cuda" and frozen.tf32:
+        return TF32_TOLERANCE
+    return TOLERANCE[frozen.dtype]
+
+
 def verify(frozen: FrozenModel, built: Built) -> None:
-    """Compare on the images that the model was captured with.
+    """Compare on what the model was captured with.
 
     Raises:
         RuntimeError: beyond the tolerance.
     """
-    images = built.images.permute(0, 3, 1, 2) if built.nhwc else built.images
-    allowed = TOLERANCE[frozen.dtype]
-    if frozen.dtype == torch.float32 and frozen.device.type == "cuda" and frozen.tf32:
-        allowed = TF32_TOLERANCE
-    for i, error in enumerate(_errors(frozen(images), built.expected)):
+    allowed = _allowed(frozen)
+    for i, error in enumerate(_errors(frozen(*built.args, **built.kwargs), built.expected)):
         if not error <= allowed:
             raise RuntimeError(
                 f"freeze: output {i} differs from the model's by {error:.2e} (relative), more than "

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hgfast.frozen.arguments import Arguments
 from hgfast.frozen.torch_call import TorchCall
 
 Value = int
@@ -141,6 +142,8 @@ class Graph:
 
     Attributes:
         others: values of the inputs beside the image, in their order.
+        arguments: what the network takes; None for images alone.
+        nodes: the node of the captured graph that a value is, of those that are one; for checks.
         unit, slack: height and width must be a multiple of `unit`, or up to `slack` less.
         result: what the network gives, containers with Ref of places in `outputs`; None for the list of them.
         any_size: nothing is known of sizes but what a plan finds for one; unit is 1.
@@ -157,6 +160,8 @@ class Graph:
     any_size: bool = False
     exact: set[Value] = field(default_factory=set)
     others: list[Value] = field(default_factory=list)
+    arguments: Arguments | None = None
+    nodes: dict[Value, int] = field(default_factory=dict)
 
     def new_value(self) -> Value:
         """The number of a new activation."""

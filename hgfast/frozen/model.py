@@ -116,39 +116,49 @@ class FrozenModel(nn.Module):
         super().__setstate__(state)
         self._prepare()
 
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Predict.
 
         Args:
-            images: (N, C, H, W), floating point, normalised as the model was trained, on this module's device; any
-                layout, any batch, the sizes that the unfrozen model takes.
+            *args: images (N, C, H, W), floating point, normalised as the model was trained, on this module's device;
+                any layout, any batch, the sizes that the unfrozen model takes. A network that was frozen with an
+                example of other arguments takes such ones, as the unfrozen model does: tensors in the same containers,
+                with as many dimensions and, if they are maps, channels; and the same values of everything else.
+            **kwargs: the rest of them.
 
         Returns:
             What the unfrozen model gives, in this module's dtype, without gradient: for a stacked hourglass one tensor
             (N, K, h, w) per stack, channels_last.
 
         Raises:
-            TypeError: images is not a floating point tensor.
-            ValueError: its shape or its device does not fit.
+            TypeError: an argument is missing, of another kind, or no tensor of the right dtype.
+            ValueError: its shape, its device or its value does not fit.
             RuntimeError: it is the first call, inside the capture of a CUDA graph.
         """
+        images, *others = self.inputs(*args, **kwargs)
+        return self._given(self.outputs(images, others))
+
+    def inputs(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        """The graph's inputs for a call, the images first, checked and as kernels read them."""
+        if self.graph.arguments is None:
+            return [self.as_read(self._images(*args, **kwargs).to(self.dtype))]
+        images, *others = self.graph.arguments.tensors(args, kwargs, self.device)
+        check_images(images, self.graph.unit, self.graph.slack, channels=self.graph.in_channels)
+        wanted = self.graph.arguments.inputs[1:]
+        others = [x.to(self.dtype) if kind.dtype is None else x for x, kind in zip(others, wanted, strict=True)]
+        return [self.as_read(images.to(self.dtype)), *(self.as_read(tensor) for tensor in others)]
+
+    def _images(self, images: Tensor) -> Tensor:
+        """The argument of a network that takes images alone, checked."""
         check_images(images, self.graph.unit, self.graph.slack, channels=self.graph.in_channels)
         if with_index(images.device) != self.device:
             raise ValueError(f"images must be on {self.device}, where the model was frozen, got {images.device}")
-        return self._given(self.outputs(images))
+        return images
 
     @torch.no_grad()
     def outputs(self, images: Tensor, others: Sequence[Tensor] = ()) -> list[Any]:
-        """The graph's outputs in their order, for inputs that have been checked.
-
-        Args:
-            images: as forward takes them.
-            others: the graph's other inputs, on this module's device.
-        """
-        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        others = [self._map(tensor, len(images)) for tensor in others]
-        size = len(images), *images.shape[2:], tuple((tuple(tensor.shape), tensor.dtype) for tensor in others)
+        """The graph's outputs in their order, for inputs as :meth:`inputs` gives them."""
+        size = _size(images, others)
         with self._turns.turn(self.device) as alone:
             if not alone or self._in_a_capture():
                 return self._new_plan(*size).run(images, others)
@@ -157,9 +167,14 @@ class FrozenModel(nn.Module):
                 return self._graphs.run(plan, images, others)
             return plan.run(images, others)
 
-    def _map(self, tensor: Tensor, batch: int) -> Tensor:
+    def plan_for(self, images: Tensor, others: Sequence[Tensor]) -> Plan | TorchPlan:
+        """The plan for inputs as :meth:`inputs` gives them, made if there is none."""
+        with self._turns.turn(self.device):
+            return self._plan(*_size(images, others))
+
+    def as_read(self, tensor: Tensor) -> Tensor:
         """An input as kernels read it, if they may."""
-        is_map = tensor.dim() == 4 and len(tensor) == batch and tensor.dtype == self.dtype
+        is_map = tensor.dim() == 4 and tensor.dtype == self.dtype
         return tensor.contiguous(memory_format=torch.channels_last) if is_map else tensor
 
     def _given(self, outputs: list[Any]) -> Any:
@@ -172,18 +187,25 @@ class FrozenModel(nn.Module):
 
         Raises:
             TypeError: a size is not an int.
-            ValueError: it is less than 1, or one that the network does not take.
+            ValueError: it is less than 1, or one that the network does not take; or the network has other inputs
+                beside the images, and was not called with images of this size lately.
         """
         size = ("batch", batch), ("height", height), ("width", width)
         batch, height, width = (checks.integer("plan", name, value, 1, LARGEST_SIDE) for name, value in size)
         images = torch.empty(batch, self.graph.in_channels, height, width, device="meta")
         check_images(images, self.graph.unit, self.graph.slack, channels=self.graph.in_channels)
+        if self.graph.others:
+            return self._last_plan(batch, height, width)
         with self._turns.turn(self.device) as alone:
             shared = alone and not self._in_a_capture()
             return self._plan(batch, height, width) if shared else self._new_plan(batch, height, width)
 
     def describe(self, batch: int = 1, height: int = 256, width: int = 256) -> str:
-        """A table of the calls for an input size: what each fuses, shapes, GFLOP, MB, kernel."""
+        """A table of the calls for an input size: what each fuses, shapes, GFLOP, MB, kernel.
+
+        Raises:
+            TypeError, ValueError: see :meth:`plan`.
+        """
         plan = self.plan(batch, height, width)
         return plan.describe() if isinstance(plan, TorchPlan) else describe_plan(plan)
 
@@ -226,6 +248,18 @@ class FrozenModel(nn.Module):
         self._plans.move_to_end(key)
         return self._plans[key]
 
+    def _last_plan(self, *size: int) -> Plan | TorchPlan:
+        """The plan for images of a size that was used last, whatever the other inputs."""
+        with self._turns.turn(self.device):
+            found = [plan for key, plan in self._plans.items() if key[:3] == size]
+        if not found:
+            batch, height, width = size
+            raise ValueError(
+                f"plan: the network takes {1 + len(self.graph.others)} tensors, whose sizes are not known from those "
+                f"of the images; call it first with {batch} images of height {height}, width {width}"
+            )
+        return found[-1]
+
     def _new_plan(self, batch: int, height: int, width: int, others: Others = ()) -> Plan | TorchPlan:
         size = self.graph, self._weights, batch, height, width
         if self._lib is None:
@@ -240,3 +274,9 @@ class FrozenModel(nn.Module):
         """Whether the caller captures a CUDA graph. A plan of its own then lives and runs as long as that graph, which
         nobody could keep apart from other calls, nor from the end of a plan that they share."""
         return self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _size(images: Tensor, others: Sequence[Tensor]) -> tuple[int, int, int, Others]:
+    """What a plan for these inputs is made for."""
+    batch, _, height, width = images.shape
+    return batch, height, width, tuple((tuple(tensor.shape), tensor.dtype) for tensor in others)

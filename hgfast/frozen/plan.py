@@ -71,11 +71,14 @@ class Plan:
     def run(self, images: Tensor, others: Sequence[Tensor] = ()) -> list[Any]:
         """The graph's outputs for inputs of this plan's sizes, dtypes and device; maps are dense in channels_last."""
         tensors: dict[Value, Any] = {IMAGE: images, **dict(zip(self.graph.others, others, strict=True))}
-        for value in self._own_outputs:
-            shape = (self.batch, *self.shapes[value])
-            tensors[value] = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=torch.channels_last)
+        tensors |= self.new_outputs()
         self.launch(tensors)
         return [tensors[value] for value in self.graph.outputs]
+
+    def new_outputs(self) -> dict[Value, Tensor]:
+        """Memory for the outputs that kernels make."""
+        like: dict[str, Any] = {"dtype": self.dtype, "device": self.device, "memory_format": torch.channels_last}
+        return {value: torch.empty((self.batch, *self.shapes[value]), **like) for value in self._own_outputs}
 
     def launch(self, tensors: dict[Value, Any]) -> None:
         """All calls, on the given tensors for the external values; torch's are added to them as long as they count."""

@@ -1,0 +1,157 @@
+"""The arguments of a frozen network that takes more than one image tensor: their structure, and checks of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hgfast import _checks as checks
+from hgfast._checks.tensors import FLOATING
+from hgfast.graph.captured import Ref, refs
+
+MOST_DIMS = 64
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a tensor among the arguments must be.
+
+    Attributes:
+        name: where it is among them, for messages: "batch['image']".
+        dim: how many dimensions it has.
+        channels: of a map (N, C, H, W) of floating-point numbers; None for anything else.
+        dtype: that it must have; None for floating-point numbers that are brought to the activations' dtype.
+    """
+
+    name: str
+    dim: int
+    channels: int | None
+    dtype: torch.dtype | None
+
+
+@dataclass
+class Arguments:
+    """The arguments of a network's forward.
+
+    Attributes:
+        structure: by name, containers with Ref of places in `inputs`; everything else is a constant.
+        kinds: by name, how the argument is passed: the value of a kind of inspect.Parameter.
+        inputs: the tensors, the images first.
+    """
+
+    structure: dict[str, Any] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
+    inputs: list[Input] = field(default_factory=list)
+
+    def signature(self) -> inspect.Signature:
+        """How the network is called; what holds no tensor may be left out.
+
+        Raises:
+            ValueError: names or kinds that no function has.
+        """
+        found = []
+        for name, part in self.structure.items():
+            kind = inspect._ParameterKind(self.kinds[name])
+            several = kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+            has_tensors = several or any(True for _ in refs(part))
+            found.append(inspect.Parameter(name, kind, default=inspect.Parameter.empty if has_tensors else part))
+        return inspect.Signature(found)
+
+    def tensors(self, args: tuple[Any, ...], kwargs: dict[str, Any], device: torch.device) -> list[Tensor]:
+        """The tensors of a call, in the order of `inputs`.
+
+        Raises:
+            TypeError: an argument is missing, or there is none of that name, or it is of another kind.
+            ValueError: it has another shape, dtype, device or value than it can have.
+        """
+        try:
+            bound = self.signature().bind(*args, **kwargs)
+        except TypeError as error:
+            names = ", ".join(self.structure)
+            raise TypeError(f"the frozen network takes the arguments {names}: {error}") from None
+        bound.apply_defaults()
+        found: dict[int, Tensor] = {}
+        for name, part in self.structure.items():
+            for place, tensor in matched(name, part, bound.arguments[name]):
+                found[place] = self._checked(self.inputs[place], tensor, device)
+        return [found[place] for place in range(len(self.inputs))]
+
+    def _checked(self, wanted: Input, tensor: Any, device: torch.device) -> Tensor:
+        dtypes = FLOATING if wanted.dtype is None else (wanted.dtype,)
+        checks.tensor("", wanted.name, tensor, ndim=wanted.dim, dtypes=dtypes)
+        if wanted.channels is not None and tensor.shape[1] != wanted.channels:
+            raise ValueError(f"{wanted.name} must have {wanted.channels} channels, got shape {tuple(tensor.shape)}")
+        if tensor.device != device:
+            raise ValueError(f"{wanted.name} must be on {device}, where the model was frozen, got {tensor.device}")
+        return tensor
+
+
+def matched(name: str, part: Any, given: Any) -> Iterator[tuple[int, Any]]:
+    """What is given in the places of a structure.
+
+    Raises:
+        TypeError: it is another container.
+        ValueError: of another length or with other keys, or a constant is another one.
+    """
+    if isinstance(part, Ref):
+        yield part.value, given
+    elif isinstance(part, dict):
+        checks.instance("", name, given, dict)
+        if set(part) != set(given):
+            expected, came = (", ".join(map(repr, keys)) for keys in (part, given))
+            raise ValueError(f"{name} must have the keys {expected}, got {came}")
+        for key, item in part.items():
+            yield from matched(f"{name}[{key!r}]", item, given[key])
+    elif isinstance(part, (tuple, list)):
+        checks.instance("", name, given, type(part))
+        if len(part) != len(given):
+            raise ValueError(f"{name} must have {len(part)} entries, got {len(given)}")
+        for i, (item, value) in enumerate(zip(part, given, strict=True)):
+            yield from matched(f"{name}[{i}]", item, value)
+    elif isinstance(given, Tensor) or type(given) is not type(part) or given != part:
+        raise ValueError(f"{name} must be {part!r}, with which the network was frozen; got {checks.describe(given)}")
+
+
+def named(name: str, part: Any) -> Iterator[tuple[int, str]]:
+    """Each Ref of a structure, and its name for people."""
+    if isinstance(part, Ref):
+        yield part.value, name
+    elif isinstance(part, dict):
+        for key, item in part.items():
+            yield from named(f"{name}[{key!r}]", item)
+    elif isinstance(part, (tuple, list)):
+        for i, item in enumerate(part):
+            yield from named(f"{name}[{i}]", item)
+
+
+def check_arguments(arguments: Any, inputs: int) -> None:
+    """What a graph of so many inputs takes for granted.
+
+    Raises:
+        TypeError, ValueError: something else.
+    """
+    checks.instance("", "arguments", arguments, Arguments)
+    checks.instance("", "arguments.structure", arguments.structure, dict)
+    if list(arguments.structure) != list(arguments.kinds):
+        raise ValueError("arguments must have a kind for each name")
+    for name, kind in arguments.kinds.items():
+        checks.instance("", "arguments.kinds", name, str)
+        checks.integer("", "arguments.kinds", kind, 0, 4)
+    arguments.signature()
+    if sorted(refs(arguments.structure)) != list(range(inputs)) or len(arguments.inputs) != inputs:
+        raise ValueError(f"arguments must have a place for each of {inputs} inputs")
+    for i, entry in enumerate(arguments.inputs):
+        checks.instance("", f"arguments.inputs[{i}]", entry, Input)
+        checks.instance("", f"arguments.inputs[{i}].name", entry.name, str)
+        checks.integer("", f"arguments.inputs[{i}].dim", entry.dim, 0, MOST_DIMS)
+        checks.instance("", f"arguments.inputs[{i}].dtype", entry.dtype, torch.dtype, type(None))
+        if entry.channels is not None:
+            checks.integer("", f"arguments.inputs[{i}].channels", entry.channels, 1)
+            checks.integer("", f"arguments.inputs[{i}].dim", entry.dim, 4, 4)
+    if arguments.inputs[0].dim != 4:
+        raise ValueError("arguments.inputs[0] must be the images, with 4 dimensions")

@@ -20,6 +20,7 @@ from hgfast.frozen import tune
 from hgfast.ops import _conv_train, _conv_train_cuda
 from hgfast.ops._conv_native import ConvSizes
 from tests import test_cuda_runtime as on_gpu
+from tests.fake_cuda import kernels, library
 from tests.fake_cuda.machine import Fault, Machine
 from tests.op_samples import SAMPLES
 from tests.sample_checks import call_op, check_sample, moved, sample
@@ -87,6 +88,34 @@ def test_convolutions_of_training_by_kernels(gpu: Machine, monkeypatch: pytest.M
     wanted = expected, *torch.autograd.grad(expected.square().sum(), plain)
     for ours, theirs in zip((found, *gradients), wanted, strict=True):
         torch.testing.assert_close(ours.detach().cpu(), theirs.detach(), rtol=1e-4, atol=1e-3)
+
+
+def refuse(*arguments: object) -> None:
+    raise ValueError("conv: no algorithm takes this shape")
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("why", ["dtype", "device", "no kernel", "wrong kernels"])
+def test_convolutions_of_training_that_are_pytorchs(
+    gpu: Machine, why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_switches, "tune", "1")
+    monkeypatch.setattr(tune, "COLD_BYTES", 1024)
+    monkeypatch.setattr(_conv_train_cuda, "PACKING", -1e9)  # hgfast's kernels are the faster ones
+    monkeypatch.setattr(_conv_train_cuda, "_choices", {})
+    if why == "no kernel":
+        monkeypatch.setitem(library.OWN, "conv_candidates", refuse)
+    if why == "wrong kernels":
+        monkeypatch.setattr(kernels, "NAMES", dict.fromkeys(kernels.NAMES, "fake wrong"))
+    x = torch.randn(2, 8, 4, 4, dtype=torch.float64 if why == "dtype" else torch.float32).to("cuda:1")
+    sizes = ConvSizes(2, 4, 4, 8, 8, 3, 1)
+    with torch.cuda.device(0 if why == "device" else 1):
+        found = _conv_train_cuda.choice(x, sizes, False)
+    known = why in ("no kernel", "wrong kernels")
+    assert found == ("there are no CUDA kernels for torch.float64" if why == "dtype" else _conv_train_cuda.WHY_NOT)
+    assert list(_conv_train_cuda._choices.values()) == [None] * known
+    assert any(line.endswith(": conv") for line in gpu.log) == (why == "wrong kernels")
 
 
 @pytest.mark.parametrize("name", MAPS)

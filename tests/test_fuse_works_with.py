@@ -142,7 +142,13 @@ def test_one_module_twice_in_a_network() -> None:
     for (name, p), q in zip(block.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad, msg=name)
     shared = nn.Sequential(plain, nn.Identity(), plain)
-    assert hgfast.fuse(shared)[0] is shared[2] and type(shared[0]) is hgfast.nn.BasicBlock
+    assert hgfast.fuse(shared)[0] is shared[2] and list(shared.fusion.replaced) == ["0"]
+    twin = copy.deepcopy(hgfast.unfuse(copy.deepcopy(shared)))
+    for module in (hgfast.fuse(shared), twin):
+        module.zero_grad()
+        module(x).square().sum().backward()
+    for (name, p), q in zip(shared.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, msg=name)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

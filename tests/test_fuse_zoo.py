@@ -107,20 +107,19 @@ def test_report_lists_each_convolution_once_with_its_reason() -> None:
             nn.ConvTranspose2d(4, 4, 2),
         ]
     )  # fmt: skip
-    report = hgfast.fuse(model).fusion
-    assert report.replaced == {"1.skip": "sequence", "2": "hourglass", "5": "sequence"}
-    unknown = "part of a {}, which is none of the known blocks"
-    assert report.left == {
-        **{f"0.conv{i}": unknown.format("Bottleneck") for i in (1, 2, 3)},
-        **{f"1.conv{i}": unknown.format("Residual") for i in (1, 2)},
-        **{f"2.{name}": "a convolution without BatchNorm" for name in ("up1.0", "low1", "low2", "low3")},
-        "3": "basic block: its activation is no ReLU",
-        **{f"3.conv{i}": "part of 3, which is left as it is" for i in (1, 2)},
-        "4": "a convolution without BatchNorm",
-        "5.0": "no plain Conv2d with same padding",
-        "5.3": "a convolution without BatchNorm",
-        "6": "a ConvTranspose2d has no fused form",
-    }
+    for part in model:
+        hgfast.fuse(part)
+    assert model[0].fusion.replaced == {"": "1 operation: 3 convolutions, 3 BatchNorms"}
+    assert model[1].fusion.replaced == {"": "1 operation: 3 convolutions, 3 BatchNorms"}
+    assert model[2].fusion.replaced == {"": "2 operations: 4 convolutions, 1 merge, 1 pooling"}
+    assert model[3].fusion.replaced == {"": "2 operations: 2 convolutions, 2 BatchNorms"}
+    left = [part.fusion.left for part in model]
+    assert left[:4] == [{}] * 4
+    assert left[4:] == [
+        {"": "a single layer has no forward pass to be fused"},
+        {"0": "no plain Conv2d with same padding"},
+        {"": "a ConvTranspose2d has no fused form"},
+    ]
 
 
 def test_a_part_named_fusion_stays() -> None:

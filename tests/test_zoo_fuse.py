@@ -61,7 +61,7 @@ def test_numbers_stay(network: Network) -> None:
             error = relative_error(got[name], expected)
             assert error <= 1e-7 or torch.allclose(got[name], expected, 1e-7, 1e-9), f"{name}, {training=}: {error:.1e}"
         plain, fused = (step(model, images, training) for model in single)
-        for part, floor in {"output": 1e-5, "gradient": 1e-2}.items():
+        for part, floor in {"output": 5e-5, "gradient": 1e-2}.items():
             ours, eager = (relative_error(together(found, part), together(exact, part)) for found in (fused, plain))
             assert ours <= 5 * eager + floor, f"{part}, {training=}: {ours:.1e}, eager {eager:.1e}"
 
@@ -73,8 +73,10 @@ def test_share_in_kernels(network: Network) -> None:
     with torch.no_grad():
         inferring = torch_convolutions(lambda: fused(images)).total()
     convolutions = {name: m for name, m in fused.named_modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))}
-    said = [name in fused.fusion.left or m.kernel_size == (7, 7) for name, m in convolutions.items()]
-    assert sum(said) == inferring  # torch runs stems in fused parts, too
+    idle = "the network's forward does not call it"
+    left = {name for name in convolutions if fused.fusion.left.get(name, idle) != idle}
+    stems = {name for name, m in convolutions.items() if m.kernel_size == (7, 7)}
+    assert len(left | stems) == inferring  # torch runs stems in fused parts, too
     trained = copy.deepcopy(fused).train()
     training = torch_convolutions(lambda: trained(images)).total()
     in_kernels = [network.convolutions - count for count in (inferring, training)]

@@ -162,7 +162,7 @@ def _is_nhwc(captured: CapturedGraph, image: int) -> bool:
 def _channels(model: nn.Module, captured: CapturedGraph) -> int:
     """Channels of the image: those of the first convolution's input."""
     conv = next((node.op for node in captured.nodes if isinstance(node.op, ops.Conv)), None)
-    weight = None if conv is None else tensor_at(model, captured, conv.weight)
+    weight = None if conv is None else tensor_at(model, captured.constants, conv.weight)
     return 3 if conv is None or weight is None else weight.shape[1] * conv.groups
 
 

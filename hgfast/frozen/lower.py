@@ -107,7 +107,7 @@ class Lowering:
         return self._pool(number, node, op) if isinstance(op, ops.Pool) else None
 
     def _find(self, path: str) -> Tensor:
-        found = tensor_at(self.module, self.captured, path)
+        found = tensor_at(self.module, self.captured.constants, path)
         assert found is not None
         return found.detach().float() if found.dtype != torch.float64 else found.detach()
 
@@ -206,7 +206,7 @@ class Lowering:
                 return False  # the mode of a module: evaluation
             if item.value in self.made:
                 return Ref(self.made[item.value])
-            found = tensor_at(self.module, self.captured, str(self.flow.nodes[item.value].call.target))
+            found = tensor_at(self.module, self.captured.constants, str(self.flow.nodes[item.value].call.target))
             return None if found is None else found.detach().clone()
 
         call = Call(call.kind, call.target, replaced(call.args, change), replaced(call.kwargs, change))

@@ -25,20 +25,3 @@ def adopt(kind: type[M], origin: nn.Module, names: Iterable[str], **attributes: 
     for name, value in attributes.items():
         setattr(module, name, value)
     return module
-
-
-def replacement(kind: type[M], origin: nn.Module, names: Iterable[str], **attributes: Any) -> M:
-    """Like :func:`adopt`, for a module that can give origin back (:func:`original`)."""
-    module = adopt(kind, origin, names, **attributes)
-    object.__setattr__(module, "_origin", (origin,))  # in a tuple, origin is no child of module
-    return module
-
-
-def original(module: nn.Module) -> nn.Module | None:
-    """The module that `module` replaces, with the children as they are now; None if there is none."""
-    (origin,) = getattr(module, "_origin", (None,))
-    if origin is None:
-        return None
-    origin._modules.update({name: child for name, child in module._modules.items() if name in origin._modules})
-    origin.training = module.training
-    return origin

@@ -1,33 +1,25 @@
-"""Copies of modules to try things on, and a place to do it in that leaves no trace."""
+"""Copies of modules to try things on."""
 
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hgfast.nn._structure import CALL_HOOKS, STATE_HOOKS
 
-GLOBAL_HOOKS: list[dict[int, Any]] = [
-    getattr(torch.nn.modules.module, name)
-    for name in (*(f"_global{hooks}" for hooks in CALL_HOOKS), "_global_forward_hooks_always_called")
-]
 
-
-def clean_copy(module: nn.Module, parts: dict[str, nn.Module] | None = None, width: int | None = None) -> nn.Module:
+def clean_copy(module: nn.Module, width: int | None = None) -> nn.Module:
     """A copy in float64 on the CPU with random numbers, without hooks, that asks for every gradient.
 
-    parts: what stands in the copy for children of module. width: channels that are kept of each tensor.
+    width: channels that are kept of each tensor.
     """
-    memo: dict[int, Any] = {id(module._modules[name]): copy.deepcopy(part) for name, part in (parts or {}).items()}
     hooks = (getattr(part, name) for part in module.modules() for name in CALL_HOOKS + STATE_HOOKS)
-    memo |= {id(registered): type(registered)() for registered in hooks}  # empty in the copy, whatever they hold
+    memo: dict[int, Any] = {
+        id(registered): type(registered)() for registered in hooks
+    }  # empty in the copy, whatever they hold
     twin = copy.deepcopy(module, memo)
     twin = twin if width is None else narrowed(twin, width)
     twin = (twin.to_empty(device="cpu") if _is_meta(twin) else twin.cpu()).double().requires_grad_()
@@ -68,33 +60,6 @@ def _is_meta(module: nn.Module) -> bool:
     return any(value.device.type == "meta" for value in (*module.parameters(), *module.buffers()))
 
 
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Gradients on, autocast and global hooks off; the random generators are as before afterwards."""
-    hooks = [(registered, dict(registered)) for registered in GLOBAL_HOOKS]
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    for registered in GLOBAL_HOOKS:
-        registered.clear()
-    try:
-        with (
-            torch.random.fork_rng(devices=[]),
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            torch.autocast("cpu", enabled=False),
-        ):
-            yield
-    finally:
-        for registered, before in hooks:
-            registered.update(before)
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-
-
 def generator() -> torch.Generator:
     """A generator that gives the same numbers each time."""
     return torch.Generator().manual_seed(0)
-
-
-def random_state() -> list[Any]:
-    """Where the generators of torch, Python and numpy are."""
-    return [torch.get_rng_state(), random.getstate(), *np.random.get_state(legacy=True)]  # noqa: NPY002 (whose else)

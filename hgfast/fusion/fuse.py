@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sized
-from typing import Any
+from collections.abc import Iterator, Sized
 
 import torch
 from torch import nn
 
 from hgfast import _checks
-from hgfast.fusion.adopt import original
-from hgfast.fusion.check import objection
+from hgfast.fusion.classes import is_fused, lowered_of, put, take_out
 from hgfast.fusion.layout import drop_layouts, keep_layouts
-from hgfast.fusion.match import BLOCKS, EXACT, HOURGLASSES, LeftAlone, Matcher, input_channels, stand_ins
-from hgfast.fusion.report import FusionReport, list_convolutions
-from hgfast.fusion.structure import structure
+from hgfast.fusion.lowered import Lowered, ProgramStep
+from hgfast.fusion.lowering import Lowering
+from hgfast.fusion.proof import Prover
+from hgfast.fusion.report import FusionReport, contents, list_convolutions
 from hgfast.fusion.twins import REFERENCES, WITHOUT_PARTS, plain_twin
+from hgfast.graph.capture import capture
+from hgfast.graph.captured import CapturedGraph
 from hgfast.nn import Bottleneck
+from hgfast.nn._contiguous import in_channels_last
 from hgfast.nn.sequential import FusedSequential
 
 log = logging.getLogger("hgfast")
-OWN = tuple(REFERENCES.values())  # nothing to prove
-BLOCK_TYPES = (*REFERENCES, *WITHOUT_PARTS)
+OWN_BLOCKS = (*REFERENCES, *WITHOUT_PARTS, FusedSequential)
 OF_STACKS = ("hourglass_modules", "conv1x1s", "remap_convs", "inters")  # of MMPose's networks
 REPORT = "_fusion_report"
-FUSED = (*BLOCK_TYPES, FusedSequential)
 
 
 def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
-    """Replace the residual blocks, hourglasses and conv-BatchNorm-ReLU groups of a network by fused modules, in place.
+    """Run the convolutions, BatchNorms, ReLUs, residual sums and merges of a network in fused operations, in place.
 
-    Blocks are recognised by structure, whosever classes they are (MMPose's HourglassNet, princeton-vl's PoseNet,
-    hgfast's reference models, and networks of such blocks), and replaced only if copies with random numbers compute the
-    same by the same functions of torch, in training and evaluation, with the same gradients and statistics; settings of
-    the blocks count as they are now. Parameters and buffers stay the same objects, so that an optimizer made before
-    goes on working; state-dict keys, training mode, requires_grad, device, dtype and memory formats stay as they are. A
-    second call replaces nothing. Blocks with hooks are left alone. Weights that the network never runs (an unused
-    `skip_layer`, the `inters` of one stack) stop asking for a gradient: under DistributedDataParallel they would break
-    the second step.
+    What the network computes is captured as a graph (`hgfast.graph`), whosever classes it is made of, and the forward
+    passes of its modules become steps: fused operations where kernels take what is computed, torch's calls for all
+    else. Modules stay the same objects of the same classes (each fused one of a class derived from its own), as do
+    parameters and buffers, so that an optimizer made before goes on working; state-dict keys, training mode,
+    requires_grad, device, dtype and memory formats stay as they are. Blocks are tried on copies with random numbers, in
+    training and evaluation, and left alone where results, gradients or statistics differ. A module whose parts, hooks
+    or attributes change later, or that is called with other arguments than at the capture, runs its own code. A second
+    call fuses what has been added. Weights that the network never runs (an unused `skip_layer`, the `inters` of one
+    stack) stop asking for a gradient: under DistributedDataParallel they would break the second step.
 
     Args:
         model: the network, which is changed.
@@ -46,8 +47,7 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
             from the outputs of the convolutions. A few percent slower.
 
     Returns:
-        The model, or its replacement if it is itself a block. Its attribute `fusion` is a :class:`FusionReport`, unless
-        the model has something else of that name.
+        The model. Its attribute `fusion` is a :class:`FusionReport`, unless the model has something else of that name.
 
     Raises:
         TypeError: model is no module or a scripted one, or recompute no bool.
@@ -58,15 +58,21 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
     if isinstance(model, torch.jit.ScriptModule):
         raise TypeError("fuse: model must be a torch.nn.Module that is not scripted or traced: fuse it before that")
     report = FusionReport(frozen=list(getattr(vars(model).get(REPORT), "frozen", ())))
-    fuser = _Fuser(report)
-    model = fuser.visit(model, "")
-    list_convolutions(model, report, BLOCK_TYPES, fuser.refused)
+    before = {name for name, module in model.named_modules() if is_fused(module)}
     for module in model.modules():
-        if isinstance(module, FUSED):
-            module.recompute = recompute  # type: ignore[assignment]
+        take_out(module)
+    lowered = _lower(model, report)
+    for name, steps in lowered.items():
+        steps.recompute = recompute
+        put(model.get_submodule(name), steps)
+        if name not in before:
+            report.replaced[name] = contents(steps)
+    own = [module for module in model.modules() if isinstance(module, OWN_BLOCKS)]
+    for module in own:
+        module.recompute = recompute  # type: ignore[assignment]
     freeze_unused(model, report)
-    if report.replaced:
-        keep_layouts(model, FUSED)
+    if lowered and not own and not in_channels_last(model):
+        keep_layouts(model)
     log.info("fuse:\n%s", report)
     vars(model)[REPORT] = report
     if not hasattr(model, "fusion") or isinstance(model.fusion, FusionReport):
@@ -74,77 +80,54 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
     return model
 
 
-class _Fuser:
-    """Replaces blocks, then what contains them; each module object once."""
-
-    def __init__(self, report: FusionReport) -> None:
-        self.report = report
-        self.done: dict[nn.Module, nn.Module] = {}
-        self.refused: set[str] = set()  # names of blocks and sequences that are left alone
-        self.proved: dict[tuple[str, Any], str | None] = {}
-
-    def visit(self, module: nn.Module, name: str) -> nn.Module:
-        """The module, or what replaces it."""
-        if module not in self.done:
-            self.done[module] = module if isinstance(module, BLOCK_TYPES) else self._replace(module, name)
-        return self.done[module]
-
-    def _replace(self, module: nn.Module, name: str) -> nn.Module:
-        block = self._match(BLOCKS, module, name)
-        if block is not None:
-            return block
-        for key, child in module._modules.items():
-            if child is not None and not isinstance(child, torch.jit.ScriptModule):
-                module._modules[key] = self.visit(child, f"{name}.{key}".removeprefix("."))
-        return self._match(HOURGLASSES, module, name) or self._match(EXACT, module, name) or module
-
-    def _match(self, matchers: dict[str, Matcher], module: nn.Module, name: str) -> nn.Module | None:
-        reasons = []
-        for kind, matcher in matchers.items():
-            try:
-                fused = _matched(matcher, module)
-                if fused is not None and matchers is not EXACT:
-                    self._prove(kind, matcher, module, fused)
-            except LeftAlone as reason:
-                reasons.append(f"{kind}: {reason}")
-                continue
-            if fused is not None:
-                self.report.replaced[name] = kind
-                return fused
-        if reasons:
-            self.report.left[name] = reasons[0]
-            if matchers is not HOURGLASSES:
-                self.refused.add(name)
-        return None
-
-    def _prove(self, kind: str, matcher: Matcher, module: nn.Module, fused: nn.Module) -> None:
-        """Raise LeftAlone unless fused is the same as module; modules of one structure are tried once."""
-        if type(module) in OWN:
-            return
-        parts = stand_ins(module) if kind in HOURGLASSES else None
-        key = structure(module, parts)
-        if key is None or (kind, key) not in self.proved:
-            self.proved[kind, key] = objection(module, matcher, 4 if parts else input_channels(fused), parts)
-        reason = self.proved[kind, key]
-        if reason:
-            raise LeftAlone(reason)
+def _lower(model: nn.Module, report: FusionReport) -> dict[str, Lowered]:
+    """The forward passes of all modules that are worth it; the report tells of all others."""
+    own = {name for name, module in model.named_modules() if isinstance(module, OWN_BLOCKS)}
+    reasons: dict[str, str] = {}
+    found: dict[str, Lowered] = {}
+    prover = Prover()
+    for path, graph in _graphs(capture(model), ""):
+        module, fixed = model.get_submodule(path), {_below(path, name) for name in own}
+        reasons |= {f"{path}.{name}".strip("."): str(stop) for name, stop in graph.stops.items()}
+        lowering = Lowering(module, graph, bool(own) or in_channels_last(model), fixed)
+        for name, lowered in lowering.modules():
+            reason = prover.objection(module.get_submodule(name), lowered)
+            if reason:
+                lowering.left[name] = reason
+            else:
+                found[f"{path}.{name}".strip(".")] = lowered
+        reasons |= {f"{path}.{name}".strip("."): reason for name, reason in lowering.left.items()}
+    report.left |= {name: reason for name, reason in reasons.items() if name not in found}
+    fused = {f"{name}.{conv}".removeprefix(".") for name, steps in found.items() for conv in _convolutions(steps)}
+    fused |= {name for name, _ in model.named_modules() if any(name.startswith(f"{block}.") for block in own)}
+    list_convolutions(model, report, fused, reasons)
+    return found
 
 
-def _matched(matcher: Matcher, module: nn.Module) -> nn.Module | None:
-    try:
-        return matcher(module)
-    except LeftAlone:
-        raise
-    except Exception as error:  # properties of a user's module may raise anything
-        raise LeftAlone(f"its attributes cannot be read: {type(error).__name__}") from None
+def _graphs(graph: CapturedGraph, path: str) -> Iterator[tuple[str, CapturedGraph]]:
+    """A graph and those of the parts in it that could be captured, with their paths."""
+    yield path, graph
+    for name, part in graph.parts.items():
+        yield from _graphs(part, f"{path}.{name}".removeprefix("."))
+
+
+def _below(path: str, name: str) -> str:
+    return name.removeprefix(f"{path}.") if path else name
+
+
+def _convolutions(lowered: Lowered) -> Iterator[str]:
+    for step in lowered.steps:
+        if isinstance(step, ProgramStep):
+            yield from step.convolutions
 
 
 def freeze_unused(model: nn.Module, report: FusionReport) -> None:
     """Weights that exist for the checkpoint only ask for no gradient: no forward pass reads them."""
     for name, module in model.named_modules():
         idle: list[tuple[str, nn.Module]] = []
-        if isinstance(module, Bottleneck) and not module.need_skip:
-            idle = [("skip_layer", module.skip_layer)]
+        skip = getattr(module, "skip_layer", None)
+        if isinstance(skip, nn.Module) and getattr(module, "need_skip", True) is False and _leaves(module, skip):
+            idle = [("skip_layer", skip)]
         elif all(isinstance(getattr(module, part, None), Sized) for part in OF_STACKS):
             stacks, *between, _ = (len(getattr(module, part)) for part in OF_STACKS)
             idle = [("inters", module.inters)] if stacks == 1 and not any(between) else []  # type: ignore[list-item]
@@ -155,8 +138,19 @@ def freeze_unused(model: nn.Module, report: FusionReport) -> None:
                     report.frozen.append(f"{name}.{part}.{key}".removeprefix("."))
 
 
+def _leaves(block: nn.Module, part: nn.Module) -> bool:
+    """Whether a fused block never runs one of its parts."""
+    if isinstance(block, Bottleneck):
+        return True
+    mine = set(part.modules())
+    run = (
+        (block.get_submodule(path) for path in _convolutions(lowered_of(block))) if is_fused(block) else part.modules()
+    )
+    return mine.isdisjoint(run)
+
+
 def unfuse(model: nn.Module) -> nn.Module:
-    """Take fused modules out again: the modules that `fuse` replaced, or hgfast's reference modules, in place.
+    """Give the modules of a fused network their own forward passes back, in place; hgfast's blocks become plain ones.
 
     Parameters and buffers stay the same objects, with the values they have now.
 
@@ -164,7 +158,7 @@ def unfuse(model: nn.Module) -> nn.Module:
         model: the network, which is changed.
 
     Returns:
-        The model, or its replacement if it is itself a block.
+        The model, or its replacement if it is itself one of hgfast's blocks.
 
     Raises:
         TypeError: model is no module.
@@ -188,5 +182,6 @@ def _plain(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
             if child is not None:
                 module._modules[key] = _plain(child, done)
         drop_layouts(module)
-        done[module] = original(module) or plain_twin(module)
+        take_out(module)
+        done[module] = plain_twin(module)
     return done[module]

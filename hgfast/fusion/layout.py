@@ -7,55 +7,29 @@ brought back, and what the network gives always is.
 
 from __future__ import annotations
 
-from typing import Any
+from torch import nn
 
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
-
-from hgfast.fusion import source
-from hgfast.nn.sequential import FusedSequential
+from hgfast.fusion.classes import plain_class
+from hgfast.graph import source
+from hgfast.nn._contiguous import contiguous_result
 
 ASKING = {"view", "view_as", "stride", "is_contiguous", "as_strided", "data_ptr", "storage", "untyped_storage"}
 HOLDERS = (nn.ModuleList, nn.ModuleDict)
 
 
-def keep_layouts(model: nn.Module, fused: tuple[type, ...]) -> None:
-    """Register what brings results back. fused: classes of fused modules."""
-    if in_channels_last(model) or not any(isinstance(module, fused) for module in model.modules()):
-        return
+def keep_layouts(model: nn.Module) -> None:
+    """Register what brings results back."""
     _watch(model)
-    if any(source.names(type(module)) & ASKING for module in model.modules()):  # type: ignore[arg-type]
-        for module in model.modules():
-            if not source.is_known(type(module)):
-                for child in _called(module):
-                    if not _passes_on(child) or any(isinstance(part, fused) for part in child.modules()):
-                        _watch(child)
+    for module in model.modules():
+        if source.names(plain_class(module)) & ASKING:
+            for child in _called(module):
+                _watch(child)
 
 
 def drop_layouts(module: nn.Module) -> None:
     """Take away what :func:`keep_layouts` has registered on a module."""
     for key in [key for key, hook in module._forward_hooks.items() if hook is contiguous_result]:
         del module._forward_hooks[key]
-
-
-def contiguous_result(module: nn.Module, args: tuple[Any, ...], result: Any) -> Any:
-    """A forward hook: contiguous results where neither the input nor the weights are in channels_last."""
-    if any(isinstance(x, Tensor) and _is_channels_last(x) for x in args) or in_channels_last(module):
-        return result
-    return tree_map_only(Tensor, lambda y: y.contiguous() if _is_channels_last(y) else y, result)
-
-
-def in_channels_last(module: nn.Module) -> bool:
-    """Whether the first convolution that says so has its weight in channels_last."""
-    for weight in module.parameters():
-        if weight.dim() == 4 and weight.shape[1] > 1:
-            return weight.stride(1) == 1 and weight.stride(3) == weight.shape[1]
-    return False
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    return x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _watch(module: nn.Module) -> None:
@@ -69,7 +43,3 @@ def _called(module: nn.Module) -> list[nn.Module]:
     for child in module.children():
         found += _called(child) if isinstance(child, HOLDERS) else [child]
     return found
-
-
-def _passes_on(module: nn.Module) -> bool:
-    return type(module).forward in (nn.Sequential.forward, FusedSequential.forward)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from hgfast.fusion.lowered import Lowered, PoolStep, ProgramStep
 from hgfast.nn._structure import has_hooks, is_plain_conv
-from hgfast.nn.sequential import FusedSequential, in_groups
 
 
 @dataclass
@@ -17,7 +16,7 @@ class FusionReport:
     """What `fuse` did, by the names of the modules.
 
     Attributes:
-        replaced: name -> what it was recognised as.
+        replaced: name -> what of its forward pass runs in fused operations; for modules that were not fused before.
         left: name -> why it is as it was; each convolution that is in nothing fused is among them.
         frozen: parameters that no longer ask for a gradient because the network never runs them.
     """
@@ -28,47 +27,57 @@ class FusionReport:
 
     def __str__(self) -> str:
         """One line for each module."""
-        lines = [f"fused {name or '(the model)'}: {kind}" for name, kind in self.replaced.items()]
+        lines = [f"fused {name or '(the model)'}: {what}" for name, what in self.replaced.items()]
         lines += [f"left {name or '(the model)'}: {reason}" for name, reason in self.left.items()]
         if self.frozen:
             lines.append(f"frozen, for they never run: {len(self.frozen)} parameters ({self.frozen[0]}, ...)")
         return "\n".join(lines)
 
 
-def list_convolutions(model: nn.Module, report: FusionReport, blocks: tuple[type, ...], refused: set[str]) -> None:
+def contents(lowered: Lowered) -> str:
+    """What runs in the fused operations of a module: "2 operations: 3 convolutions, 3 BatchNorms"."""
+    steps = [step for step in lowered.steps if isinstance(step, ProgramStep)]
+    pools = sum(isinstance(step, PoolStep) for step in lowered.steps)
+    counts = {
+        "convolution": sum(len(step.convolutions) for step in steps),
+        "BatchNorm": sum(len(step.norms) for step in steps),
+        "merge": sum(type(stage).__name__ == "Merge" for step in steps for stage in step.program.stages),
+        "pooling": pools,
+    }
+    parts = (_counted(count, name) for name, count in counts.items() if count)
+    return f"{_counted(len(steps) + pools, 'operation')}: {', '.join(parts)}"
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'s' if count > 1 else ''}"
+
+
+def list_convolutions(model: nn.Module, report: FusionReport, fused: set[str], reasons: dict[str, str]) -> None:
     """Put every convolution that is in nothing fused into report.left.
 
     Args:
-        blocks: classes of fused modules that run all that is in them.
-        refused: names of blocks and sequences that were left alone.
+        model: the network.
+        report: has the modules that are left already.
+        fused: names of the convolutions that run in fused operations.
+        reasons: by name, why modules around convolutions are left as they are.
     """
-    modules: dict[str, nn.Module] = dict(model.named_modules())
-    fused: set[nn.Module] = set()
-    for module in modules.values():
-        if isinstance(module, FusedSequential):
-            fused |= in_groups(module)
-        elif isinstance(module, blocks):
-            fused.update(module.modules())  # type: ignore[attr-defined]
-    for name, module in modules.items():
-        if isinstance(module, _ConvNd) and module not in fused and name not in report.left:
-            report.left[name] = _reason(name, modules, refused)
+    for name, module in model.named_modules():
+        if isinstance(module, _ConvNd) and name not in fused:
+            report.left.setdefault(name, _reason(name, module, reasons))
 
 
-def _reason(name: str, modules: dict[str, nn.Module], refused: set[str]) -> str:
-    around = name
-    while around:
-        around = around.rpartition(".")[0]
-        if around in refused:
-            return f"part of {around or 'the model'}, which is left as it is"
-    module, parent = modules[name], modules[name.rpartition(".")[0]]
+def _reason(name: str, module: nn.Module, reasons: dict[str, str]) -> str:
     if type(module) is not nn.Conv2d:
         return f"a {type(module).__name__} has no fused form"
     if has_hooks(module):
         return "hooks are registered on it, or a forward is set on it"
-    siblings = list(parent.children())
-    norms = siblings if not isinstance(parent, nn.Sequential) else siblings[siblings.index(module) + 1 :][:1]
-    if module is parent or not any(isinstance(sibling, _BatchNorm) for sibling in norms):
-        return "a convolution without BatchNorm"
-    if type(parent) not in (nn.Sequential, FusedSequential):
-        return f"part of a {type(parent).__name__}, which is none of the known blocks"
-    return "its BatchNorm is no plain BatchNorm2d" if is_plain_conv(module) else "no plain Conv2d with same padding"
+    if not is_plain_conv(module):
+        return "no plain Conv2d with same padding"
+    if not name:
+        return "a single layer has no forward pass to be fused"
+    around = name
+    while around:
+        around = around.rpartition(".")[0]
+        if around in reasons:
+            return f"part of {around or 'the model'}: {reasons[around]}"
+    return "the network's forward does not call it"

@@ -10,18 +10,10 @@ SETTINGS = (bool, int, float, str, bytes, type, type(None))
 OF_TORCH = set(vars(nn.Module()))  # parameters and children are looked at apart
 
 
-def structure(module: nn.Module, parts: dict[str, nn.Module] | None) -> Any:
-    """A key that is equal for modules of the same classes, settings and shapes; None where that cannot be said.
-
-    parts: children of which only the classes count, for others stand for them.
-    """
+def structure(module: nn.Module) -> Any:
+    """A key that is equal for modules of the same classes, settings and shapes; None where that cannot be said."""
     key: list[Any] = []
     for name, part in module.named_modules():
-        head = name.partition(".")[0]
-        if head in (parts or {}):
-            if name == head:
-                key.append((name, type(part)))
-            continue
         settings = _settings({name: value for name, value in vars(part).items() if name not in OF_TORCH})
         if settings is None:
             return None

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from hgfast import _checks as checks
-from hgfast.fusion.copies import random_state, undisturbed
 from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, Stop
 from hgfast.graph.convert import convert
 from hgfast.graph.leaves import is_leaf, plain_class
 from hgfast.graph.ops import Input, Opaque
 from hgfast.graph.skeleton import skeleton
-from hgfast.graph.tracer import Stopped, Tracer, as_call, boundary, example_of
+from hgfast.graph.tracer import Stopped, Tracer, as_call, boundary, example_of, forward_of
+from hgfast.graph.undisturbed import random_state, undisturbed
 
 MOST_TRACES = 200
 
@@ -88,7 +88,7 @@ def _trace(module: nn.Module, example: Any, training: bool, stops: dict[str, Sto
     traced = tracer.trace_network(double)
     if not _same_state(before, random_state()):
         raise Stopped(_drawer(module, example, training, stops), Stop("its forward draws random numbers"))
-    return convert(double, traced, tracer.inputs, stops)
+    return convert(double, traced, tracer.inputs, tracer.calls, stops)
 
 
 def _same_state(before: list[Any], after: list[Any]) -> bool:
@@ -132,9 +132,9 @@ def _whole(module: nn.Module, example: Any, stops: dict[str, Stop]) -> CapturedG
         graph.nodes.append(Node(f"input_{len(graph.nodes)}", Input(), (), Call("input", len(graph.nodes))))
         return Ref(len(graph.nodes) - 1)
 
-    graph.inputs = tree_map(number, example_of(type(module).forward, example))
+    graph.inputs = tree_map(number, example_of(forward_of(module), example))
     values = tuple(range(len(graph.nodes)))
-    call = Call("module", "", *as_call(type(module).forward, graph.inputs))
+    call = Call("module", "", *as_call(forward_of(module), graph.inputs))
     graph.nodes.append(Node("", Opaque(type(module).__name__), values, call, ("",)))
     graph.result = Ref(len(values))
     return graph

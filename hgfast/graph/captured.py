@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +12,9 @@ from torch import Tensor, nn
 
 from hgfast.graph.ops import Op
 
+FUNCTION = "function"
+HOMES = ("torch", "torch.nn.functional", "operator", "builtins", "torch._C._nn", "torch.functional", "math")
+"""Where functions of torch's are found that do not say so themselves."""
 Value = int
 """Number of the node that makes a value."""
 
@@ -42,6 +47,30 @@ class Call:
     target: str | int | Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __reduce__(self) -> Any:
+        """Files name functions by where they are found, for some of torch's call themselves by another name."""
+        target = (FUNCTION, *name_of(self.target)) if callable(self.target) else self.target
+        return _call, (self.kind, target, self.args, self.kwargs)
+
+
+def _call(kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    if isinstance(target, tuple):
+        target = getattr(importlib.import_module(target[1]), target[2])
+    return Call(kind, target, args, kwargs)
+
+
+def name_of(function: Callable[..., Any]) -> tuple[str, str]:
+    """The package in which a function is found, and its name there.
+
+    Raises:
+        ValueError: it is found nowhere.
+    """
+    name = str(getattr(function, "__name__", ""))
+    for home in (getattr(function, "__module__", None), *HOMES):
+        if home and getattr(sys.modules.get(home), name, None) is function:
+            return home, name
+    raise ValueError(f"the function {name or function} is found in no package")
 
 
 @dataclass
@@ -77,6 +106,27 @@ class Stop:
 
 
 @dataclass
+class ModuleCall:
+    """The call of a module that is looked into.
+
+    Attributes:
+        path: of the module.
+        parent: number of the call in whose forward it is called; None for that of the network.
+        first, last: its nodes are those from first to last - 1.
+        args, kwargs: what it is given, with Ref and Mode in it.
+        result: what it gives.
+    """
+
+    path: str
+    parent: int | None
+    first: int
+    last: int
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    result: Any = None
+
+
+@dataclass
 class CapturedGraph:
     """Nodes in the order in which they run.
 
@@ -84,6 +134,7 @@ class CapturedGraph:
         nodes: node i makes value i.
         inputs: for each argument of the module's forward a structure of containers with Ref in it.
         result: what the module gives, a structure with Ref in it.
+        calls: of the modules that are looked into, in the order in which they begin, the network's own apart.
         constants: tensors that are no parameter or buffer of the module, by name.
         stops: by path, the modules that are one Opaque node each, and why; "" is the network itself.
         parts: by path, the graphs of what could be captured inside of those.
@@ -93,6 +144,7 @@ class CapturedGraph:
     nodes: list[Node] = field(default_factory=list)
     inputs: dict[str, Any] = field(default_factory=dict)
     result: Any = None
+    calls: list[ModuleCall] = field(default_factory=list)
     constants: dict[str, Tensor] = field(default_factory=dict)
     stops: dict[str, Stop] = field(default_factory=dict)
     parts: dict[str, CapturedGraph] = field(default_factory=dict)
@@ -139,9 +191,9 @@ def replaced(structure: Any, change: Callable[[Any], Any]) -> Any:
     return structure
 
 
-def tensor_at(module: nn.Module, graph: CapturedGraph, path: str) -> Tensor | None:
+def tensor_at(module: nn.Module, constants: dict[str, Tensor], path: str) -> Tensor | None:
     """The parameter, buffer or constant of a name, as it is now."""
-    if path in graph.constants:
-        return graph.constants[path]
+    if path in constants:
+        return constants[path]
     owner, _, name = path.rpartition(".")
     return getattr(module.get_submodule(owner), name)

@@ -6,21 +6,29 @@ from typing import Any
 
 from torch import fx, nn
 
-from hgfast.graph.captured import Call, CapturedGraph, Mode, Node, Ref, Stop
+from hgfast.graph.captured import Call, CapturedGraph, Mode, ModuleCall, Node, Ref, Stop
 from hgfast.graph.classify import classify
 from hgfast.graph.ops import Input, Op, Stored
 from hgfast.graph.skeleton import Flag
+from hgfast.graph.tracer import TracedCall
 
 KINDS = {"placeholder": "input", "call_module": "module", "get_attr": "tensor", "call_function": "function"}
 
 
-def convert(double: nn.Module, traced: fx.Graph, inputs: dict[str, Any], stops: dict[str, Stop]) -> CapturedGraph:
+def convert(
+    double: nn.Module,
+    traced: fx.Graph,
+    inputs: dict[str, Any],
+    calls: list[TracedCall],
+    stops: dict[str, Stop],
+) -> CapturedGraph:
     """The graph.
 
     Args:
         double: the module that was traced.
         traced: what came of it.
         inputs: for each argument of its forward a structure with stand-ins in it.
+        calls: of modules in it.
         stops: see CapturedGraph.
     """
     graph, numbers = CapturedGraph(stops=dict(stops)), dict[fx.Node, int]()
@@ -38,6 +46,10 @@ def convert(double: nn.Module, traced: fx.Graph, inputs: dict[str, Any], stops: 
         if node.op == "get_attr" and str(node.target).startswith("_tensor_constant"):
             graph.constants[str(node.target)] = getattr(double, str(node.target))
     graph.inputs = {name: _structure(given, numbers) for name, given in inputs.items()}
+    for traced_call in calls:
+        structures = traced_call.args, traced_call.kwargs, traced_call.result
+        places = traced_call.path, traced_call.parent, traced_call.first, traced_call.last
+        graph.calls.append(ModuleCall(*places, *(_structure(item, numbers) for item in structures)))
     return graph
 
 

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from hgfast.graph.captured import Call, CapturedGraph, Mode, Node, Ref, refs, replaced, tensor_at
+from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, refs, replaced, tensor_at
+from hgfast.graph.tracer import forward_of
 
 See = Callable[[int, Node, Any], None]
 
@@ -35,7 +36,7 @@ class Interpreter:
             see: called with the number, the node and the value of each node when it has run.
             kwargs: the rest of them.
         """
-        forward = type(self.module).forward
+        forward = forward_of(self.module)
         given = dict(list(inspect.signature(forward).bind_partial(None, *args, **kwargs).arguments.items())[1:])
         if set(given) != set(self.graph.inputs):
             raise TypeError(f"the graph takes the arguments {', '.join(self.graph.inputs)}; got {', '.join(given)}")
@@ -58,19 +59,21 @@ class Interpreter:
 
     def run(self, call: Call, values: dict[int, Any]) -> Any:
         """The value of one call."""
+        return evaluate(call, values, self.module, self.graph.constants)
 
-        def now(item: Any) -> Any:
-            return values[item.value] if isinstance(item, Ref) else self._mode(item)
 
-        args, kwargs = replaced(call.args, now), replaced(call.kwargs, now)
-        if call.kind == "tensor":
-            return tensor_at(self.module, self.graph, str(call.target))
-        if call.kind == "module":
-            return self.module.get_submodule(str(call.target))(*args, **kwargs)
-        if call.kind == "method":
-            return getattr(args[0], str(call.target))(*args[1:], **kwargs)
-        assert callable(call.target)
-        return call.target(*args, **kwargs)
+def evaluate(call: Call, values: dict[int, Any], module: nn.Module, constants: dict[str, Tensor]) -> Any:
+    """The value of one call of a module's graph, from the values so far."""
 
-    def _mode(self, mode: Mode) -> bool:
-        return self.module.get_submodule(mode.path).training
+    def now(item: Any) -> Any:
+        return values[item.value] if isinstance(item, Ref) else module.get_submodule(item.path).training
+
+    if call.kind == "tensor":
+        return tensor_at(module, constants, str(call.target))
+    args, kwargs = replaced(call.args, now), replaced(call.kwargs, now)
+    if call.kind == "module":
+        return module.get_submodule(str(call.target))(*args, **kwargs)
+    if call.kind == "method":
+        return getattr(args[0], str(call.target))(*args[1:], **kwargs)
+    assert callable(call.target)
+    return call.target(*args, **kwargs)

@@ -7,8 +7,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from hgfast import reference
-from hgfast.fusion.layout import contiguous_result
 from hgfast.nn import BasicBlock, Bottleneck, ConvModule, UpsampleAdd
+from hgfast.nn._contiguous import contiguous_result
 from hgfast.nn._structure import CALL_HOOKS
 from hgfast.nn.pool import MaxPool
 from hgfast.nn.sequential import FusedSequential
@@ -74,7 +74,8 @@ def plain_class(module: nn.Module) -> type:
     """The class of a module's double in a trace: the plain one of a fused module, else its own."""
     if type(module) is UpsampleAdd:
         return RepeatAdd if module.exact else reference.UpsampleAdd
-    return PLAIN.get(type(module), type(module))
+    own = getattr(module, "_hgfast_plain", type(module))  # of what `fuse` has given another forward pass
+    return PLAIN.get(own, own)
 
 
 def other_hooks(module: nn.Module) -> str | None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from hgfast.graph import source
+
 
 class Flag(int):
     """The training flag of a module in a trace: a bool that knows whose it is."""
@@ -87,3 +89,22 @@ class _Same:
         return isinstance(other, _Same) and other.value is self.value
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def class_attributes(module: nn.Module) -> dict[type, dict[str, Any]]:
+    """What hangs on the classes of all parts, but for torch's and hgfast's own."""
+    kinds = {kind for part in module.modules() for kind in type(part).__mro__}
+    return {kind: dict(vars(kind)) for kind in kinds if kind is not object and not source.is_known(kind)}
+
+
+def restored(before: dict[type, dict[str, Any]]) -> Iterator[tuple[type, str]]:
+    """Classes and attributes that are not as they were; they are put back."""
+    for kind, attributes in before.items():
+        now = dict(vars(kind))
+        for name in sorted({*now, *attributes}):
+            if now.get(name) is not attributes.get(name):
+                yield kind, name
+                if name in attributes:
+                    setattr(kind, name, attributes[name])
+                else:
+                    delattr(kind, name)

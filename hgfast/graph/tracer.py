@@ -6,22 +6,40 @@ import inspect
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate
 from torch.fx.proxy import TraceError
 from torch.utils._pytree import tree_map
 
-from hgfast.fusion import source
-from hgfast.graph import leaves
+from hgfast.graph import leaves, source
 from hgfast.graph.captured import Stop
 from hgfast.graph.proxy import OWN, Stand
-from hgfast.graph.skeleton import Flag, changed, contents
+from hgfast.graph.skeleton import Flag, changed, class_attributes, contents, restored
 
 ASKING = {"is_grad_enabled", "is_inference_mode_enabled", "is_autocast_enabled", "get_autocast_dtype", "autocast"}
 _lock = threading.RLock()  # a trace replaces nn.Module.__call__ for a while
+
+
+@dataclass
+class TracedCall:
+    """A module's call that was looked into: what it was given and gave.
+
+    first, last: the nodes that it made are those from first to last - 1.
+    parent: number of the call around it; None for the network.
+    """
+
+    path: str
+    parent: int | None
+    first: int
+    args: Any
+    kwargs: Any
+    result: Any = None
+    last: int = 0
 
 
 class Stopped(Exception):
@@ -43,6 +61,8 @@ class Tracer(fx.Tracer):
         self.example, self.stops = example, stops
         self.inputs: dict[str, Any] = {}
         self.active: list[str] = []  # paths of the modules that are being traced, innermost last
+        self.calls: list[TracedCall] = []  # of modules that are looked into, outer ones first
+        self.inside: list[int] = []  # numbers of the calls that have begun, innermost last
         self.paths: dict[nn.Module, str] = {}
         self.thread, self.modes = threading.get_ident(), _modes()
 
@@ -53,12 +73,16 @@ class Tracer(fx.Tracer):
             Stopped: a module cannot be traced through; the innermost one.
         """
         self.paths = {part: path for path, part in double.named_modules()}
-        before, self.active = contents(double), [""]
+        before, classes, self.active = contents(double), class_attributes(double), [""]
         with _lock:
             try:
                 graph = self.trace(double)
             except Exception as error:  # whatever the module's code raises when it is given stand-ins
+                list(restored(classes))
                 raise Stopped(self.active[-1], Stop(_message(error), line_in(error))) from error
+        for kind, name in list(restored(classes)):
+            path = next(path for part, path in self.paths.items() if isinstance(part, kind))
+            raise Stopped(path, Stop(f"its forward changes its class's attribute {name}"))
         for path, name in changed(double, before):
             raise Stopped(path, Stop(f"its forward changes its attribute {name}"))
         return graph
@@ -89,7 +113,13 @@ class Tracer(fx.Tracer):
         if self.is_leaf_module(m, path):
             return self.create_proxy("call_module", path, args, kwargs)
         self.active.append(path)
+        given = _as_it_is(args), _as_it_is(kwargs)
+        call = TracedCall(path, self.inside[-1] if self.inside else None, len(self.graph.nodes), *given)
+        self.inside.append(len(self.calls))
+        self.calls.append(call)
         result = forward(*args, **kwargs)
+        call.result, call.last = _as_it_is(result), len(self.graph.nodes)
+        self.inside.pop()
         self.active.pop()
         return result
 
@@ -131,6 +161,18 @@ class Tracer(fx.Tracer):
         return (lambda root: root_fn(root, *args, **kwargs)), [self.root]
 
 
+def _as_it_is(structure: Any) -> Any:
+    """A copy of containers that a module's code may change later, with the nodes of what stands in them."""
+    copied = map_aggregate(structure, lambda item: item.node if isinstance(item, fx.Proxy) else item)
+    return copied.node if isinstance(copied, fx.Proxy) else copied
+
+
+def forward_of(module: nn.Module) -> Callable[..., Any]:
+    """The forward of the module's own class, whatever `fuse` has made of it."""
+    forward: Callable[..., Any] = getattr(module, "_hgfast_plain", type(module)).forward
+    return forward
+
+
 def example_of(forward: Callable[..., Any], example: Any) -> dict[str, Any]:
     """Arguments of a module's forward by name: the example's, or one tensor for each that has no default."""
     signature = inspect.signature(forward)
@@ -156,7 +198,7 @@ def boundary(module: nn.Module) -> str | None:
     if hooks:
         return hooks
     asked = sorted(source.names(type(module)) & ASKING)  # type: ignore[arg-type]
-    return f"its forward asks for {asked[0]}" if asked else None
+    return f"its forward asks for {asked[0]}" if asked else source.side_effect(type(module))  # type: ignore[arg-type]
 
 
 def _modes() -> tuple[Any, ...]:

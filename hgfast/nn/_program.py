@@ -7,9 +7,11 @@ autograd operation (`_tape`) or, under torch.compile and functorch, as registere
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from hgfast import ops
@@ -37,16 +39,54 @@ class Norm(NamedTuple):
 
 
 class Merge(NamedTuple):
-    """registers[skip] plus registers[low] brought to its size (nearest neighbour)."""
+    """registers[skip] plus registers[low] brought to its size (nearest neighbour).
+
+    factor: what the sizes must differ by; 0 for any.
+    """
 
     skip: int
     low: int
+    factor: int = 0
 
 
-Stage = Conv | Norm | Merge
+class Relu(NamedTuple):
+    """relu(registers[source])."""
+
+    source: int
 
 
-class Program(NamedTuple):
+class Sum(NamedTuple):
+    """registers[a] + registers[b], which are of one shape."""
+
+    a: int
+    b: int
+
+
+Stage = Conv | Norm | Merge | Relu | Sum
+
+
+def reads(stage: Stage) -> tuple[int, ...]:
+    """Registers that a stage reads."""
+    if isinstance(stage, Conv):
+        registers: tuple[int, ...] = (stage.source, stage.addend)
+    elif isinstance(stage, Norm):
+        registers = (stage.source, stage.residual)
+    elif isinstance(stage, Relu):
+        registers = (stage.source,)
+    else:
+        registers = tuple(stage[:2])
+    return tuple(register for register in registers if register != NONE)
+
+
+class Plan(NamedTuple):
+    """What a program needs: the registers that its gradient reads and that are no BatchNorm's, and last uses."""
+
+    kept: frozenset[int]
+    last_use: dict[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
     """Stages over `inputs` input registers."""
 
     inputs: int
@@ -56,6 +96,41 @@ class Program(NamedTuple):
     def result(self) -> int:
         """Register of the result."""
         return self.inputs + len(self.stages) - 1
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for programs that do the same; stages of two kinds may be equal tuples."""
+        return (self.inputs, *((type(stage).__name__, *stage) for stage in self.stages))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Kept: inputs and outputs of convolutions, as far as a gradient reads them. last_use: register -> stage."""
+        pending: list[int] = []
+        last_use: dict[int, int] = {}
+        for i, stage in enumerate(self.stages):
+            last_use |= dict.fromkeys(reads(stage), i)
+            if isinstance(stage, (Conv, Relu)):
+                pending.append(stage.source)
+            elif isinstance(stage, Norm):
+                pending += reads(stage) if stage.relu else [stage.source]
+        return Plan(self._sources(pending), last_use)
+
+    @cached_property
+    def sources_of_result(self) -> frozenset[int]:
+        """The registers from which the result is computed again: inputs and what convolutions made."""
+        return self._sources([self.result])
+
+    def _sources(self, registers: Sequence[int]) -> frozenset[int]:
+        """Inputs and outputs of convolutions from which registers are computed, these among them."""
+        found, pending = set(), list(registers)
+        while pending:
+            register = pending.pop()
+            stage = self.stages[register - self.inputs] if register >= self.inputs else None
+            if stage is None or isinstance(stage, Conv):
+                found.add(register)
+            else:
+                pending += reads(stage)
+        return frozenset(found)
 
 
 @cache
@@ -111,6 +186,10 @@ def compose(
                 value = value + registers[stage.addend]
         elif isinstance(stage, Norm):
             value = norms[stage.norm].differentiable(registers[stage.source], register(stage.residual), stage.relu)
+        elif isinstance(stage, Relu):
+            value = torch.relu(registers[stage.source])
+        elif isinstance(stage, Sum):
+            value = registers[stage.a] + registers[stage.b]
         else:
             value = ops.upsample_add(registers[stage.skip], registers[stage.low])
         registers.append(value)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hgfast import _checks
+from hgfast.nn._contiguous import contiguous_result
 
 CALL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 STATE_HOOKS = (
@@ -18,7 +19,14 @@ STATE_HOOKS = (
 
 def has_hooks(*modules: nn.Module) -> bool:
     """Whether anything else is called when one of the modules is: hooks, or a forward set on the instance."""
-    return any("forward" in vars(module) or any(getattr(module, name) for name in CALL_HOOKS) for module in modules)
+    return any(
+        "forward" in vars(module) or any(_others(getattr(module, name)) for name in CALL_HOOKS) for module in modules
+    )
+
+
+def _others(hooks: dict[int, Any]) -> bool:
+    """Whether there are hooks beside the one by which fused networks give contiguous results."""
+    return bool(hooks) and any(hook is not contiguous_result for hook in hooks.values())
 
 
 def is_plain_conv(module: Any) -> bool:
@@ -59,6 +67,11 @@ def parameters_of(*convs: Any) -> list[Tensor | None]:
     return [parameter for conv in convs for parameter in (conv.weight, conv.bias)]
 
 
+def is_synchronised(norm: nn.Module) -> bool:
+    """Whether a BatchNorm was told to average its statistics over processes, which only the fused operation does."""
+    return bool(getattr(norm, "synchronised", False))
+
+
 def refuse_plain(block: nn.Module, x: Tensor) -> None:
     """Raise if the plain modules of a block cannot stand for it, or not take x.
 
@@ -67,6 +80,6 @@ def refuse_plain(block: nn.Module, x: Tensor) -> None:
         TypeError, ValueError: x is no dense (N, C, H, W) of floating-point numbers with channels and pixels.
     """
     _checks.activations(type(block).__name__, "x", x)
-    if any(getattr(module, "synchronised", False) for module in block.modules()):
+    if any(map(is_synchronised, block.modules())):
         kind = type(block).__name__
         raise RuntimeError(f"hgfast: a {kind} with hooks or changed parts cannot synchronise its BatchNorm statistics")

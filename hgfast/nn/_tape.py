@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 
 from hgfast import _checks
 from hgfast.nn._norm import NormState
-from hgfast.nn._program import NONE, Conv, Merge, Norm, Program, Stage, compose
-from hgfast.nn._registers import Normaliser, Registers, plan_of, reads, sources_of_result
+from hgfast.nn._program import NONE, Conv, Merge, Norm, Program, Relu, Stage, Sum, compose, reads
+from hgfast.nn._registers import Normaliser, Registers
 from hgfast.ops import _conv_train as conv_ops
 from hgfast.ops._registry import is_recorded
 from hgfast.ops.upsample_add import upsample_add, upsample_add_backward
@@ -84,18 +84,21 @@ class Tape(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor | None) -> Tensor:
         """tensors: inputs, parameters, then weight and bias of each norm."""
-        program, plan = call.program, plan_of(call.program)
+        program, plan = call.program, call.program.plan
         count = program.inputs
         parameters = tensors[count : len(tensors) - 2 * len(call.norms)]
         norms: dict[int, Normaliser] = {}
         values: dict[int, Any] = dict(enumerate(tensors[:count]))
         kept: dict[int, Tensor] = {}
+        low_sizes: dict[int, Any] = {}
         for i, stage in enumerate(program.stages):
             values[count + i] = _forward(stage, values, parameters, call.norms, norms)
-            kept |= {register: values[register] for register in reads(stage) & plan.kept}
+            kept |= {register: values[register] for register in reads(stage) if register in plan.kept}
+            if isinstance(stage, Merge):
+                low_sizes[i] = values[stage.low].shape[2:]
             values = {register: value for register, value in values.items() if plan.last_use.get(register, i + 1) > i}
         _save(ctx, call, kept, parameters, [norms[i] for i in range(len(norms))])
-        ctx.low_size = tensors[count - 1].shape[2:]  # type: ignore[union-attr]
+        ctx.low_sizes = low_sizes
         return values[program.result]
 
     @staticmethod
@@ -123,6 +126,10 @@ def _forward(
     """Value of a stage; puts the statistics of a Norm into norms."""
     if isinstance(stage, Merge):
         return upsample_add(values[stage.skip], values[stage.low])
+    if isinstance(stage, Relu):
+        return torch.relu(values[stage.source])
+    if isinstance(stage, Sum):
+        return values[stage.a] + values[stage.b]
     if isinstance(stage, Conv):
         weight, bias = parameters[2 * stage.conv : 2 * stage.conv + 2]
         return conv_ops.forward(values[stage.source], weight, bias, stage.stride, values.get(stage.addend))
@@ -151,9 +158,10 @@ def _save(
 def _way_to_rebuild(program: Program, kept: set[int], made: set[int]) -> str | None:
     """How a node can build its result again; made: the inputs that others build again."""
     last = program.stages[-1]
-    if isinstance(last, Conv) or not sources_of_result(program) <= kept | made:
+    sources = program.sources_of_result
+    if isinstance(last, Conv) or not sources <= kept | made:
         return None
-    alone = isinstance(last, Norm) and last.residual == NONE and last.source >= program.inputs
+    alone = len(sources) == 1 and min(sources) >= program.inputs
     return ALONE if alone else CHAINED
 
 
@@ -195,7 +203,7 @@ class _Gradients:
         count = ctx.call.program.inputs
         self.inputs = count
         self.needs = ctx.needs_input_grad[1:]
-        self.low_size = ctx.low_size
+        self.low_sizes = ctx.low_sizes
         self.register = ctx.call.program.result
 
     def through(self, stage: Stage) -> None:
@@ -207,10 +215,17 @@ class _Gradients:
             self._conv(stage, grad, centred)
         elif isinstance(stage, Norm):
             self._norm(stage, grad)
+        elif isinstance(stage, Relu):
+            source = self.registers.get(stage.source)
+            self._give(stage.source, torch.ops.aten.threshold_backward(grad, source, 0))
+        elif isinstance(stage, Sum):
+            self._give(stage.a, grad)
+            self._give(stage.b, grad)
         else:
             self._give(stage.skip, grad)
             if self._wanted(stage.low):
-                self._give(stage.low, upsample_add_backward(grad, *self.low_size))
+                low_size = self.low_sizes[self.register + 1 - self.inputs]
+                self._give(stage.low, upsample_add_backward(grad, *low_size))
 
     def _wanted(self, register: int) -> bool:
         return register >= self.inputs or self.needs[register]

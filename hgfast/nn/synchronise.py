@@ -13,6 +13,8 @@ from hgfast.nn.sequential import FusedSequential
 
 __all__ = ["convert_sync_batchnorm"]
 
+BLOCKS = (BasicBlock, Bottleneck, ConvModule, BatchNormAct, FusedSequential)
+
 
 def convert_sync_batchnorm(model: nn.Module, process_group: Any = None) -> nn.Module:
     """Make every BatchNorm of a model average its statistics over the processes of a group.
@@ -32,14 +34,30 @@ def convert_sync_batchnorm(model: nn.Module, process_group: Any = None) -> nn.Mo
         TypeError: model is no module.
     """
     _checks.instance("convert_sync_batchnorm", "model", model, nn.Module)
-    if isinstance(model, (BasicBlock, Bottleneck, ConvModule, BatchNormAct, FusedSequential)):
-        for module in model.modules():
-            if isinstance(module, (nn.BatchNorm2d, BatchNormAct)):
-                module.synchronised, module.process_group = True, process_group  # type: ignore[assignment]
+    return _converted(model, _in_operations(model), process_group)
+
+
+def _in_operations(model: nn.Module) -> set[nn.Module]:
+    """The BatchNorms that run in fused operations, of hgfast's blocks and of modules that `fuse` has lowered."""
+    found: set[nn.Module] = set()
+    for module in model.modules():
+        if isinstance(module, BLOCKS):
+            found.update(part for part in module.modules() if isinstance(part, (nn.BatchNorm2d, BatchNormAct)))
+        lowered = vars(module).get("_hgfast_lowered")
+        if lowered is not None:
+            found.update(module.get_submodule(path) for path in lowered.norms)
+        for name in getattr(vars(module).get("_fusion_report"), "frozen", ()):  # they never run
+            found.add(module.get_submodule(name.rpartition(".")[0]))
+    return found
+
+
+def _converted(model: nn.Module, fused: set[nn.Module], process_group: Any) -> nn.Module:
+    if model in fused:
+        model.synchronised, model.process_group = True, process_group  # type: ignore[assignment]
         return model
     if isinstance(model, nn.modules.batchnorm._BatchNorm):
         return nn.SyncBatchNorm.convert_sync_batchnorm(model, process_group)
     for name, child in model._modules.items():
         if child is not None:
-            model._modules[name] = convert_sync_batchnorm(child, process_group)
+            model._modules[name] = _converted(child, fused, process_group)
     return model

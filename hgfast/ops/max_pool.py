@@ -50,6 +50,12 @@ def max_pool_branch(x: Tensor) -> tuple[Tensor, Tensor]:
     return x, _max_pool(x)
 
 
+def takes_pool(x: Any) -> bool:
+    """Whether x is a tensor that these functions take, and no subclass."""
+    of_floats = type(x) in _checks.PLAIN and x.dim() == 4 and x.is_floating_point() and x.layout is torch.strided
+    return of_floats and bool(x.numel()) and min(x.shape[2:]) >= 2
+
+
 def _check(x: Tensor) -> None:
     _checks.tensor("max_pool", "x", x, ndim=4)
     if min(x.shape[2:]) < 2:

@@ -9,35 +9,42 @@ import dis
 import inspect
 from collections.abc import Iterator
 from functools import cache
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 FIXED = (ModuleType, FunctionType, BuiltinFunctionType, type)  # what a name may stand for without being a setting
 KNOWN = ("torch", "hgfast")  # packages whose code is not read
-EXPECTED = {"__init__", "forward", "extra_repr", "__repr__", "__init_subclass__", "__annotate__", "__annotate_func__"}
+CONSTANTS = (bool, int, float, complex, str, bytes, tuple, frozenset, torch.dtype, torch.device, torch.Size, MethodType)
+OF_CALLS = {
+    *("__call__", "_call_impl", "_wrapped_call_impl", "__getattr__", "__getattribute__", "__setattr__"),
+    *("__reduce__", "__reduce_ex__", "__deepcopy__", "__getstate__", "__setstate__"),
+}  # methods by which a class could do more than its forward says, or be copied in its own way
 AUTOCAST = {"autocast", "is_autocast_enabled", "get_autocast_dtype", "custom_fwd"}  # it is off in a proof
-ARGUMENTS = {"activate", "norm"}  # of mmcv's ConvModule, beside the input
 
 
 @cache
 def objection(kind: type[nn.Module]) -> str | None:
-    """Why a module of a class cannot be replaced whatever it computes now; None if nothing speaks against it."""
+    """Why what a module of a class computes now says too little; None if nothing speaks against it."""
     if is_known(kind):
         return None
-    changed = sorted(name for name in _own_names(kind) if callable(getattr(nn.Module, name, None)))
+    changed = sorted(_own_names(kind) & OF_CALLS)
     if changed:
         return f"its class has a {changed[0]} of its own"
-    parameters = list(inspect.signature(kind.forward).parameters.values())[1:]
-    variable = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
-    if variable or {p.name for p in parameters[1:]} - ARGUMENTS:
-        return "its forward takes further arguments"
-    for function in _functions(kind):
-        found = _setting(function)
-        if found:
-            return f"its forward {found}"
-    return None
+    return _first_setting(kind, FIXED)
+
+
+@cache
+def side_effect(kind: type[nn.Module]) -> str | None:
+    """What a forward changes, or may change, outside of its module: globals, or containers and objects in them."""
+    return None if is_known(kind) else _first_setting(kind, (*FIXED, *CONSTANTS))
+
+
+def _first_setting(kind: type[nn.Module], allowed: tuple[type, ...]) -> str | None:
+    found = (_setting(function, allowed) for function in _functions(kind))
+    return next((f"its forward {setting}" for setting in found if setting), None)
 
 
 @cache
@@ -55,7 +62,7 @@ def is_known(thing: Any) -> bool:
 
 def _own_names(kind: type) -> set[str]:
     own = (base for base in kind.__mro__ if not is_known(base) and base is not object)
-    return {name for base in own for name in vars(base)} - EXPECTED
+    return {name for base in own for name in vars(base)}
 
 
 def _functions(kind: type) -> Iterator[FunctionType]:
@@ -84,10 +91,10 @@ def _codes(function: FunctionType) -> Iterator[CodeType]:
         pending += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
 
 
-def _setting(function: FunctionType) -> str | None:
-    """The first value from outside that a function reads, or the first one that it sets."""
+def _setting(function: FunctionType, allowed: tuple[type, ...]) -> str | None:
+    """The first value from outside, of no allowed type, that a function reads, or the first one that it sets."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        if _filled(cell) and not isinstance(cell.cell_contents, FIXED):
+        if _filled(cell) and not isinstance(cell.cell_contents, allowed):
             return f"reads the variable {name}"
     for code in _codes(function):
         chain: list[str] = []
@@ -102,12 +109,12 @@ def _setting(function: FunctionType) -> str | None:
                 chain.append(step.argval)
             else:
                 chain = []
-            if chain and not _is_fixed(function, chain):
+            if chain and not _is_fixed(function, chain, allowed):
                 return f"reads the global {'.'.join(chain)}"
     return None
 
 
-def _is_fixed(function: FunctionType, chain: list[str]) -> bool:
+def _is_fixed(function: FunctionType, chain: list[str], allowed: tuple[type, ...]) -> bool:
     """Whether a dotted name stands for a function, class or package, or is one of torch's."""
     builtins = function.__builtins__  # type: ignore[attr-defined]
     missing = object()
@@ -116,7 +123,7 @@ def _is_fixed(function: FunctionType, chain: list[str]) -> bool:
         if is_known(value) or getattr(value, "__name__", "").partition(".")[0] in KNOWN:
             return True
         value = getattr(value, name, missing)
-    return value is missing or isinstance(value, FIXED)
+    return value is missing or isinstance(value, allowed)
 
 
 def _filled(cell: Any) -> bool:

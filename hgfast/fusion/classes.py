@@ -1,0 +1,74 @@
+"""The class of a fused module: its own class with another forward.
+
+A module keeps being what it was for everybody who asks; only its forward pass takes the steps of `Lowered`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from hgfast.fusion.lowered import Lowered
+
+LOWERED = "_hgfast_lowered"
+
+
+class Fused:
+    """What the classes of fused modules have in common."""
+
+    _hgfast_plain: type[nn.Module]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module's own forward gives."""
+        runs, result = self.__dict__[LOWERED].run(self, args, kwargs)
+        return result if runs else self._hgfast_plain.forward(self, *args, **kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copies and files name the module's own class, for this one is made at run time."""
+        return _blank, (self._hgfast_plain,), dict(self.__dict__)
+
+
+@cache
+def _fused_class(plain: Any) -> Any:
+    names = ("__module__", "__qualname__", "__doc__")
+    inherited = {name: getattr(plain, name) for name in names} | {"_hgfast_plain": plain}
+    return type(plain)(plain.__name__, (Fused, plain), inherited)
+
+
+def _blank(plain: Any) -> nn.Module:
+    """A fused module of a class, without anything in it."""
+    kind = _fused_class(plain)
+    return kind.__new__(kind)  # type: ignore[no-any-return]
+
+
+def is_fused(module: nn.Module) -> bool:
+    """Whether the module's forward pass is a lowered one."""
+    return isinstance(module, Fused)
+
+
+def lowered_of(module: nn.Module) -> Lowered:
+    """The forward pass of a fused module."""
+    lowered: Lowered = module.__dict__[LOWERED]
+    return lowered
+
+
+def put(module: nn.Module, lowered: Lowered) -> None:
+    """Give a module, or a fused one, a lowered forward pass."""
+    if not isinstance(module, Fused):
+        plain: Any = type(module)
+        module.__class__ = _fused_class(plain)
+    module.__dict__[LOWERED] = lowered
+
+
+def take_out(module: nn.Module) -> None:
+    """Give a fused module its own forward pass back."""
+    if isinstance(module, Fused):
+        module.__class__ = module._hgfast_plain  # type: ignore[assignment]
+        del module.__dict__[LOWERED]
+
+
+def plain_class(module: nn.Module) -> type:
+    """The module's own class."""
+    return module._hgfast_plain if isinstance(module, Fused) else type(module)

@@ -94,7 +94,7 @@ def capture(graph_module: fx.GraphModule, weights: Sequence[int], values: Sequen
             env[node] = graph.create_node(node.op, node.target, args, kwargs, node.name)
     for node in graph.nodes:
         node.meta["scope"] = ""
-    captured = convert(root, graph, {}, {})
+    captured = convert(root, graph, {}, [], {})
     inputs = [i for i, node in enumerate(captured.nodes) if node.call.kind == "input"]
     return Subgraph(root, list(names.values()), captured, inputs)
 

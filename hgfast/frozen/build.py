@@ -15,7 +15,7 @@ from hgfast.frozen.graph import Graph
 from hgfast.frozen.modes import unchanged
 from hgfast.graph import CapturedGraph, Ref, capture, ops
 from hgfast.graph.captured import refs, tensor_at
-from hgfast.graph.tracer import as_call
+from hgfast.graph.tracer import as_call, forward_of
 
 SIZES = ((128, 192), (64, 64), (128, 128), (256, 256), (224, 224), (256, 192), (192, 192), (384, 288), (512, 512))
 """Height and width of the images that are tried until the network takes one: first such that no map is as large as
@@ -128,7 +128,7 @@ def _call(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments for the network with copies of these tensors in their places."""
     given = {name: filled(part, lambda node: tensors[node].clone()) for name, part in captured.inputs.items()}
-    return as_call(type(model).forward, given)
+    return as_call(forward_of(model), given)
 
 
 def _without_stack(flow: Flow) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hgfast import _checks as checks
 from hgfast.frozen.arguments import Arguments, Input, matched, named
 from hgfast.graph import CapturedGraph, Ref, ops
-from hgfast.graph.tracer import example_of
+from hgfast.graph.tracer import example_of, forward_of
 
 
 class Given:
@@ -31,7 +31,7 @@ class Given:
         Raises:
             TypeError: none of the tensors is an image (N, C, H, W).
         """
-        given, self.tensors = example_of(type(model).forward, example), dict[int, Tensor]()
+        given, self.tensors = example_of(forward_of(model), example), dict[int, Tensor]()
         names = dict[int, str]()
         for name, part in captured.inputs.items():
             names |= dict(named(name, part))
@@ -43,7 +43,7 @@ class Given:
         self.alone = list(captured.inputs.values()) == [Ref(self.image)]
         places = {node: place for place, node in enumerate((self.image, *self.others))}
         self.arguments = Arguments(inputs=[self._input(names[node], self.tensors[node]) for node in places])
-        for name, parameter in list(inspect.signature(type(model).forward).parameters.items())[1:]:
+        for name, parameter in list(inspect.signature(forward_of(model)).parameters.items())[1:]:
             if name in captured.inputs:
                 part = filled(captured.inputs[name], lambda node: Ref(places[node]))
             elif isinstance(parameter.default, (int, float, str, type(None))):

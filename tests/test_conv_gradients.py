@@ -77,6 +77,22 @@ def test_gradients_are_torchs(kernel: int, stride: int, needs: tuple[bool, bool,
             torch.testing.assert_close(got, right)
 
 
+@pytest.mark.parametrize(
+    "call", [reference.conv2d, ops.conv2d, lambda x, w, b, s: ops.conv_bias_act(x, w, b, s, relu=False)]
+)
+@pytest.mark.parametrize(("stride", "kernel", "width"), [(2, 3, 1), (2, 3, 2), (3, 5, 3), (3, 7, 2), (2, 1, 2)])
+def test_a_result_of_one_column_in_bfloat16(call: Callable, stride: int, kernel: int, width: int) -> None:
+    """oneDNN's on AMX is what memory held before."""
+    x, weight, bias = torch.randn(2, 5, 13, width), torch.randn(8, 5, kernel, kernel) / 10, torch.randn(8)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        half = [value.bfloat16() for value in (x, weight, bias)]
+        half[0] = half[0].contiguous(memory_format=layout)
+        for _ in range(4):
+            torch.full((50000,), 3e38)
+        expected = reference.conv2d(*(value.double() for value in half), stride)
+        torch.testing.assert_close(call(*half, stride).double(), expected, rtol=0.05, atol=0.1)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("stride", "kernel", "width"), [(2, 3, 1), (3, 7, 2), (3, 5, 1), (3, 1, 1)])
 def test_a_stride_wider_than_the_map_in_bfloat16(way: str, stride: int, kernel: int, width: int) -> None:

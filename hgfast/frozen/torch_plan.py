@@ -13,6 +13,7 @@ from hgfast.frozen.graph import IMAGE, BottleneckCall, Call, ConvCall, Graph, Ot
 from hgfast.frozen.shapes import value_shapes
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.frozen.weights import Weights
+from hgfast.reference.conv2d import conv2d
 from hgfast.reference.upsample_add import upsample_add
 
 
@@ -65,7 +66,7 @@ class TorchPlan:
         if not isinstance(call, ConvCall):
             return F.max_pool2d(values[call.x], 2)
         weight, bias = self.weights.plain(call.weight), self.weights.plain(call.bias)
-        result = F.conv2d(values[call.x], weight, bias, call.stride, weight.shape[-1] // 2)
+        result = conv2d(values[call.x], weight, bias, call.stride)
         if call.extra is not None:
             shortcut = self.weights.plain(call.extra.weight)[..., None, None]
             result = result + F.conv2d(values[call.extra.value], shortcut, None, call.extra.stride)

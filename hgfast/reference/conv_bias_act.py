@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from hgfast.reference.conv2d import conv2d
 from hgfast.reference.upsample_add import upsample_add
 
 __all__ = ["conv_bias_act"]
@@ -23,7 +24,7 @@ def conv_bias_act(
 
     Args: as :func:`hgfast.ops.conv_bias_act`.
     """
-    out = F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2)
+    out = conv2d(x, weight, bias, stride)
     if residual is not None:
         out = out + residual
     if relu:

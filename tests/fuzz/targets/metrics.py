@@ -65,7 +65,9 @@ def pck(draw: Draw) -> Case:
 def auc(draw: Draw) -> Case:
     arguments = persons(draw, draw.one((1, 5)))
     n = len(arguments["pred"].value)
-    arguments["norm"] = lengths(draw, n) if draw.chance(0.5) else Arg(30.0, Number(above=0), fine=("array", "tensor"))
+    arguments["norm"] = (
+        lengths(draw, n) if draw.chance(0.5) else Arg(30.0, Number(above=0), fine=("array", "tensor", "list"))
+    )
     arguments["steps"] = Arg(draw.one((1, 5, 20)), Int(1))
 
     def check(result: Any) -> str | None:

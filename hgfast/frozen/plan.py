@@ -49,6 +49,16 @@ class Plan:
         self.threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.choices = choices or Choices(lib, self.threads)
         self.shapes = value_shapes(graph, height, width, batch, weights, others)
+        self._build(lib, graph)
+
+    def _build(self, lib: Any, graph: Graph) -> None:
+        """Choose the kernels of all calls and make them ready.
+
+        Raises:
+            NoKernel: a layer has none.
+        """
+        batch = self.batch
+        self._whole = graph  # with the convolutions of all blocks
         self.needs: dict[Value, Needs] = {}  # by the calls' outputs
         self.graph = fuse_bottlenecks(graph, self._takes)
         for call in self.graph.calls:
@@ -62,7 +72,7 @@ class Plan:
         self.workspace_bytes = max((needs.workspace_bytes for needs in self.needs.values()), default=0)
         self.workspace = torch.zeros(self.workspace_bytes, dtype=torch.uint8, device=self.device)
         memory = Memory(batch, self.dtype, self.shapes, external, offsets, self.arena, self.workspace)
-        self.maker = StepMaker(lib, weights, memory, self.threads)
+        self.maker = StepMaker(lib, self.weights, memory, self.threads)
         self.steps = [self.maker.make(call, self.needs.get(call.output)) for call in self.graph.calls]
         self._own_outputs = [value for value in graph.outputs if value not in by_torch]
         self._ends = _last_uses(self.graph, by_torch)
@@ -114,10 +124,10 @@ class Plan:
         return self.choices.conv(call, conv_sizes(call, self.shapes, self.batch, self.dtype, self.weights.exact))
 
     def _replace(self, index: int, error: RuntimeError | ValueError) -> None:
-        """The next kernel in the place of one that could not be launched.
+        """The next kernel in the place of one that could not be launched; a block's may be its three convolutions.
 
         Raises:
-            RuntimeError, ValueError: that error, where there is no other kernel, or it is not that kernel's.
+            RuntimeError, ValueError: that error, where it is not that kernel's.
         """
         call = self.steps[index].call
         needs = None if isinstance(call, TorchCall) else self.needs[call.output]
@@ -133,9 +143,9 @@ class Plan:
             other: Needs | None = self.choices.block(call, block_sizes(call, self.shapes, self.batch, self.dtype))
         else:
             other = self._choose(call)
-        if other is None:
-            raise error
         report(self.choices, needs, name, f"{type(error).__name__}: {error}", self.device)
+        if other is None:
+            return self._build(self.maker.lib, self._whole)
         self.needs[call.output] = other
         self.steps[index] = self.maker.with_workspace(other.workspace_bytes).make(call, other)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -51,4 +52,12 @@ _drawn_once = functools.lru_cache(maxsize=64)(_drawn)
 def apply_recipe(model: nn.Module, seed: int) -> nn.Module:
     """Load weights by recipe into a model and return it."""
     model.load_state_dict(recipe_state_dict(model, seed))
+    return model
+
+
+def made_by_recipe(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A large network with weights by recipe: it does not draw its own first."""
+    with torch.device("meta"):
+        model = make()
+    model.load_state_dict(recipe_state_dict(model, seed), assign=True)
     return model

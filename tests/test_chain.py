@@ -21,7 +21,7 @@ from hgfast.codecs import MSRAHeatmap
 from hgfast.data import MPII, PoseDataset, load_mpii, network_input
 from hgfast.metrics import pckh
 from hgfast.predict import Predictor
-from tests.recipe import apply_recipe
+from tests.recipe import made_by_recipe
 from tests.test_metrics import NAMES
 from tests.test_metrics import golden as pckh_golden  # noqa: F401 - fixture
 
@@ -41,7 +41,7 @@ def published(golden, tmp_path_factory):
     The network has forgotten the weights since.
     """
     path = tmp_path_factory.mktemp("published") / "weights.pth"
-    model = apply_recipe(hgfast.models.build("hourglass52"), int(golden["e2e_seed"][0]))
+    model = made_by_recipe(lambda: hgfast.models.build("hourglass52"), int(golden["e2e_seed"][0]))
     save_checkpoint(model, path, "mmpose0")
     with torch.no_grad():
         for value in model.state_dict().values():

@@ -15,7 +15,7 @@ from hgfast import models
 from hgfast.frozen.freeze import relative_errors
 from hgfast.ops import decode_heatmaps
 from tests.golden import MAKERS, Golden, assert_within, full_width_golden, load_golden
-from tests.recipe import apply_recipe
+from tests.recipe import apply_recipe, made_by_recipe
 from tests.tolerances import relative_error
 from tests.zoo.openmmlab import CPMHead, HourglassNet, TopdownPoseEstimator
 from tests.zoo.princeton import PoseNet
@@ -133,8 +133,7 @@ def test_hourglass52_at_full_width() -> None:
     """The golden run, float64, and key points, in both layouts of images; MMPose's classes."""
     golden, images = full_width_golden()
     channels, blocks = (256, 256, 384, 384, 384, 512), (2, 2, 2, 2, 2, 4)
-    model = estimator(1, channels, blocks, 256, 128)
-    model = apply_recipe(model, int(golden["seed"][0])).eval()
+    model = made_by_recipe(lambda: estimator(1, channels, blocks, 256, 128), int(golden["seed"][0])).eval()
     frozen = hgfast.freeze(model)
     (heatmaps,) = frozen(images)
     floor = float(golden["hm0_0_f64diff"][0])
@@ -153,7 +152,7 @@ def test_hourglass52_at_full_width() -> None:
 
 
 def test_hg2_at_full_width() -> None:
-    model = apply_recipe(models.build("hg2", implementation="reference"), 6).eval()
+    model = made_by_recipe(lambda: models.build("hg2", implementation="reference"), 6).eval()
     images = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     heatmaps = hgfast.freeze(model)(images)
     with torch.no_grad():

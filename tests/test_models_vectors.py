@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hgfast import models
+from hgfast import _native, models
 from tests.golden import MAKERS, Golden, assert_within, full_width_golden, load_golden
 from tests.recipe import apply_recipe, recipe_state_dict
 
@@ -52,6 +53,14 @@ class Step:
 
 
 def train_step(golden: Golden, implementation: str, dtype: torch.dtype, device: str) -> Step:
+    """The step, which all tests look at; on the emulator it is another one."""
+    emulated = _native.on_cuda(torch.empty(0, device=device))
+    return _train_step(golden.name, implementation, dtype, device, emulated)
+
+
+@functools.cache
+def _train_step(name: str, implementation: str, dtype: torch.dtype, device: str, _emulated: bool) -> Step:
+    golden = load_golden(name)
     model = apply_recipe(MAKERS[golden.name](implementation), golden.seed).to(device, dtype).train()
     images = golden.images("train_x").to(device, dtype).requires_grad_()
     heatmaps = model(images)
@@ -153,14 +162,26 @@ def test_running_statistics(golden: Golden, implementation: str, device: str) ->
             assert int(value) == (name.rpartition(".")[0] in ran), name
 
 
-def test_hourglass52_at_full_width(implementation: str, device: str) -> None:
+@pytest.fixture(scope="module")
+def full_width() -> tuple[dict[str, np.ndarray], Tensor, dict[str, Tensor]]:
+    """hourglass52: the stored arrays, the images, and the state dict."""
     golden, images = full_width_golden()
-    model = models.build("hourglass52", implementation=implementation)
+    with torch.device("meta"):
+        model = models.build("hourglass52")
     state = recipe_state_dict(model, int(golden["seed"][0]))
     sums = {name: (v.double().sum(), v.double().abs().sum()) for name, v in state.items() if v.is_floating_point()}
     assert list(sums) == list(golden["wnames"])
     np.testing.assert_allclose(np.array(list(sums.values())), golden["wsum_f64"], rtol=1e-9, atol=1e-9)
-    model.load_state_dict(state)
+    return golden, images, state
+
+
+def test_hourglass52_at_full_width(
+    implementation: str, device: str, full_width: tuple[dict[str, np.ndarray], Tensor, dict[str, Tensor]]
+) -> None:
+    golden, images, state = full_width
+    with torch.device("meta"):
+        model = models.build("hourglass52", implementation=implementation)
+    model.load_state_dict(state, assign=True)
     with torch.no_grad():
         (heatmaps,) = model.to(device).eval()(images.to(device))
     assert_within(heatmaps.cpu(), torch.from_numpy(golden["hm0_0"]), float(golden["hm0_0_f64diff"][0]), "heat-maps")

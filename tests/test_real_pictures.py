@@ -13,7 +13,7 @@ from hgfast.train.log import read_log
 def test_five_pictures_are_learnt_and_drawn(mpii_root, tmp_path, capsys):
     run = tmp_path / "run"
     settings = [f"{part}_annotations={mpii_root / 'test_mpii.json'}" for part in ("train", "val")]
-    settings += [f"{part}_images={mpii_root}" for part in ("train", "val")]
+    settings += [f"{part}_images={mpii_root}" for part in ("train", "val")] + ["input_size=[128, 128]"]
     command = ["train", "--preset", "mpii-tiny", "--quiet", "--output", str(run)]
     assert main([*command, *(word for setting in settings for word in ("--set", setting))]) == 0
     assert float(read_log(run / "log.csv")[-1]["PCKh"]) == 100

@@ -58,37 +58,38 @@ def _doubled(value: Any, memo: dict[int, Any]) -> Any:
 
 def contents(module: nn.Module) -> dict[str, Any]:
     """What the attributes of each part are, by path, to be compared later."""
-    return {path: _contents(vars(part)) for path, part in module.named_modules()}
+    return {path: _copied(vars(part)) for path, part in module.named_modules()}
 
 
 def changed(module: nn.Module, before: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Path and attribute of what is not as it was."""
     for path, part in module.named_modules():
-        now, then = _contents(vars(part)), before.get(path, {})
+        now, then = vars(part), before.get(path, {})
         for name in sorted({*now, *then}):
             if name.startswith(("_tensor_constant", "_tree_spec_constant")) and not path:
                 continue
-            if now.get(name) != then.get(name):
+            if not (name in now and name in then and _same(now[name], then[name])):
                 yield path, name
 
 
-def _contents(value: Any) -> Any:
-    """Containers by what is in them, all else by who it is (kept alive, so that nobody else is)."""
-    if type(value) in (list, tuple):
-        return (type(value), *(_contents(item) for item in value))
-    if type(value) is dict:
-        return {key: _contents(item) for key, item in value.items()}
-    return _Same(value)
+def _copied(value: Any) -> Any:
+    """Containers with what is in them now; all else itself (kept alive, so that nobody else is taken for it)."""
+    kind = type(value)
+    if kind is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    return kind(map(_copied, value)) if kind in (list, tuple) else value
 
 
-class _Same:
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.value is self.value
-
-    __hash__ = None  # type: ignore[assignment]
+def _same(now: Any, then: Any) -> bool:
+    """Containers by what is in them, all else by who it is."""
+    kind = type(now)
+    if kind is not type(then) or kind not in (dict, list, tuple):
+        return now is then
+    if len(now) != len(then):
+        return False
+    if kind is dict:
+        return all(key in then and _same(item, then[key]) for key, item in now.items())
+    return all(map(_same, now, then))
 
 
 def class_attributes(module: nn.Module) -> dict[type, dict[str, Any]]:

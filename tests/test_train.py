@@ -21,10 +21,10 @@ from tests.processes import start
 
 SMALL = {
     "model_options": {
-        "downsample_times": 2,
+        "downsample_times": 1,
         "stem_channels": [8, 16],
-        "stage_channels": [16, 16, 16],
-        "stage_blocks": [1, 1, 1],
+        "stage_channels": [16, 16],
+        "stage_blocks": [1, 1],
         "feat_channel": 16,
     },
     "input_size": [64, 64],

@@ -254,7 +254,7 @@ def test_what_differs_is_told_when_a_run_goes_on(config, tmp_path):  # noqa: F81
 
 def test_half_precision_may_begin_and_end_when_a_run_goes_on(config):  # noqa: F811
     for epochs, amp in ((1, "off"), (2, "fp16"), (3, "off")):
-        trainer_for(apply(config, {"epochs": epochs, "amp": amp}), resume=True).fit()
+        trainer_for(apply(config, {"epochs": epochs, "amp": amp, "input_size": [32, 32]}), resume=True).fit()
 
 
 FULL = """
@@ -267,10 +267,10 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
 @pytest.mark.parametrize("place", ["shm", "disk"])
 def test_no_space_is_told_in_one_line(config, tmp_path, place):  # noqa: F811
-    """Shared memory of 256 kB, a disk of 1 MB (a state has more)."""
+    """Shared memory of 128 kB, a disk of 256 kB (a state has more)."""
     settings = apply(config, {"workers": 1, "batch_size": 14} if place == "shm" else {"output": str(tmp_path / "disk")})
     (tmp_path / "run.toml").write_text(to_toml(settings))
-    size, folder = ("128k", "/dev/shm") if place == "shm" else ("1m", str(tmp_path / "disk"))
+    size, folder = ("128k", "/dev/shm") if place == "shm" else ("256k", str(tmp_path / "disk"))
     command = (
         f"mkdir -p {folder} && mount -t tmpfs -o size={size} none {folder} && exec {sys.executable} -m hgfast train"
     )

@@ -148,7 +148,9 @@ class ModuleLowering:
         written = self.values.writes.get(node)
         shared = written is not None and len(set(self.values.readers[written])) > 1
         name = str(getattr(call.target, "__name__", call.target))
-        asks = not self.network.channels_last and call.kind in ("method", "function") and name in ASKING
+        slow = isinstance(self.graph.nodes[node].op, ops.Deconv)  # half as fast where only its weight is contiguous
+        asks = slow or (call.kind in ("method", "function") and name in ASKING)
+        asks = asks and not self.network.channels_last
         return TorchStep(node, call, self._constants(call), asks, written if shared else None)
 
     def _check_named(self, function: Any) -> None:

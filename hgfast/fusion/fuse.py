@@ -20,10 +20,9 @@ from hgfast.graph.capture import capture
 from hgfast.graph.captured import CapturedGraph
 from hgfast.nn import Bottleneck
 from hgfast.nn._contiguous import in_channels_last
-from hgfast.nn.sequential import FusedSequential
 
 log = logging.getLogger("hgfast")
-OWN_BLOCKS = (*REFERENCES, *WITHOUT_PARTS, FusedSequential)
+OWN_BLOCKS = (*REFERENCES, *WITHOUT_PARTS)
 OF_STACKS = ("hourglass_modules", "conv1x1s", "remap_convs", "inters")  # of MMPose's networks
 REPORT = "_fusion_report"
 

@@ -11,7 +11,6 @@ from hgfast.nn import BasicBlock, Bottleneck, ConvModule, UpsampleAdd
 from hgfast.nn._contiguous import contiguous_result
 from hgfast.nn._structure import CALL_HOOKS
 from hgfast.nn.pool import MaxPool
-from hgfast.nn.sequential import FusedSequential
 
 
 class RepeatAdd(nn.Module):
@@ -27,7 +26,6 @@ PLAIN: dict[type, type] = {
     Bottleneck: reference.Bottleneck,
     ConvModule: reference.ConvModule,
     MaxPool: reference.MaxPool,
-    FusedSequential: nn.Sequential,
 }
 """Classes of fused modules, and those that compute the same by torch's own functions."""
 POOLS = (nn.MaxPool2d, reference.MaxPool)

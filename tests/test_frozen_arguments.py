@@ -219,10 +219,16 @@ def nested(depth: int) -> Any:
         (lambda d: d["arguments"]["names"][0].update(structure={"input": 1}), "a place for each of 3 inputs"),
         (lambda d: d["arguments"]["names"][0].update(structure=nested(2000)), "recursion"),
         (lambda d: d["arguments"]["inputs"].pop(), "a place for each of 3 inputs"),
-        (lambda d: d["arguments"]["inputs"][0].update(dim=3), "dim must be at least 4|must be the images"),
+        (lambda d: d["arguments"]["inputs"][0].update(sizes=()), "must be the images, with 4 dimensions"),
+        (lambda d: d["arguments"]["inputs"][0].update(sizes=3), "not iterable"),
+        (
+            lambda d: d["arguments"]["inputs"][0].update(sizes=[(1, 2, 3)]),
+            r"inputs\[0\].sizes must be at most 64 pairs",
+        ),
+        (lambda d: d["arguments"]["inputs"][1].update(sizes=[(1, 1 << 70)]), r"inputs\[1\].sizes must be at most 46"),
         (lambda d: d["arguments"]["inputs"][1].update(dtype="nn"), r"inputs\[1\].dtype must be a dtype"),
         (lambda d: d["arguments"]["inputs"][1].update(name=3), r"inputs\[1\].name must be a str"),
-        (lambda d: d["arguments"]["inputs"][1].update(channels=True), r"inputs\[1\].channels must be an int"),
+        (lambda d: d["arguments"]["inputs"][1].update(sizes=[(True, 1)]), r"inputs\[1\].sizes must be an int"),
     ],
 )
 def test_hostile_arguments_are_refused(change: Any, message: str, tmp_path: Path) -> None:

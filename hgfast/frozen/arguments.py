@@ -15,6 +15,8 @@ from hgfast._checks.tensors import FLOATING
 from hgfast.graph.captured import Ref, refs
 
 MOST_DIMS = 64
+LARGEST_SIZE = 1 << 62
+ANY = (0, LARGEST_SIZE)
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,12 @@ class Input:
 
     Attributes:
         name: where it is among them, for messages: "batch['image']".
-        dim: how many dimensions it has.
-        channels: of a map (N, C, H, W) of floating-point numbers; None for anything else.
+        sizes: least and largest size of each dimension.
         dtype: that it must have; None for floating-point numbers that are brought to the activations' dtype.
     """
 
     name: str
-    dim: int
-    channels: int | None
+    sizes: tuple[tuple[int, int], ...]
     dtype: torch.dtype | None
 
 
@@ -83,12 +83,20 @@ class Arguments:
 
     def _checked(self, wanted: Input, tensor: Any, device: torch.device) -> Tensor:
         dtypes = FLOATING if wanted.dtype is None else (wanted.dtype,)
-        checks.tensor("", wanted.name, tensor, ndim=wanted.dim, dtypes=dtypes)
-        if wanted.channels is not None and tensor.shape[1] != wanted.channels:
-            raise ValueError(f"{wanted.name} must have {wanted.channels} channels, got shape {tuple(tensor.shape)}")
+        checks.tensor("", wanted.name, tensor, ndim=len(wanted.sizes), dtypes=dtypes)
+        for place, (size, (least, largest)) in enumerate(zip(tensor.shape, wanted.sizes, strict=True)):
+            if not least <= size <= largest:
+                what = f"{least} channels" if place == 1 and least == largest else _sizes(place, least, largest)
+                raise ValueError(f"{wanted.name} must have {what}, got shape {tuple(tensor.shape)}")
         if tensor.device != device:
             raise ValueError(f"{wanted.name} must be on {device}, where the model was frozen, got {tensor.device}")
         return tensor
+
+
+def _sizes(place: int, least: int, largest: int) -> str:
+    if largest == LARGEST_SIZE:
+        return f"at least {least} in dimension {place}"
+    return f"{least if least == largest else f'from {least} to {largest}'} in dimension {place}"
 
 
 def matched(name: str, part: Any, given: Any) -> Iterator[tuple[int, Any]]:
@@ -148,10 +156,11 @@ def check_arguments(arguments: Any, inputs: int) -> None:
     for i, entry in enumerate(arguments.inputs):
         checks.instance("", f"arguments.inputs[{i}]", entry, Input)
         checks.instance("", f"arguments.inputs[{i}].name", entry.name, str)
-        checks.integer("", f"arguments.inputs[{i}].dim", entry.dim, 0, MOST_DIMS)
         checks.instance("", f"arguments.inputs[{i}].dtype", entry.dtype, torch.dtype, type(None))
-        if entry.channels is not None:
-            checks.integer("", f"arguments.inputs[{i}].channels", entry.channels, 1)
-            checks.integer("", f"arguments.inputs[{i}].dim", entry.dim, 4, 4)
-    if arguments.inputs[0].dim != 4:
+        checks.instance("", f"arguments.inputs[{i}].sizes", entry.sizes, tuple)
+        if len(entry.sizes) > MOST_DIMS or any(len(pair) != 2 for pair in entry.sizes):
+            raise ValueError(f"arguments.inputs[{i}].sizes must be at most {MOST_DIMS} pairs")
+        for size in (size for pair in entry.sizes for size in pair):
+            checks.integer("", f"arguments.inputs[{i}].sizes", size, 0, LARGEST_SIZE)
+    if len(arguments.inputs[0].sizes) != 4:
         raise ValueError("arguments.inputs[0] must be the images, with 4 dimensions")

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from hgfast.frozen.assemble import assemble
+from hgfast.frozen.find import find, is_exported
 from hgfast.frozen.flow import Flow, Tangled, observe
 from hgfast.frozen.given import Given, filled
 from hgfast.frozen.graph import Graph
 from hgfast.frozen.modes import unchanged
-from hgfast.graph import CapturedGraph, Ref, capture, ops
+from hgfast.graph import CapturedGraph, Ref, ops
 from hgfast.graph.captured import refs, tensor_at
 from hgfast.graph.tracer import as_call, forward_of
 
@@ -47,11 +48,11 @@ class Built:
         graph: the frozen form.
     """
 
-    def __init__(self, model: nn.Module, example: Any = None) -> None:
+    def __init__(self, model: Any, example: Any = None) -> None:
         """Capture, run and lower.
 
         Args:
-            model: the network.
+            model: the network, or a program of torch.export.
             example: what it takes: images, or its arguments as a tuple or as a dict by name; by default random images
                 of a size that it takes.
 
@@ -60,11 +61,10 @@ class Built:
             ValueError: it has no frozen form; the message says where.
         """
         given = (example,) if isinstance(example, Tensor) else example
-        self.model, self.captured = network_of(unwrapped(model), given)
-        if "" in self.captured.stops:
-            name = type(self.model).__name__
-            raise ValueError(f"freeze: {name} cannot be captured as a graph: {self.captured.stops['']}")
-        self.given = None if given is None else Given(self.model, self.captured, given)
+        found = find(model if is_exported(model) else unwrapped(model), given)
+        self.model, self.captured = found.model, found.captured
+        given = found.example if given is None else given
+        self.given = None if given is None else Given(self.model, self.captured, given, found.sizes)
         self.input = self.given.image if self.given else _image_input(self.captured, type(model).__name__)
         self.nhwc = (self.given is None or self.given.alone) and _is_nhwc(self.captured, self.input)
         self.channels = _channels(self.model, self.captured)
@@ -72,7 +72,7 @@ class Built:
         with torch.inference_mode(False), torch.no_grad(), unchanged(self.model):
             tensors, flow = self._observed()
             args, kwargs = _call(self.model, self.captured, tensors)
-            expected = self.model(*args, **kwargs)
+            expected = found.reference(*args, **kwargs)
         self.expected = expected.unbind(1) if self.nhwc and isinstance(expected, Tensor) else expected
         self.args, self.kwargs = _call(self.model, self.captured, tensors)
         self.tensors = tensors
@@ -164,29 +164,3 @@ def _channels(model: nn.Module, captured: CapturedGraph) -> int:
     conv = next((node.op for node in captured.nodes if isinstance(node.op, ops.Conv)), None)
     weight = None if conv is None else tensor_at(model, captured.constants, conv.weight)
     return 3 if conv is None or weight is None else weight.shape[1] * conv.groups
-
-
-class _WithHead(nn.Module):
-    """MMPose's estimators: backbone and head, whatever else their forward does."""
-
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.backbone, self.head = backbone, head
-
-    def forward(self, images: Tensor) -> Any:
-        """The head's result."""
-        return self.head(self.backbone(images))
-
-
-def network_of(model: nn.Module, example: Any = None) -> tuple[nn.Module, CapturedGraph]:
-    """What is run for images: the model, or backbone and head where its own forward wants more than images.
-
-    example: the arguments of its forward, a tuple or a dict.
-    """
-    captured = capture(model, example, training=False)
-    backbone, head = (getattr(model, name, None) for name in ("backbone", "head"))
-    head = head or getattr(model, "keypoint_head", None)
-    if example is None and "" in captured.stops and isinstance(backbone, nn.Module) and isinstance(head, nn.Module):
-        model = _WithHead(backbone, head)
-        captured = capture(model, training=False)
-    return model, captured

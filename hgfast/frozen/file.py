@@ -119,7 +119,7 @@ def _arguments(plain: Any) -> Arguments:
         if dtype is not None:
             dtype = getattr(torch, str(dtype), None)
             checks.instance("", f"arguments.inputs[{i}].dtype", dtype, torch.dtype)
-        found.inputs.append(Input(entry["name"], entry["dim"], entry["channels"], dtype))
+        found.inputs.append(Input(entry["name"], tuple(tuple(pair) for pair in entry["sizes"]), dtype))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,13 @@ from hgfast import _checks as checks
 from hgfast.frozen.build import Built
 from hgfast.frozen.check import check_graph
 from hgfast.frozen.compare import check_calls
+from hgfast.frozen.find import is_exported
 from hgfast.frozen.model import FrozenModel
 from hgfast.frozen.modes import evaluating
 from hgfast.frozen.options import DTYPES, as_dtype, check_cuda_graph
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 TOLERANCE = {torch.float32: 3e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Allowed ||frozen - model|| / ||model|| of an output, model in float32."""
@@ -23,7 +27,7 @@ TF32_TOLERANCE = 1e-2
 
 
 def freeze(
-    model: nn.Module,
+    model: nn.Module | ExportedProgram,
     dtype: torch.dtype | None = None,
     cuda_graph: bool = False,
     batch_sizes: Sequence[int] | None = None,
@@ -44,7 +48,8 @@ def freeze(
     stack their heat-maps, are frozen for (N, 3, H, W) and give a list; those of MMPose's hourglasses always give one.
 
     Args:
-        model: on the device where the frozen model shall run.
+        model: on the device where the frozen model shall run. A program of torch.export, of a model in evaluation
+            mode, is frozen for the sizes that it was exported for, and with its own example.
         dtype: of weights and activations; default float32, on CUDA the model's own. On the CPU only float32. float32
             on CUDA is computed in tf32 if `torch.backends.cudnn.allow_tf32` is set when the model is frozen, else by
             three products of tf32 numbers, which is as good as float32 arithmetic.
@@ -54,6 +59,7 @@ def freeze(
         example: images as the model takes them, two or more, for models that take none of the usual sizes; or the
             arguments of a model that takes more, as a tuple or as a dict by name. Tensors in it, also inside of tuples,
             lists and dicts, stand for others with as many dimensions; all else is a constant of the frozen network.
+            Where torch.fx cannot capture the model (hgfast.graph.capture), torch.export does, for the example's sizes.
 
     Raises:
         TypeError: not a module, or one that takes other things than images and there is no example; or an option of the
@@ -62,12 +68,13 @@ def freeze(
             fit the device.
         RuntimeError: the result differs from the model by more than the tolerance, or there are no kernels.
     """
-    checks.instance("freeze", "model", model, nn.Module)
+    if not is_exported(model):
+        checks.instance("freeze", "model", model, nn.Module)
     if example is not None:
         checks.instance("freeze", "example", example, Tensor, tuple, dict)
         if isinstance(example, Tensor):
             checks.tensor("freeze", "example", example, ndim=4)
-    parameter = next(model.parameters(), None)
+    parameter = next(iter(model.parameters()), None)
     if parameter is None:
         raise TypeError(f"freeze: model must have parameters, {type(model).__name__} has none")
     device = parameter.device

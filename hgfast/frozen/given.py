@@ -9,9 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from hgfast import _checks as checks
-from hgfast.frozen.arguments import Arguments, Input, matched, named
+from hgfast.frozen.arguments import ANY, Arguments, Input, matched, named
 from hgfast.graph import CapturedGraph, Ref, ops
 from hgfast.graph.tracer import example_of, forward_of
+
+Sizes = dict[int, list[tuple[int, int]]]
+"""The least and the largest of each dimension, by node."""
 
 
 class Given:
@@ -25,13 +28,20 @@ class Given:
         arguments: what the frozen network takes.
     """
 
-    def __init__(self, model: nn.Module, captured: CapturedGraph, example: Any) -> None:
-        """example: what the graph was captured with.
+    def __init__(self, model: nn.Module, captured: CapturedGraph, example: Any, sizes: Sizes | None = None) -> None:
+        """Look at an example.
+
+        Args:
+            model: what was captured.
+            captured: its graph.
+            example: what it was captured with.
+            sizes: by node, the sizes that a tensor may have; None for any, of maps with as many channels.
 
         Raises:
             TypeError: none of the tensors is an image (N, C, H, W).
         """
         given, self.tensors = example_of(forward_of(model), example), dict[int, Tensor]()
+        self.sizes = sizes or {}
         names = dict[int, str]()
         for name, part in captured.inputs.items():
             names |= dict(named(name, part))
@@ -40,9 +50,9 @@ class Given:
                 self.tensors[node] = tensor
         self.image = self._image(captured, type(model).__name__)
         self.others = [node for node in self.tensors if node != self.image]
-        self.alone = list(captured.inputs.values()) == [Ref(self.image)]
+        self.alone = not self.sizes and list(captured.inputs.values()) == [Ref(self.image)]
         places = {node: place for place, node in enumerate((self.image, *self.others))}
-        self.arguments = Arguments(inputs=[self._input(names[node], self.tensors[node]) for node in places])
+        self.arguments = Arguments(inputs=[self._input(names[node], node) for node in places])
         for name, parameter in list(inspect.signature(forward_of(model)).parameters.items())[1:]:
             if name in captured.inputs:
                 part = filled(captured.inputs[name], lambda node: Ref(places[node]))
@@ -60,10 +70,13 @@ class Given:
             raise TypeError(f"freeze: model must take images (N, C, H, W), there are none in the example for {name}")
         return found[0]
 
-    def _input(self, name: str, tensor: Tensor) -> Input:
+    def _input(self, name: str, node: int) -> Input:
+        tensor = self.tensors[node]
         like_images = tensor.dtype == self.tensors[self.image].dtype
-        is_map = tensor.dim() == 4 and tensor.is_floating_point()
-        return Input(name, tensor.dim(), tensor.shape[1] if is_map else None, None if like_images else tensor.dtype)
+        sizes = list(self.sizes.get(node, [ANY] * tensor.dim()))
+        if not self.sizes and tensor.dim() == 4 and tensor.is_floating_point():
+            sizes[1] = (tensor.shape[1], tensor.shape[1])
+        return Input(name, tuple(sizes), None if like_images else tensor.dtype)
 
 
 def filled(part: Any, change: Callable[[int], Any]) -> Any:

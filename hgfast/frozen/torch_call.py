@@ -102,6 +102,8 @@ def _held(structure: Any, weights: Any) -> Any:
 
 def _name(target: Any) -> Any:
     """A function of torch's by its name, for pickle does not know them all."""
+    if isinstance(target, torch._ops.OpOverload):
+        return "torch.ops", *str(target).split(".")
     for home in HOMES:
         name = getattr(target, "__name__", "")
         if getattr(importlib.import_module(home), name, None) is target:
@@ -110,7 +112,13 @@ def _name(target: Any) -> Any:
 
 
 def _named(target: Any) -> Any:
-    return getattr(importlib.import_module(target[0]), target[1]) if isinstance(target, tuple) else target
+    if not isinstance(target, tuple):
+        return target
+    home, *names = target
+    found: Any = torch.ops if home == "torch.ops" else importlib.import_module(home)
+    for name in names:
+        found = getattr(found, name)
+    return found
 
 
 def raised_sum(x: Tensor, low: Tensor, factor: int | None, out: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network captured once as a graph of what it computes."""
+"""A network captured once as a graph of what it computes; programs of torch.export: hgfast.graph.exported."""
 
 from hgfast.graph.capture import capture
 from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, Stop

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_leaves
 
 from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, refs, replaced, tensor_at
 from hgfast.graph.tracer import forward_of
@@ -42,8 +42,9 @@ class Interpreter:
             raise TypeError(f"the graph takes the arguments {', '.join(self.graph.inputs)}; got {', '.join(given)}")
         values: dict[int, Any] = {}
         for name, structure in self.graph.inputs.items():
-            for value, tensor in zip(refs(structure), tree_flatten(given[name])[0], strict=True):
-                values[value] = tensor
+            for part, leaf in zip(tree_leaves(structure), tree_leaves(given[name]), strict=True):
+                if isinstance(part, Ref):
+                    values[part.value] = leaf
         return self.evaluate(values, see)
 
     def evaluate(self, values: dict[int, Any], see: See | None = None) -> Any:

@@ -70,7 +70,7 @@ def exported(program: ExportedProgram) -> Exported:
     for node in graph.nodes:
         node.meta["scope"] = next((path for path, _ in reversed(node.meta.get("stack", {}).values())), "")
     given, names = _arguments(program, inputs)
-    captured = convert(root, graph, given, {})
+    captured = convert(root, graph, given, [], {})
     captured.training = False
     example = None if program.example_inputs is None else dict(zip(names, _flat(*program.example_inputs), strict=True))
     keywords = program.call_spec.in_spec.child(1).num_children

@@ -124,6 +124,10 @@ def test_bad_images() -> None:
     frozen = hgfast.freeze(trained("mmpose"))
     with pytest.raises(ValueError, match="multiple of 16"):
         frozen(torch.zeros(1, 3, 17, 16))
+    for args, kwargs in (((), {}), ((1, 2), {}), ((), {"image": 3})):
+        with pytest.raises(TypeError, match="the frozen network takes images alone: "):
+            frozen(*args, **kwargs)
+    assert torch.equal(frozen(images=torch.ones(1, 3, 16, 16))[0], frozen(torch.ones(1, 3, 16, 16))[0])
     with pytest.raises(TypeError, match="floating point"):
         frozen(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
     assert [h.shape for h in frozen(torch.zeros(0, 3, 16, 16))] == [(0, 5, 4, 4)] * 2

@@ -214,6 +214,7 @@ def nested(depth: int) -> Any:
         (lambda d: d.update(arguments=[]), "arguments must be a dict"),
         (lambda d: d["arguments"].update(names=[3]), r"arguments.names\[0\] must be a dict"),
         (lambda d: d["arguments"]["names"][0].update(name="1x"), "valid parameter name"),
+        (lambda d: d["arguments"]["names"][0].update(name=""), "valid parameter name"),
         (lambda d: d["arguments"]["names"][0].update(kind=9), "kinds must be at most 4"),
         (lambda d: d["arguments"]["names"][0].update(kind="a"), "kinds must be an int"),
         (lambda d: d["arguments"]["names"][0].update(structure={"input": 1}), "a place for each of 3 inputs"),

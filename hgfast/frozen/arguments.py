@@ -93,6 +93,21 @@ class Arguments:
         return tensor
 
 
+IMAGES = inspect.Signature([inspect.Parameter("images", inspect.Parameter.POSITIONAL_OR_KEYWORD)])
+
+
+def only(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The argument of a network that takes images alone.
+
+    Raises:
+        TypeError: there is none, or there are others.
+    """
+    try:
+        return IMAGES.bind(*args, **kwargs).arguments["images"]
+    except TypeError as error:
+        raise TypeError(f"the frozen network takes images alone: {error}") from None
+
+
 def _sizes(place: int, least: int, largest: int) -> str:
     if largest == LARGEST_SIZE:
         return f"at least {least} in dimension {place}"
@@ -149,6 +164,8 @@ def check_arguments(arguments: Any, inputs: int) -> None:
         raise ValueError("arguments must have a kind for each name")
     for name, kind in arguments.kinds.items():
         checks.instance("", "arguments.kinds", name, str)
+        if not name.isidentifier():
+            raise ValueError(f"arguments.kinds must be of valid parameter names, got {checks.describe(name)}")
         checks.integer("", "arguments.kinds", kind, 0, 4)
     arguments.signature()
     if sorted(refs(arguments.structure)) != list(range(inputs)) or len(arguments.inputs) != inputs:

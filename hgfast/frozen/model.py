@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hgfast import _checks as checks
 from hgfast import _native, _switches
 from hgfast._switches import GRAPH
+from hgfast.frozen.arguments import only
 from hgfast.frozen.captured import CapturedPlans
 from hgfast.frozen.check import check_graph
 from hgfast.frozen.describe import describe_plan
@@ -141,7 +142,7 @@ class FrozenModel(nn.Module):
     def inputs(self, *args: Any, **kwargs: Any) -> list[Tensor]:
         """The graph's inputs for a call, the images first, checked and as kernels read them."""
         if self.graph.arguments is None:
-            return [self.as_read(self._images(*args, **kwargs).to(self.dtype))]
+            return [self.as_read(self._images(only(args, kwargs)).to(self.dtype))]
         images, *others = self.graph.arguments.tensors(args, kwargs, self.device)
         check_images(images, self.graph.unit, self.graph.slack, channels=self.graph.in_channels)
         wanted = self.graph.arguments.inputs[1:]

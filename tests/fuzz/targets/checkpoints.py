@@ -48,6 +48,40 @@ def frozen_file(draw: Draw) -> Case:
     return file_case(draw, "frozen.pt", content, read, _save)
 
 
+@cache
+def frozen_sum() -> hgfast.FrozenModel:
+    """A frozen network of two inputs in a container."""
+
+    class Sum(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(2, 4, 1)
+
+        def forward(self, x: torch.Tensor, more: dict[str, torch.Tensor], scale: int = 1) -> torch.Tensor:
+            return torch.relu(self.a(x) + self.b(more["y"]))
+
+    return hgfast.freeze(Sum(), example=(torch.randn(2, 3, 6, 8), {"y": torch.randn(2, 2, 6, 8)}))
+
+
+@target("file.frozen of arguments", 60, "file")
+def frozen_arguments_file(draw: Draw) -> Case:
+    """A damaged file of a network of several inputs; it takes other arguments, perhaps, but none that it cannot."""
+    good = draw.folder / "good.pt"
+    frozen_sum().save(good)
+    content = torch.load(good, weights_only=True)
+
+    def read(path: Path) -> Any:
+        model = hgfast.FrozenModel.load(path)
+        for n in (1, 2):
+            try:
+                model(torch.randn(n, 3, 6, 8), {"y": torch.randn(n, 2, 6, 8)})
+            except (TypeError, ValueError) as error:  # of arguments that the file says it takes
+                if not str(error):
+                    raise AssertionError("refused without a word") from error
+
+    return file_case(draw, "frozen.pt", content, read, _save)
+
+
 @target("file.checkpoint", 40, "file", needs=[networks])
 def checkpoint_file(draw: Draw) -> Case:
     """All of a checkpoint is loaded, or the network stays as it was."""

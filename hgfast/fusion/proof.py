@@ -69,7 +69,7 @@ def _channels(module: nn.Module, lowered: Lowered) -> int | None:
 def _tried(module: nn.Module, lowered: Lowered, channels: int, width: int | None) -> str | None:
     """The objection against copies cut down to `width` channels."""
     try:
-        plain = clean_copy(module, width=width)
+        plain = clean_copy(module, width=width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     except Exception as error:  # of whatever hangs on a user's module
         return f"it cannot be copied: {_words(error)}"
     fused, before = copy.deepcopy(plain), copy.deepcopy(plain.state_dict())
@@ -77,6 +77,7 @@ def _tried(module: nn.Module, lowered: Lowered, channels: int, width: int | None
     for training, (batch, height, w), gradients in CASES:
         shape = batch, min(channels, width or channels), height, w
         x = torch.randn(shape, dtype=torch.float64, device="cpu", generator=generator())
+        x = x.contiguous(memory_format=torch.channels_last)  # for random numbers are drawn in the order of memory
         try:
             wanted = _run(plain.train(training), x, gradients)
         except Exception:  # a user's code may raise anything, for so small images among others

@@ -22,7 +22,7 @@ def behaviour(module: nn.Module, x: Tensor, gradients: bool) -> dict[str, Any]:
             if gradients:
                 sum(y.square().sum() for y in tree_leaves(result)).backward()
         except Exception as error:
-            return {"error": type(error)}
+            return {"error": type(error), "in place": "modified by an inplace operation" in str(error)}
     found: dict[str, Any] = {f"result {i}": y.detach() for i, y in enumerate(tree_leaves(result))}
     found |= {"input": given.detach(), "gradient": leaf.grad, "kind": type(result)}
     found |= {f"gradient {name}": p.grad for name, p in module.named_parameters()}
@@ -36,6 +36,8 @@ def assert_same(got: nn.Module, expected: nn.Module, x: Tensor, tolerance: float
         for gradients in (True, False):
             pair = [behaviour(module.train(training), x, gradients) for module in (got, expected)]
             where = f"{training=}, {gradients=}"
+            if pair[1].get("in place"):  # autograd refuses what it did not keep; the fused one keeps something else
+                continue
             assert pair[0].keys() == pair[1].keys(), f"{pair[0].keys() ^ pair[1].keys()}, {where}"
             for name, value in pair[1].items():
                 if isinstance(value, Tensor) and value.is_floating_point():

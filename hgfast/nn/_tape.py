@@ -266,9 +266,9 @@ class _Gradients:
             self.affine[2 * stage.norm] = weight_grad.to(norm.weight.dtype)
         if norm.bias is not None:
             self.affine[2 * stage.norm + 1] = bias_grad.to(norm.bias.dtype)
-        if stage.residual != NONE:
-            self._give(stage.residual, residual_grad)
         if self._wanted(stage.source):
             self.pending[stage.source] = x_grad
             if addend is None and norm.scope.of_batch and norm.scope.group is None:
                 self.centred.add(stage.source)
+        if stage.residual != NONE:  # which may be the source itself
+            self._give(stage.residual, residual_grad)

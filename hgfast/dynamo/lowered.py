@@ -15,7 +15,7 @@ from hgfast.dynamo.subgraph import Subgraph, capture
 from hgfast.dynamo.weights import Numbers, Same, Versions
 from hgfast.frozen.assemble import assemble
 from hgfast.frozen.flow import Flow, observe
-from hgfast.frozen.freeze import TOLERANCE
+from hgfast.frozen.freeze import allowed_error
 from hgfast.frozen.graph import ConvCall
 from hgfast.frozen.model import FrozenModel
 from hgfast.graph import ops
@@ -89,6 +89,7 @@ class Lowered:
         Raises:
             Differs: they differ.
         """
+        allowed = allowed_error(self._current(values).frozen)
         for i, (a, b) in enumerate(zip(self(values), expected, strict=True)):
             if not isinstance(b, Tensor):
                 if a != b:
@@ -98,7 +99,7 @@ class Lowered:
             elif b.is_floating_point():
                 finite = b.isfinite()
                 error = torch.where(finite, a - b, 0).double().norm() / torch.where(finite, b, 0).double().norm()
-                if not error.nan_to_num() <= TOLERANCE[self.dtype] or not bool((finite == a.isfinite()).all()):
+                if not error.nan_to_num() <= allowed or not bool((finite == a.isfinite()).all()):
                     raise Differs(f"result {i} differs from eager's by {error.item():.2e} (relative)")
 
     def _observed(self, values: Sequence[Any]) -> tuple[Flow, dict[int, tuple[int, ...]]]:

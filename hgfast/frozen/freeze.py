@@ -89,7 +89,7 @@ def freeze(
         raise ValueError(f"freeze: model has no frozen form: {error}") from error
     frozen = FrozenModel(built.graph, dtype, device, cuda_graph, batch_sizes)
     verify(frozen, built)
-    check_calls(frozen, built, _allowed(frozen))
+    check_calls(frozen, built, allowed_error(frozen))
     return frozen
 
 
@@ -123,7 +123,8 @@ def _tensors(result: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
 
 
-def _allowed(frozen: FrozenModel) -> float:
+def allowed_error(frozen: FrozenModel) -> float:
+    """By how much a frozen network may differ from its model: see TOLERANCE."""
     if frozen.dtype == torch.float32 and frozen.device.type == "cuda" and frozen.tf32:
         return TF32_TOLERANCE
     return TOLERANCE[frozen.dtype]
@@ -135,7 +136,7 @@ def verify(frozen: FrozenModel, built: Built) -> None:
     Raises:
         RuntimeError: beyond the tolerance.
     """
-    allowed = _allowed(frozen)
+    allowed = allowed_error(frozen)
     for i, error in enumerate(_errors(frozen(*built.args, **built.kwargs), built.expected)):
         if not error <= allowed:
             raise RuntimeError(

@@ -40,6 +40,9 @@ class Stand(fx.Proxy):
     def __itruediv__(self, other: Any) -> Any:
         return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
     def __bool__(self) -> bool:
         frame = sys._getframe(1)
         if _is_asserted(frame):

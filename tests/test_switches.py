@@ -173,6 +173,16 @@ def test_a_layer_that_no_kernel_takes_leaves_the_network_to_torch(monkeypatch: p
         assert relative_error(ours, theirs) < 1e-4
 
 
+@pytest.mark.parametrize("value", ["0", "1", "force", "", None])
+def test_values_of_the_variable_for_tuning(value: str | None) -> None:
+    assert _switches.read_tune(value) == (value or "1")
+
+
+def test_another_value_for_tuning_is_told() -> None:
+    with pytest.warns(UserWarning, match="HGFAST_TUNE must be one of 0, 1, force, got 'yes'"):
+        assert _switches.read_tune("yes") == "1"
+
+
 def test_info_says_what_is_turned_off_and_why_a_card_has_no_kernels(disable, monkeypatch: pytest.MonkeyPatch) -> None:
     disable("wgmma", "max_pool")
     REFUSALS[0][0].put_in(monkeypatch)

@@ -197,16 +197,6 @@ def test_times_without_verification(clock: type[FakeClock], monkeypatch: pytest.
     assert not any(finding.right for finding in plan.choices.table._findings.values())
 
 
-@pytest.mark.parametrize("value", ["0", "1", "force", "", None])
-def test_values_of_the_variable(value: str | None) -> None:
-    assert _switches.read_tune(value) == (value or "1")
-
-
-def test_another_value_is_told() -> None:
-    with pytest.warns(UserWarning, match="HGFAST_TUNE must be one of 0, 1, force, got 'yes'"):
-        assert _switches.read_tune("yes") == "1"
-
-
 def test_who_wants_the_same_results_gets_the_cost_model(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda", 0)
     assert tune.tunes(cuda) and not tune.tunes(torch.device("cpu"))

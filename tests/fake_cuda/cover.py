@@ -29,6 +29,7 @@ SETTINGS = """[run]
 source = hgfast, benchmarks
 parallel = true
 patch = subprocess, _exit
+sigterm = true
 [report]
 exclude_also =
     if TYPE_CHECKING:

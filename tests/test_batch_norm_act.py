@@ -114,7 +114,7 @@ def test_running_statistics_move_as_torchs_do(device) -> None:
             batch_norm_act(x * scale, None, None, *ours, True, momentum, EPS)
             F.batch_norm(x * scale, *theirs, None, None, True, momentum, EPS)
         for a, b in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(a, b, rtol=5e-6, atol=1e-6)  # 1.7e-6 in 1500 draws
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

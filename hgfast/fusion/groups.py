@@ -62,10 +62,31 @@ def groups_of(module: nn.Module, graph: CapturedGraph, values: Values, regions: 
     return sorted(_Builder(module, graph, values, regions).build(), key=lambda group: group.value)
 
 
+def shared_norms(graph: CapturedGraph) -> set[str]:
+    """Paths of the BatchNorms that some code calls more than once: their statistics move in the order of the calls.
+
+    Those of a module that is called more than once as a whole are none of them.
+    """
+    home = [-1] * len(graph.nodes)
+    for number, call in enumerate(graph.calls):
+        home[call.first : call.last] = [number] * (call.last - call.first)
+    calls: dict[str, list[int]] = {}
+    for node, number in zip(graph.nodes, home, strict=True):
+        if isinstance(node.op, ops.Norm):
+            calls.setdefault(str(node.call.target), []).append(number)
+    paths = ["", *(call.path for call in graph.calls)]  # that of the network stands for -1
+    return {
+        norm
+        for norm, numbers in calls.items()
+        if len(set(numbers)) < len(numbers) or len({paths[number + 1] for number in numbers}) > 1
+    }
+
+
 class _Builder:
     def __init__(self, module: nn.Module, graph: CapturedGraph, values: Values, regions: list[int]) -> None:
         self.module, self.graph, self.values, self.regions = module, graph, values, regions
         self.made: dict[int, Group] = {}
+        self.shared = shared_norms(graph)
         self.results = set(refs(values.results))
 
     def build(self) -> Iterator[Group]:
@@ -84,10 +105,11 @@ class _Builder:
                 self._put(Group(NORM, reads[0], [i], str(node.call.target)))
         elif isinstance(op, ops.Activation) and op.kind == "relu":
             group = self._sole(reads[0], i)
-            if group is not None and group.kind == NORM and not group.relu:
+            kept = () if group is None or group.other is None else (group.other,)
+            if group is not None and group.kind == NORM and not group.relu and all(map(self.values.stays, kept)):
                 group.relu = True
                 self._extend(group, i)
-            else:
+            elif self.values.stays(reads[0]):  # torch keeps the result
                 self._put(Group(RELU, reads[0], [i]))
         elif isinstance(op, ops.Add):
             self._add(i, reads[0], reads[1])
@@ -126,7 +148,8 @@ class _Builder:
         """The stage that makes a value which nothing but `reader` reads."""
         if value in self.results or self.values.readers.get(value) != [reader] or not self._together(value, reader):
             return None
-        return self.made.get(value)
+        group = self.made.get(value)
+        return None if group is None or group.module in self.shared else group
 
     def _together(self, a: int, b: int) -> bool:
         return self.values.span(a) == self.values.span(b) and self.regions[a] == self.regions[b]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from hgfast.fusion.groups import LEFT, groups_of
+from hgfast.fusion.groups import LEFT, groups_of, shared_norms
 from hgfast.fusion.lowered import Lowered
 from hgfast.fusion.module_lowering import ModuleLowering, Unlowerable
 from hgfast.fusion.nesting import NETWORK, Nesting, open_calls
@@ -23,6 +23,7 @@ class Lowering:
         module, graph: the network, and what was captured of it.
         channels_last: whether its results lie so anyway.
         names: of the modules.
+        shared: paths of the BatchNorms that are called more than once.
         nesting, values, groups: what is known of the graph.
         left: by path, why modules are left as they are.
     """
@@ -32,6 +33,7 @@ class Lowering:
         self.module, self.graph, self.channels_last = module, graph, channels_last
         self.names = {name for name, _ in module.named_modules()}
         self.nesting = Nesting(graph)
+        self.shared = shared_norms(graph)
         self.left: dict[str, str] = {}
         self.fixed = {number for number, call in enumerate(graph.calls) if call.path in fixed}
         self.closed = {number for number in (NETWORK, *range(len(graph.calls))) if self._is_closed(number)}

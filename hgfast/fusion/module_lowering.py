@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from hgfast.fusion.groups import NORM
 from hgfast.fusion.layout import ASKING
 from hgfast.fusion.lowered import Lowered, ModuleStep, Opened, PoolStep, ProgramStep, Step, TorchStep
 from hgfast.fusion.nesting import NETWORK
@@ -54,7 +55,11 @@ class ModuleLowering:
         """
         groups = [group for group in self.network.groups if self.network.nesting.of(group) == self.number]
         inside = {node for group in groups for node in group.nodes}
-        operations = [op for op in operations_of(groups, self.values, self._read_outside(inside)) if op.pays()]
+        norms = [group.module for group in groups if group.kind == NORM and group.module not in self.network.shared]
+        if len(set(norms)) < len(norms):
+            raise Unlowerable("a BatchNorm in it is called more than once")
+        outside = self._read_outside(inside) | {group.value for group in groups if group.module in self.network.shared}
+        operations = [op for op in operations_of(groups, self.values, outside) if op.pays()]
         if not operations and not any(self.graph.nodes[node].op == POOL for node in self.nodes):
             return None
         for operation in operations:
@@ -168,16 +173,12 @@ class ModuleLowering:
             if not isinstance(step, PoolStep):
                 continue
             reading = [other for other, found in self.steps.items() if step.source in _reads(found)]
-            written = any(step.source in self.values.reads[border] for border in self.values.borders)
             first = min(reading)
             branches = any(isinstance(self.steps[other], PoolStep) for other in reading if other != place)
-            if len(reading) == 1 or written or branches or self._span(first) != self._span(place):
+            if len(reading) == 1 or self.values.borders or branches:
                 continue
             del self.steps[place]
             self.steps[first[0] - 0.5, first[1]] = dataclasses.replace(step, branch=True)
-
-    def _span(self, place: Place) -> int:
-        return self.values.span(int(place[0]))
 
     def _stored(self, steps: list[Step]) -> list[Step]:
         """Steps that get the parameters, buffers and constants which others read."""

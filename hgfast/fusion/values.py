@@ -37,6 +37,7 @@ class Values:
         given, given_back: for each module call the structures that it is given and gives, by values.
         borders: nodes that write into memory that others may read.
         writes: nodes that write in place and count as functions -> the value that they write into.
+        fresh: values in memory that is nobody else's.
     """
 
     reads: list[tuple[int, ...]] = field(default_factory=list)
@@ -47,6 +48,11 @@ class Values:
     given_back: list[Any] = field(default_factory=list)
     borders: list[int] = field(default_factory=list)
     writes: dict[int, int] = field(default_factory=dict)
+    fresh: set[int] = field(default_factory=set)
+
+    def stays(self, value: int) -> bool:
+        """Whether nothing writes into a value, so that it can be kept for a gradient."""
+        return not self.borders or value in self.fresh
 
     def span(self, node: int) -> int:
         """Number of the stretch between borders that a node lies in."""
@@ -58,7 +64,8 @@ def values_of(module: nn.Module, graph: CapturedGraph, regions: list[int]) -> Va
 
     regions: for each node the number of the region that it is in; what is written in another one counts as written.
     """
-    values, now, fresh = Values(), dict[int, int](), set[int]()
+    values, now = Values(), dict[int, int]()
+    fresh = values.fresh
     begins, ends = _events(graph)
 
     def current(structure: Any) -> Any:
@@ -90,6 +97,7 @@ def values_of(module: nn.Module, graph: CapturedGraph, regions: list[int]) -> Va
             fresh.add(i)
         else:
             values.borders.append(i)
+            fresh.difference_update(values.reads[i])  # what it gives may be the very tensor
     values.results = current(graph.result)
     return values
 

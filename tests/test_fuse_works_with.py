@@ -198,3 +198,31 @@ def test_partial_gradients(family: str) -> None:
     for name, p in model.named_parameters():
         p.requires_grad_(name in chosen)
     same(gradients(model), {name: expected[name] for name in chosen})
+
+
+def replica_of(module: nn.Module) -> nn.Module:
+    """A replica as DataParallel makes it on another device: shallow, with tensors of its own in place of parameters."""
+    replica = module._replicate_for_data_parallel()
+    for name, child in module._modules.items():
+        replica._modules[name] = None if child is None else replica_of(child)
+    for name, parameter in module._parameters.items():
+        if parameter is None:
+            replica._parameters[name] = None
+        else:
+            setattr(replica, name, parameter.detach() * 2)
+    for name, buffer in module._buffers.items():
+        replica._buffers[name] = None if buffer is None else buffer.clone()
+    return replica
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_replicas_use_their_own_parameters(family: str) -> None:
+    model = fused(family).eval()
+    plain = hgfast.unfuse(copy.deepcopy(model))
+    images = IMAGES.double().permute(0, 2, 3, 1) if family == "princeton" else IMAGES.double()
+    with torch.no_grad():
+        got = replica_of(model)(images)
+        for parameter in plain.parameters():
+            parameter.mul_(2)
+        expected = plain(images)
+    torch.testing.assert_close(got[-1], expected[-1])

@@ -13,8 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 import hgfast
 from tests.foreign_models import foreign_model, heatmaps
+from tests.look_alikes import Block
 from tests.recipe import apply_recipe
 from tests.small_models import FAMILIES, small_model
+from tests.test_fuse_hourglasses import Hourglass
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -104,6 +106,16 @@ def test_compiled_training_step(family: str) -> None:
         torch.testing.assert_close(got[name], value, rtol=1e-2, atol=1e-2 * float(value.abs().max()) + 1e-5)
     for name, value in eager.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_compiled_step_of_a_lowered_network() -> None:
+    """One graph without breaks, too: the steps of modules are as plain to torch.compile as their own code."""
+    eager = nn.Sequential(Hourglass(Block()), Block()).double()
+    model = hgfast.fuse(copy.deepcopy(eager))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    images = torch.randn(2, 4, 8, 6, dtype=torch.float64)
+    same(gradients(model, lambda _, x: [compiled(x)], images), gradients(eager, lambda _, x: [eager(x)], images))
+    torch.testing.assert_close(model.state_dict(), eager.state_dict())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

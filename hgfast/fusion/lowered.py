@@ -8,7 +8,6 @@ calls.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -224,18 +223,13 @@ class Lowered:
             return False
 
 
-@cache
-def _names(path: str) -> tuple[str, ...]:
-    return tuple(path.split(".")) if path else ()
-
-
 def part_at(module: nn.Module, path: str) -> nn.Module:
     """A part by its path.
 
     Raises:
         KeyError: there is none.
     """
-    for name in _names(path):
+    for name in path.split(".") if path else ():
         module = module._modules[name]  # type: ignore[assignment]
     return module
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_flatten
 
 from hgfast import ops
 from hgfast.fusion.fits import Fits
-from hgfast.fusion.settings import Settings, are_same
+from hgfast.fusion.settings import Parts, Settings, are_same, parts_of
 from hgfast.graph.captured import Call, Ref, refs, replaced
 from hgfast.graph.interpret import evaluate
 from hgfast.nn._contiguous import contiguous
@@ -77,17 +77,32 @@ class ModuleStep:
 
 
 @dataclass
+class Layer:
+    """One of torch's layers without parameters that an operation stands for: it must be what it was."""
+
+    path: str
+    kind: type
+    settings: Settings
+
+    def stands(self, module: nn.Module) -> bool:
+        """Whether it is, and nothing else is called with it."""
+        layer = part_at(module, self.path)
+        return type(layer) is self.kind and not has_hooks(layer) and are_same(layer, self.settings)
+
+
+@dataclass
 class PoolStep:
     """2x2 max-pooling; branch: of a value that others read afterwards, whose gradient is added in its kernel."""
 
     source: int
     branch: bool
     torch: TorchStep
+    layers: list[Layer]
 
     def run(self, module: nn.Module, values: Values, recompute: bool) -> None:
         """Pool."""
         x = values[self.source]
-        if not takes_pool(x) or (self.torch.call.kind == "module" and _is_hooked(module, str(self.torch.call.target))):
+        if not takes_pool(x) or not all(layer.stands(module) for layer in self.layers):
             self.torch.run(module, values, recompute)
         elif self.branch:
             values[self.source], values[self.torch.value] = ops.max_pool_branch(x)
@@ -105,6 +120,8 @@ class ProgramStep:
         convolutions, norms: paths, likewise.
         torch: the same by torch, for tensors and modules that the operation does not take.
         value: its result.
+        strides: of the convolutions.
+        layers: the others that it stands for.
     """
 
     program: Program
@@ -113,7 +130,8 @@ class ProgramStep:
     norms: list[str]
     torch: list[TorchStep]
     value: int
-    strides: tuple[int, ...] = ()
+    strides: tuple[int, ...]
+    layers: list[Layer]
     fits: Fits = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -128,8 +146,9 @@ class ProgramStep:
         inputs = [values[value] for value in self.inputs]
         convs: list[Any] = [part_at(module, path) for path in self.convolutions]
         norms: list[Any] = [part_at(module, path) for path in self.norms]
-        same = all(conv.stride[0] == stride for conv, stride in zip(convs, self.strides, strict=True))
-        if not same or not are_plain(convs, norms) or not self.fits(inputs, convs, norms):
+        same = are_plain(convs, norms) and all(layer.stands(module) for layer in self.layers)
+        same = same and all(conv.stride[0] == stride for conv, stride in zip(convs, self.strides, strict=True))
+        if not same or not self.fits(inputs, convs, norms):
             if any(map(is_synchronised, norms)):
                 raise RuntimeError(f"hgfast: a {type(module).__name__} with hooks or changed parts cannot synchronise")
             given = dict(values)
@@ -152,6 +171,7 @@ class Opened:
     path: str
     kind: type
     settings: Settings
+    parts: Parts
 
     def stands(self, module: nn.Module) -> bool:
         """Whether it is, and nothing else is called with it."""
@@ -159,7 +179,7 @@ class Opened:
         kind = getattr(part, "_hgfast_plain", type(part))  # it may be fused for those who call it
         if self.path and (kind is not self.kind or has_hooks(part)):
             return False
-        return are_same(part, self.settings)
+        return are_same(part, self.settings) and parts_of(part) == self.parts
 
 
 @dataclass
@@ -232,10 +252,6 @@ def part_at(module: nn.Module, path: str) -> nn.Module:
     for name in path.split(".") if path else ():
         module = module._modules[name]  # type: ignore[assignment]
     return module
-
-
-def _is_hooked(module: nn.Module, path: str) -> bool:
-    return has_hooks(part_at(module, path))
 
 
 def _assign(structure: Any, found: Any, values: Values) -> None:

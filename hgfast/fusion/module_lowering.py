@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from hgfast.fusion.groups import NORM
 from hgfast.fusion.layout import ASKING
-from hgfast.fusion.lowered import Lowered, ModuleStep, Opened, PoolStep, ProgramStep, Step, TorchStep
+from hgfast.fusion.lowered import Layer, Lowered, ModuleStep, Opened, PoolStep, ProgramStep, Step, TorchStep
 from hgfast.fusion.nesting import NETWORK
 from hgfast.fusion.programs import Operation, operations_of
-from hgfast.fusion.settings import settings_of
+from hgfast.fusion.settings import layer_settings, parts_of, settings_of
 from hgfast.graph import ops
 from hgfast.graph.captured import Call, Mode, name_of, refs, replaced
 from hgfast.graph.tracer import as_call, forward_of
@@ -130,7 +130,18 @@ class ModuleLowering:
             [self._torch_step(node) for node in nodes],
             operation.groups[-1].value,
             tuple(strides[path] for path in operation.convolutions),
+            self._layers(nodes),
         )
+
+    def _layers(self, nodes: list[int]) -> list[Layer]:
+        """The layers without parameters that these nodes call."""
+        found = []
+        for node in nodes:
+            op, call = self.graph.nodes[node].op, self.graph.nodes[node].call
+            if call.kind == "module" and not isinstance(op, (ops.Conv, ops.Norm)):
+                layer = self.network.module.get_submodule(str(call.target))
+                found.append(Layer(self._relative(str(call.target)), type(layer), layer_settings(layer)))
+        return found
 
     def _call(self, child: int) -> ModuleStep:
         path = self._relative(self.graph.calls[child].path)
@@ -142,7 +153,10 @@ class ModuleLowering:
         if kind in ("input", "tensor") or (isinstance(op, ops.Identity) and kind == "module"):
             return
         step = self._torch_step(node)
-        self.steps[node, 1] = PoolStep(self.values.reads[node][0], False, step) if op == POOL else step
+        if op == POOL:
+            self.steps[node, 1] = PoolStep(self.values.reads[node][0], False, step, self._layers([node]))
+        else:
+            self.steps[node, 1] = step
 
     def _torch_step(self, node: int) -> TorchStep:
         call = self.values.calls[node]
@@ -219,7 +233,7 @@ class ModuleLowering:
             settings = settings_of(module)
             assert settings is not None  # those whose settings cannot be compared are closed
             relative = "" if path == self.path else self._relative(path)
-            found.append(Opened(relative, type(module), settings))
+            found.append(Opened(relative, type(module), settings, parts_of(module)))
         return found
 
 

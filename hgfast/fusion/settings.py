@@ -16,6 +16,22 @@ OF_TORCH = frozenset(vars(nn.Module()))
 MISSING = object()
 
 Settings = tuple[tuple[str, Any], ...]
+Parts = tuple[tuple[str, Any], ...]
+
+
+def parts_of(module: nn.Module) -> Parts:
+    """Names of the parts that a module has, in lists and dicts of modules, too: its code may go through them."""
+    return tuple((name, _part(child)) for name, child in module._modules.items())
+
+
+def _part(child: nn.Module | None) -> Any:
+    return parts_of(child) if isinstance(child, (nn.ModuleList, nn.ModuleDict)) else child is not None
+
+
+def layer_settings(layer: nn.Module) -> Settings:
+    """What one of torch's layers without parameters was made with."""
+    names: tuple[str, ...] = tuple(getattr(type(layer), "__constants__", ()))
+    return tuple((name, getattr(layer, name, None)) for name in names)
 
 
 def settings_of(module: nn.Module) -> Settings | None:

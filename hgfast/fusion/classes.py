@@ -5,7 +5,7 @@ A module keeps being what it was for everybody who asks; only its forward pass t
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 from torch import nn
@@ -20,11 +20,6 @@ class Fused:
 
     _hgfast_plain: type[nn.Module]
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module's own forward gives."""
-        runs, result = self.__dict__[LOWERED].run(self, args, kwargs)
-        return result if runs else self._hgfast_plain.forward(self, *args, **kwargs)
-
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Copies and files name the module's own class, for this one is made at run time."""
         return _blank, (self._hgfast_plain,), dict(self.__dict__)
@@ -34,7 +29,19 @@ class Fused:
 def _fused_class(plain: Any) -> Any:
     names = ("__module__", "__qualname__", "__doc__")
     inherited = {name: getattr(plain, name) for name in names} | {"_hgfast_plain": plain}
+    inherited["forward"] = _lowered_forward(plain)
     return type(plain)(plain.__name__, (Fused, plain), inherited)
+
+
+def _lowered_forward(plain: Any) -> Any:
+    """A forward with the name, the signature and the words of the class's own."""
+
+    @wraps(plain.forward)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        runs, result = self.__dict__[LOWERED].run(self, args, kwargs)
+        return result if runs else plain.forward(self, *args, **kwargs)
+
+    return forward
 
 
 def _blank(plain: Any) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -22,22 +21,13 @@ from hgfast.graph import Interpreter
 from hgfast.graph.exported import exported
 from tests.graph_models import Of
 from tests.recipe import apply_recipe
-from tests.test_frozen_arguments import Guided, Two, guided, images
+from tests.test_frozen_arguments import Guided, Two, assert_alike, guided, images
 from tests.tolerances import relative_error
 from tests.zoo.count import torch_convolutions
 from tests.zoo.table import NETWORKS, results, with_random_numbers
 
 SOME = ("hourglass52", "HRNet-W32 (MM", "Simple", "SE-", "hourglass104 with cor", "hourglass that")
 ZOO = [network for network in NETWORKS if network.name.startswith(SOME)]
-
-
-def assert_alike(model: nn.Module, frozen: nn.Module, *args: Any, **kwargs: Any) -> None:
-    with torch.no_grad():
-        expected, kind = tree_flatten(copy.deepcopy(model)(*args, **kwargs))
-    got, same_kind = tree_flatten(frozen(*args, **kwargs))
-    assert kind == same_kind
-    for a, b in zip(got, expected, strict=True):
-        assert relative_error(a, b) < 1e-5
 
 
 @pytest.mark.parametrize("network", ZOO, ids=lambda network: network.name)

@@ -67,11 +67,8 @@ def shared_norms(graph: CapturedGraph) -> set[str]:
 
     Those of a module that is called more than once as a whole are none of them.
     """
-    home = [-1] * len(graph.nodes)
-    for number, call in enumerate(graph.calls):
-        home[call.first : call.last] = [number] * (call.last - call.first)
     calls: dict[str, list[int]] = {}
-    for node, number in zip(graph.nodes, home, strict=True):
+    for node, number in zip(graph.nodes, graph.homes(), strict=True):
         if isinstance(node.op, ops.Norm):
             calls.setdefault(str(node.call.target), []).append(number)
     paths = ["", *(call.path for call in graph.calls)]  # that of the network stands for -1

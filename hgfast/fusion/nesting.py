@@ -15,7 +15,7 @@ from hgfast.fusion.values import Values
 from hgfast.graph.captured import CapturedGraph
 
 NETWORK = -1
-"""Number of the network's own call."""
+"""Number of the network's own call, as `CapturedGraph.homes` gives it."""
 
 
 class Nesting:
@@ -30,19 +30,16 @@ class Nesting:
     def __init__(self, graph: CapturedGraph) -> None:
         self.graph = graph
         self.parents = [NETWORK if call.parent is None else call.parent for call in graph.calls]
-        self.home = [NETWORK] * len(graph.nodes)
+        self.home = graph.homes()
         self.opened: set[int] = set()
         self.free: set[int] = set()
-        for number, call in enumerate(graph.calls):
-            self.home[call.first : call.last] = [number] * (call.last - call.first)
 
-    def join(self, nodes: Iterable[int]) -> int:
-        """Open calls so that all nodes are made in one, which is given back."""
+    def join(self, nodes: Iterable[int]) -> None:
+        """Open calls so that all nodes are made in one."""
         chains = [self.chain(self.home[node]) for node in nodes]
         shared = next(call for call in chains[0] if all(call in chain for chain in chains))
         for chain in chains:
             self.opened.update(chain[: chain.index(shared)])
-        return shared
 
     def owner(self, call: int) -> int:
         """The call around it, or it itself, that is not opened."""

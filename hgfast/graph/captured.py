@@ -155,6 +155,13 @@ class CapturedGraph:
         own = sum(isinstance(node.op, kind) for node in self.nodes)
         return own + sum(part.count(kind) for part in self.parts.values())
 
+    def homes(self) -> list[int]:
+        """For each node the number of the innermost call in which it is made; -1 for the network's own."""
+        found = [-1] * len(self.nodes)
+        for number, call in enumerate(self.calls):
+            found[call.first : call.last] = [number] * (call.last - call.first)
+        return found
+
     def __str__(self) -> str:
         width = max((len(node.name) for node in self.nodes), default=0)
         lines = [f"{i:4} {node.name:<{width}} {node.op} <- {node.inputs}" for i, node in enumerate(self.nodes)]

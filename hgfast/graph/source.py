@@ -22,7 +22,7 @@ OF_CALLS = {
     *("__call__", "_call_impl", "_wrapped_call_impl", "__getattr__", "__getattribute__", "__setattr__"),
     *("__reduce__", "__reduce_ex__", "__deepcopy__", "__getstate__", "__setstate__"),
 }  # methods by which a class could do more than its forward says, or be copied in its own way
-AUTOCAST = {"autocast", "is_autocast_enabled", "get_autocast_dtype", "custom_fwd"}  # it is off in a proof
+AUTOCAST = {"autocast", "is_autocast_enabled", "get_autocast_dtype", "custom_fwd"}  # which a capture takes as it is
 
 
 @cache

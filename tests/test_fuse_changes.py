@@ -61,6 +61,37 @@ CHANGES: dict[str, Callable[[Network], object]] = {
 }
 
 
+GIVEN: dict[str, Callable[[], object]] = {
+    "other channels": lambda: torch.randn(2, 3, 6, 6),
+    "three dimensions": lambda: torch.randn(4, 6, 6),
+    "whole numbers": lambda: torch.ones(2, 4, 6, 6, dtype=torch.int64),
+    "another precision": lambda: torch.randn(2, 4, 6, 6).bfloat16(),
+    "no images": lambda: torch.randn(0, 4, 6, 6),
+    "no pixels": lambda: torch.randn(2, 4, 0, 6),
+    "sparse": lambda: torch.randn(2, 4, 6, 6).to_sparse(),
+    "complex": lambda: torch.randn(2, 4, 6, 6, dtype=torch.complex64),
+    "without data": lambda: torch.randn(2, 4, 6, 6, device="meta"),
+    "a list": lambda: [1],
+    "nothing": lambda: None,
+}
+
+
+@pytest.mark.parametrize("where", ["cpu", "meta"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("given", GIVEN)
+def test_whatever_is_given_the_answer_is_torchs(given: str, training: bool, where: str) -> None:
+    """The same results or the same words, of networks without data, too."""
+    fused = hgfast.fuse(nn.Sequential(Block(), Block())).train(training).to(where)
+    answers = []
+    for model in (fused, hgfast.unfuse(copy.deepcopy(fused))):
+        try:
+            y = model(GIVEN[given]())
+            answers.append((y.shape, y.dtype, y.device))
+        except Exception as error:
+            answers.append((type(error), str(error)))
+    assert answers[0] == answers[1]
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_network(change: str) -> None:
     torch.manual_seed(1)

@@ -28,7 +28,10 @@ class Fits:
         first = inputs[0]
         if not all(isinstance(x, Tensor) and x.dim() == 4 for x in inputs) or not first.is_floating_point():
             return False
-        mixed = bool(convs) and torch.is_autocast_enabled(first.device.type)  # which makes one dtype of all
+        kind = first.device.type
+        mixed = (
+            bool(convs) and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        )  # to one dtype
         if any(x.device != first.device or not (mixed or x.dtype == first.dtype) for x in inputs):
             return False
         if any(conv.weight.device != first.device or not (mixed or conv.weight.dtype == first.dtype) for conv in convs):

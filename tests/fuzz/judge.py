@@ -16,6 +16,7 @@ from tests.fuzz.draw import Draw
 
 VERDICTS = ("broken", "crash", "hang", "memory", "wrong", "refused-valid", "unclear", "unnamed")
 ALLOWED_FACTOR, ALLOWED_BYTES = 4, 64 << 20
+NOT_COUNTED = 1 << 62
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -48,7 +49,7 @@ def judge(name: str, seed: int, index: int) -> Outcome:
 
 def _judge(name: str, draw: Draw) -> Outcome:
     case = TARGETS[name].make(draw)
-    before = _start_of_peak()
+    before = start_of_peak()
     result, outcome = _run(case)
     grown = _peak() - before
     limit = ALLOWED_FACTOR * (size_of(case.inputs) + size_of(result) + case.outputs) + ALLOWED_BYTES
@@ -128,12 +129,12 @@ def size_of(value: Any, depth: int = 3) -> int:
     return 0
 
 
-def _start_of_peak() -> int:
+def start_of_peak() -> int:
     """Bytes in memory now; the kernel counts the peak from here on."""
     try:
         _CLEAR.write_text("5")
     except OSError:
-        return 1 << 62  # this kernel does not: nothing is said of memory
+        return NOT_COUNTED  # this kernel does not: nothing is said of memory
     return _line("VmRSS")
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from hgfast import _checks
 from hgfast._extras import require
 from hgfast.data import Person, PoseDataset
+from hgfast.data.keypoints import known_name
 from hgfast.files import atomic_write, check_writable, write_json, write_text
-from hgfast.train.evaluate import coco_entries
+from hgfast.train.measures import coco_entries
 
 RESULT_SUFFIXES = (".csv", ".json", ".mat")
 
@@ -89,7 +90,7 @@ def write_results(
     """
     where = "write_results"
     _checks.instance(where, "dataset", dataset, PoseDataset)
-    check_results_path(path, dataset.table.name)
+    check_results_path(path, known_name(dataset.table))
     path, shape = Path(path), (len(dataset), dataset.table.count)
     keypoints = _checks.array(where, "keypoints", keypoints, (*shape, 2))
     scores = _checks.array(where, "scores", scores, shape)
@@ -151,7 +152,7 @@ def _json(
     scores: np.ndarray,
     metrics: Mapping[str, float],
 ) -> Any:
-    if dataset.table.name == "coco":
+    if known_name(dataset.table) == "coco":
         return coco_entries(dataset, keypoints, scores)
     boxes = [np.r_[p.center - p.size / 2, p.center + p.size / 2] for p in dataset.persons]
     found = zip(names, dataset.persons, instances(np.reshape(boxes, (-1, 4)), keypoints, scores), strict=True)

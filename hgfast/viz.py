@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from hgfast import _checks
-from hgfast.data.keypoints import KeypointSet
+from hgfast.data.keypoint_set import KeypointSet
 
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
 _FARTHEST = 2**22  # pixels: OpenCV's fixed-point coordinates overflow beyond

@@ -15,7 +15,7 @@ from hgfast.data import (
     load_princeton,
 )
 from hgfast.metrics import coco_ap, coco_results
-from hgfast.train.evaluate import coco_entries, measure
+from hgfast.train.measures import coco_entries, measure
 
 PICTURES = [{"id": n, "file_name": f"{n}.jpg", "width": 640, "height": 480} for n in (1, 2, 3)]
 HUGE = 10**400

@@ -9,7 +9,6 @@ from hgfast.data import (
     COCO,
     FACE,
     HAND,
-    MPII,
     AnnotationError,
     PoseDataset,
     load_coco,
@@ -18,7 +17,7 @@ from hgfast.data import (
     load_princeton,
 )
 from hgfast.metrics import coco_ap, coco_results, oks, oks_nms
-from hgfast.train.evaluate import measure
+from hgfast.train.measures import measure
 
 
 def person(number, image=1, x=20.0, y=10.0, width=60.0, height=120.0, **more):
@@ -66,8 +65,6 @@ def test_whole_body_faces_and_hands(tmp_path):
     assert one.keypoints.shape == (68, 2) and one.size.tolist() == [30, 40]
     (right,) = load_coco(path, tmp_path, HAND)
     assert right.size.tolist() == [24, 20]
-    with pytest.raises(ValueError, match="table: COCO has coco, face, hand, got 'mpii'"):
-        load_coco(path, tmp_path, MPII)
 
 
 def test_measures_of_faces_and_hands(tmp_path):

@@ -17,7 +17,7 @@ import pytest
 
 from hgfast.data import COCO, FACE, HAND, Augmentation, PoseDataset, load_coco, load_coco_detections
 from hgfast.metrics import auc, epe, nme, pck
-from hgfast.train.evaluate import measure
+from hgfast.train.measures import measure
 
 
 @pytest.fixture(scope="module")

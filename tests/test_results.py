@@ -11,7 +11,7 @@ import pytest
 from hgfast.data import COCO, MPII, Person, PoseDataset, load_coco
 from hgfast.metrics import pckh
 from hgfast.results import check_results_path, instances, write_results
-from hgfast.train.evaluate import measure
+from hgfast.train.measures import measure
 from tests.test_data_formats import coco_file
 from tests.test_data_formats import person as coco_person
 

@@ -168,7 +168,7 @@ def test_events_for_tensorboard(config):  # noqa: F811
         (
             "pycocotools.cocoeval",
             {"format": "coco", "keypoints": "coco", "monitor": "AP"},
-            "COCO's AP needs pycocotools",
+            "AP by OKS needs pycocotools",
         ),
     ],
 )

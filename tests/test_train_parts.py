@@ -92,7 +92,7 @@ def test_assignments():
         ("lr", "^--set lr: expected key=value"),
         ("workers=-1", "^workers must be at least 0, got -1"),
         ("seed=-1", "^seed must be at least 0, got -1"),
-        ("keypoints=hand", r"^keypoints \(of format 'mpii'\) must be one of 'mpii'; got 'hand'"),
+        ("keypoints=hand", r"^keypoints \(of format 'mpii'\) must be 'mpii'; got 'hand'"),
         ("accumulate=0", "^accumulate must be at least 1, got 0"),
         ("grad_clip=-1.0", "^grad_clip must be at least 0.0, got -1.0"),
         ("grad_clip=inf", "^grad_clip must be finite, got inf"),

@@ -8,20 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from hgfast._extras import require
 from hgfast.cli._shared import add_checkpoint, add_device, add_freeze, add_set, changed, load_network, measures_table
+from hgfast.data.keypoints import known_name
 from hgfast.files import check_writable, write_json
 from hgfast.progress import progress_bar
 from hgfast.results import check_results_path, write_results
 from hgfast.train.build import choose_device, make_codec, make_dataset, make_predictor
 from hgfast.train.config import Config, apply
-from hgfast.train.evaluate import measure, predict_dataset
+from hgfast.train.evaluate import predict_dataset
+from hgfast.train.measures import measure, require_packages
 from hgfast.train.parallel import World
 
 _EPILOG = """\
 MPII is measured by PCKh (joint groups, mean, mean at 0.1, area under the curve), COCO by AP and AR, faces by NME, hands
-by PCK at 0.2, AUC and EPE. --out writes every person's keypoints: FILE.csv, FILE.json (COCO: a results file), FILE.mat
-(MPII: `preds` as MMPose's pred.mat, and the toolkit's `pred`).
+by PCK at 0.2, AUC and EPE, keypoints of one's own by mean (RMSE) and median error in pixels, PCK and AP. --out writes
+every person's keypoints: FILE.csv, FILE.json (COCO: a results file), FILE.mat (MPII: `preds` as MMPose's pred.mat, and
+the toolkit's `pred`).
 
 examples:
   hgfast eval runs/a/best.pt --out pred.mat --out table.csv
@@ -51,8 +53,7 @@ def run(options: argparse.Namespace) -> None:
     given |= {"flip_test": False} if options.no_flip else {}
     config = apply(changed(config, options), {name: value for name, value in given.items() if value is not None})
     _check_targets(options, config)
-    if config.format == "coco":
-        require("pycocotools.cocoeval", "the measure of COCO's keypoints")
+    require_packages(config.table)
     device = choose_device(config.device)
     dataset = make_dataset(config, "val")
     world = World.join(device.type)
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
 def _check_targets(options: argparse.Namespace, config: Config) -> None:
     """Before the work: all files can be written, and none of them is one that is read."""
     for path in options.out:
-        check_results_path(path, config.keypoints)
+        check_results_path(path, known_name(config.table))
     if options.json:
         check_writable(options.json)
     targets = [Path(target) for target in (*options.out, options.json) if target]

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     trainer = Trainer(config, resume=options.resume, quiet=options.quiet)
     say, position = trainer.say, trainer.position
-    say(to_toml(config))
+    say(to_toml(trainer.config))
     if position.step:
         say(f"resuming at epoch {position.epoch + 1}, step {position.step}")
     if position.epoch >= config.epochs:

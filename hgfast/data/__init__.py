@@ -2,9 +2,11 @@
 
 from hgfast.data.augment import Augmentation, Change
 from hgfast.data.coco import load_coco, load_coco_detections
+from hgfast.data.coco_categories import coco_keypoints
 from hgfast.data.dataset import EpochSampler, PoseDataset
 from hgfast.data.images import crop, network_input, person_matrix, read_image
-from hgfast.data.keypoints import COCO, FACE, HAND, KEYPOINT_SETS, MPII, KeypointSet, keypoint_set
+from hgfast.data.keypoint_set import KeypointSet
+from hgfast.data.keypoints import COCO, FACE, HAND, KEYPOINT_SETS, MPII, keypoint_set
 from hgfast.data.loader import make_loader
 from hgfast.data.mpii import load_mpii
 from hgfast.data.person import AnnotationError, Person
@@ -23,6 +25,7 @@ __all__ = [
     "KeypointSet",
     "Person",
     "PoseDataset",
+    "coco_keypoints",
     "crop",
     "keypoint_set",
     "load_coco",

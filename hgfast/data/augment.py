@@ -9,7 +9,7 @@ import numpy as np
 
 from hgfast import _checks
 from hgfast.data.colour import Colour
-from hgfast.data.keypoints import KeypointSet
+from hgfast.data.keypoint_set import KeypointSet
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""COCO keypoint annotations, and the faces and hands of COCO-WholeBody."""
+"""COCO keypoint annotations of any number of keypoints, and the faces and hands of COCO-WholeBody."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hgfast import _checks
 from hgfast.codecs.affine import box_center_size
 from hgfast.data.coco_file import Annotation, CocoFile, box_area, read_coco
 from hgfast.data.fields import AnnotationError, flag, number_array, picture_path, read_json, whole
-from hgfast.data.keypoints import COCO, KeypointSet
+from hgfast.data.keypoint_set import KeypointSet
+from hgfast.data.keypoints import COCO, known_name
 from hgfast.data.person import Person
 
 
@@ -27,8 +28,8 @@ class _Part:
     clip: bool = True  # whether MMPose cuts the box off at the picture's last pixels
 
 
+_BODY = (_Part("keypoints", "bbox"),)
 _PARTS = {
-    "coco": (_Part("keypoints", "bbox"),),
     "face": (_Part("face_kpts", "face_box", "face_valid"),),
     "hand": (
         _Part("lefthand_kpts", "lefthand_box", "lefthand_valid", clip=False),
@@ -50,25 +51,27 @@ def load_coco(annotations: str | Path, images: str | Path, table: KeypointSet = 
     Args:
         annotations: ``person_keypoints_*.json``, or ``coco_wholebody_*.json`` for faces and hands.
         images: folder of the pictures; the names in the file must not lead out of it.
-        table: :data:`hgfast.data.COCO`, ``FACE`` or ``HAND``.
+        table: :data:`hgfast.data.COCO`, ``FACE`` or ``HAND``, or keypoints of one's own, perhaps those that
+            :func:`hgfast.data.coco_keypoints` finds in the file.
 
     Raises:
         FileNotFoundError: no such file.
         AnnotationError: broken JSON, a field that cannot be filled is missing, one is malformed, or two entries have
             the same number. The message names file, entry and field.
-        ValueError: COCO has no such keypoints.
         TypeError: arguments of another type.
     """
     _checks.instance("", "table", table, KeypointSet)
-    if table.name not in _PARTS:
-        raise ValueError(f"table: COCO has {', '.join(_PARTS)}, got {table.name!r}")
     folder = _checks.path("", "images", images)
     file = read_coco(_checks.path("", "annotations", annotations))
     return [person for annotation in file.annotations for person in _instances(annotation, file, folder, table)]
 
 
 def load_coco_detections(
-    annotations: str | Path, images: str | Path, detections: str | Path, min_score: float = 0.0
+    annotations: str | Path,
+    images: str | Path,
+    detections: str | Path,
+    min_score: float = 0.0,
+    table: KeypointSet = COCO,
 ) -> list[Person]:
     """Detected persons of the pictures of a COCO JSON file, to be evaluated without their true boxes.
 
@@ -80,6 +83,7 @@ def load_coco_detections(
         detections: list of objects with ``image_id``, ``category_id`` (of the annotations with keypoints, or 1 where
             the file lists no such category), ``bbox`` (x, y, w, h), ``score``.
         min_score: leave out detections below.
+        table: the keypoints that the file's annotations have.
 
     Returns:
         persons without keypoints (all invisible), ``box_score`` set.
@@ -88,9 +92,10 @@ def load_coco_detections(
         FileNotFoundError, AnnotationError, TypeError: as :func:`load_coco`.
     """
     least = _checks.number("", "min_score", min_score)
+    _checks.instance("", "table", table, KeypointSet)
     folder = _checks.path("", "images", images)
     file = read_coco(_checks.path("", "annotations", annotations))
-    file.truth(COCO.count)  # what AP will be measured against: whatever is wrong there is said now
+    file.truth(table.count)  # what AP will be measured against: whatever is wrong there is said now
     found = read_json(_checks.path("", "detections", detections))
     if not isinstance(found, list):
         raise AnnotationError(f"{detections}: expected a list of boxes, got {type(found).__name__}")
@@ -111,8 +116,8 @@ def load_coco_detections(
                 image=_path_of(file, image, folder),
                 center=center,
                 size=size,
-                keypoints=np.zeros((COCO.count, 2), np.float32),
-                visible=np.zeros(COCO.count, np.float32),
+                keypoints=np.zeros((table.count, 2), np.float32),
+                visible=np.zeros(table.count, np.float32),
                 ident=(image, number),
                 box_score=score,
                 category=category if category in categories else min(categories),
@@ -127,7 +132,7 @@ def _path_of(file: CocoFile, ident: int, folder: Path) -> Path:
 
 def _instances(annotation: Annotation, file: CocoFile, folder: Path, table: KeypointSet) -> Iterator[Person]:
     entry, where = annotation.entry, annotation.where
-    for part in _PARTS[table.name]:
+    for part in _PARTS.get(known_name(table), _BODY):
         if part.valid and not flag(entry, part.valid, where):
             continue
         points, box = annotation.points(part.points, table.count), annotation.box(part.box)
@@ -135,7 +140,7 @@ def _instances(annotation: Annotation, file: CocoFile, folder: Path, table: Keyp
             continue
         if box is None:
             raise AnnotationError(f"{where}: field {part.box!r} is missing")
-        labelled = annotation.labelled(points) if table.name == "coco" else np.count_nonzero(points[:, 2] > 0)
+        labelled = annotation.labelled(points) if part in _BODY else np.count_nonzero(points[:, 2] > 0)
         center, size = _center_size(box, file.pictures[annotation.image] if part.clip else None)
         if (size <= 0).any() or not labelled or not (points[:, 2] > 0).any() or points[:, :2].max() <= 0:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -14,7 +15,7 @@ from hgfast.codecs.affine import apply_affine
 from hgfast.data.augment import Augmentation, Change, half_body
 from hgfast.data.cache import ImageCache
 from hgfast.data.images import MAX_SIDE, crop, person_matrix, reduced_origin, reduction
-from hgfast.data.keypoints import KeypointSet
+from hgfast.data.keypoint_set import KeypointSet
 from hgfast.data.person import Person
 
 Key = tuple[int, int]  # (epoch, person number)
@@ -31,7 +32,7 @@ class PoseDataset(Dataset[dict[str, Any]]):
         table: the keypoints of these persons.
         input_size: (width, height) of the crops.
         padding: how much larger than the person's box a crop is.
-        augment: random changes; None for evaluation.
+        augment: random changes; None for evaluation. Where the table has no mirror pairs, nothing is mirrored.
         seed: of the random changes.
         udp: see :func:`hgfast.data.images.person_matrix`.
         fast_decode: decode large JPEG files at 1/2, 1/4 or 1/8 of their size where the crop has fewer pixels anyway.
@@ -63,6 +64,8 @@ class PoseDataset(Dataset[dict[str, Any]]):
         self.table = table
         self.input_size = _checks.size("", "input_size", input_size, maximum=MAX_SIDE)
         self.padding = _checks.number("", "padding", padding, above=0, maximum=1e6)
+        if augment is not None and not table.mirrors:
+            augment = replace(augment, flip_prob=0.0)
         self.augment = augment
         self.seed = _checks.integer("", "seed", seed, 0)
         self.udp = _checks.flag("", "udp", udp)

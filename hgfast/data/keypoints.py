@@ -1,4 +1,4 @@
-"""Keypoint tables: names, mirror pairs, skeletons and OKS sigmas of the data sets hourglass networks are trained on.
+"""The keypoint tables of the data sets that hourglass networks were first trained on.
 
 Sources: the MPII and COCO annotation formats, COCO-WholeBody (Jin et al., ECCV 2020) for face and hand, with the
 sigmas of each evaluation script.
@@ -6,69 +6,8 @@ sigmas of each evaluation script.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-
 from hgfast import _checks
-
-
-@dataclass(frozen=True)
-class KeypointSet:
-    """The K keypoints of one annotation format.
-
-    Attributes:
-        name: short name used in configurations, for instance ``"mpii"``.
-        names: K joint names.
-        pairs: index pairs that change places when a picture is mirrored.
-        skeleton: index pairs to be joined by a limb in drawings.
-        sigmas: K per-joint standard deviations of the OKS measure (fractions of the object's size).
-        upper: joints of the upper body, for half-body augmentation (empty where it makes no sense).
-
-    Raises:
-        TypeError, ValueError: fields of other types, numbers that are no joints, sigmas that are not positive.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    pairs: tuple[tuple[int, int], ...]
-    skeleton: tuple[tuple[int, int], ...]
-    sigmas: tuple[float, ...]
-    upper: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        _checks.instance("", "name", self.name, str)
-        if not isinstance(self.names, (tuple, list)) or not all(isinstance(name, str) for name in self.names):
-            raise TypeError(f"names must be a sequence of texts, got {_checks.describe(self.names)}")
-        for field in ("pairs", "skeleton"):
-            links = getattr(self, field)
-            if not isinstance(links, (tuple, list)):
-                raise TypeError(f"{field} must be a sequence of pairs, got {_checks.describe(links)}")
-            for i, link in enumerate(links):
-                _checks.integers("", f"{field}[{i}]", link, 2, 0, self.count - 1)
-        _checks.integers("", "upper", self.upper, None, 0, self.count - 1)
-        if not (_checks.array("", "sigmas", self.sigmas, (self.count,), finite=True) > 0).all():
-            raise ValueError(f"sigmas must be positive, got {min(self.sigmas)}")
-
-    @property
-    def count(self) -> int:
-        """Number of keypoints K."""
-        return len(self.names)
-
-    @cached_property
-    def flip_indices(self) -> tuple[int, ...]:
-        """For each joint the joint that takes its place in a mirrored picture."""
-        order = list(range(self.count))
-        for a, b in self.pairs:
-            order[a], order[b] = b, a
-        return tuple(order)
-
-    @cached_property
-    def sides(self) -> tuple[str, ...]:
-        """``"left"``, ``"right"`` or ``"middle"`` for each joint (of the person, not of the picture)."""
-        return tuple(
-            "left" if n.startswith("left") else "right" if n.startswith("right") else "middle" for n in self.names
-        )
-
+from hgfast.data.keypoint_set import KeypointSet
 
 MPII = KeypointSet(
     name="mpii",
@@ -158,6 +97,11 @@ HAND = KeypointSet(
 )  # fmt: skip
 
 KEYPOINT_SETS: dict[str, KeypointSet] = {table.name: table for table in (MPII, COCO, FACE, HAND)}
+
+
+def known_name(table: KeypointSet) -> str:
+    """Name of the table in :data:`KEYPOINT_SETS` that this one is; "" for a set of one's own, whatever its name."""
+    return table.name if KEYPOINT_SETS.get(table.name) == table else ""
 
 
 def keypoint_set(name: str) -> KeypointSet:

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from hgfast import _checks
+from hgfast._extras import require
 from hgfast.data.coco_file import read_coco
 from hgfast.data.fields import number_array, whole
+from hgfast.metrics._arrays import keypoint_arrays
 
+OKS_NAMES = ("AP", "AP50", "AP75", "AR")
 NAMES = ("AP", "AP50", "AP75", "AP(M)", "AP(L)", "AR", "AR50", "AR75", "AR(M)", "AR(L)")
 
 
@@ -154,11 +157,7 @@ def coco_ap(annotations: str | Path, results: list[dict[str, Any]], sigmas: np.n
         TypeError, ValueError: ``results`` or ``sigmas``; the message names the entry and its field.
         ImportError: pycocotools is not installed.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError:
-        raise ImportError("COCO's AP needs pycocotools (pip install 'hgfast[train]')") from None
+    require("pycocotools.cocoeval", "AP by OKS")
     sigmas = _sigmas(sigmas)
     if not len(sigmas):
         raise ValueError("sigmas must have a number for each joint, got none")
@@ -173,9 +172,74 @@ def coco_ap(annotations: str | Path, results: list[dict[str, Any]], sigmas: np.n
         return dict.fromkeys(NAMES, 0.0)
     if not all("bbox" in entry for entry in entries):
         entries = [{name: value for name, value in entry.items() if name != "bbox"} for entry in entries]
+    return _evaluated(file.truth(len(sigmas)), entries, sigmas)
+
+
+def oks_ap(
+    images: np.ndarray,
+    pred: np.ndarray,
+    scores: np.ndarray,
+    gt: np.ndarray,
+    visible: np.ndarray,
+    areas: np.ndarray,
+    sigmas: np.ndarray,
+) -> dict[str, float]:
+    """Average precision and recall by OKS where each of N objects has a prediction (needs pycocotools).
+
+    Args:
+        images: (N,) number of each object's picture.
+        pred: (N, K, 2) predicted points, finite.
+        scores: (N,) confidence of each prediction.
+        gt: (N, K, 2) true points.
+        visible: (N, K), > 0 where the joint is labelled.
+        areas: (N,) square pixels, the scale of the OKS.
+        sigmas: (K,).
+
+    Returns:
+        ``AP``, ``AP50``, ``AP75`` and ``AR`` in percent; -100 where no object has a labelled joint.
+
+    Raises:
+        TypeError, ValueError: arguments that are not finite numbers of these shapes.
+        ImportError: pycocotools is not installed.
+    """
+    require("pycocotools.cocoeval", "AP by OKS")
+    pred = _checks.array("", "pred", pred, (None, None, 2), finite=True)
+    count, joints, _ = pred.shape
+    numbers = _checks.integers("", "images", images, count, -_checks.INT64_MAX)
+    scores = _checks.array("", "scores", scores, (count,), finite=True, why="as pred")
+    pred, gt, mask = keypoint_arrays(pred, gt, visible)
+    areas, sigmas = _areas(areas, count), _sigmas(sigmas, joints)
+    if not count:
+        return dict.fromkeys(OKS_NAMES, -100.0)
+    points = np.where(mask[..., None], gt, 0).astype(float)
+    common = [{"image_id": image, "category_id": 1} for image in numbers]
+    truth = [
+        {"id": n + 1, "iscrowd": 0, "area": float(areas[n]), "num_keypoints": int(mask[n].sum()), "bbox": [0.0] * 4}
+        | {"keypoints": np.c_[points[n], mask[n]].ravel().tolist()} | common[n]
+        for n in range(count)
+    ]  # fmt: skip
+    found = [
+        {"keypoints": np.c_[pred[n].astype(float), np.ones(joints)].ravel().tolist(), "score": float(scores[n])}
+        | common[n]
+        for n in range(count)
+    ]
+    dataset = {
+        "images": [{"id": image} for image in dict.fromkeys(numbers)],
+        "categories": [{"id": 1, "name": "object"}],
+        "annotations": truth,
+    }
+    measures = _evaluated(dataset, found, sigmas)
+    return {name: measures[name] for name in OKS_NAMES}
+
+
+def _evaluated(dataset: dict[str, Any], entries: list[dict[str, Any]], sigmas: np.ndarray) -> dict[str, float]:
+    """COCO's ten measures in percent of results against a ground truth in COCO's form."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     truth = COCO()
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
-        truth.dataset = file.truth(len(sigmas))
+        truth.dataset = dataset
         truth.createIndex()
         run = COCOeval(truth, truth.loadRes(entries), "keypoints")
         run.params.kpt_oks_sigmas = sigmas

@@ -107,6 +107,22 @@ def nme(pred: Any, gt: Any, visible: Any, norm: Any) -> float:
     return _mean(distances[distances >= 0])
 
 
+def pixel_errors(pred: Any, gt: Any, visible: Any) -> dict[str, Any]:
+    """Distances of predicted and true points in pixels, as DeepLabCut reports them.
+
+    Returns:
+        ``{"mean": ..., "median": ..., "per_joint": (K,)}`` over the visible points, per_joint their means, NaN where
+        there are none; infinite where a prediction is not finite. DeepLabCut calls the mean distance "RMSE", although
+        it is no root of a mean square. Arguments and errors as in :func:`pck`.
+    """
+    pred, gt, mask = keypoint_arrays(pred, gt, visible)
+    distances = normalised_distances(pred, gt, mask, np.ones((len(pred), 2), np.float32))
+    per_joint = [_mean(column[seen]) for column, seen in zip(distances.T, mask.T, strict=True)]
+    found = distances[mask]
+    median = float(np.median(found)) if found.size else float("nan")
+    return {"mean": _mean(found), "median": median, "per_joint": np.array(per_joint)}
+
+
 def heatmap_pck(output: Any, target: Any, mask: Any, threshold: float = 0.05, norm: Any = None) -> dict[str, Any]:
     """PCK between the maxima of two sets of heatmaps: the training accuracy MMPose calls ``acc_pose``.
 

@@ -19,7 +19,8 @@ from hgfast import _checks, ops
 from hgfast.codecs import UDPHeatmap
 from hgfast.codecs.affine import box_center_size
 from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD, crop, network_input, person_matrix
-from hgfast.data.keypoints import MPII, KeypointSet
+from hgfast.data.keypoint_set import KeypointSet
+from hgfast.data.keypoints import MPII
 from hgfast.data.video import read_frames
 from hgfast.frozen import freeze as freeze_network
 from hgfast.predict.inputs import Boxes, Image, as_boxes, as_image, pairs_of
@@ -39,7 +40,7 @@ class Predictor:
         codec: of :mod:`hgfast.codecs`, with ``input_size`` and ``decode``.
         keypoints: the K keypoints (which change places in a mirrored picture).
         device: where the model runs; default: where its parameters are.
-        flip_test: also run the mirrored picture and average.
+        flip_test: also run the mirrored picture and average; not where the keypoints have no mirror pairs.
         shift_heatmap: move the mirrored heatmaps by one pixel before averaging; default: as the codec's peer does.
         batch_size: persons a batch; with the flip test the network sees twice as many pictures at once.
         padding: how much larger than the box the crop is.
@@ -82,7 +83,7 @@ class Predictor:
         _checks.instance(where, "keypoints", keypoints, KeypointSet)
         self.codec, self.table = codec, keypoints
         self.device = _device_of(model) if device is None else _checks.device(where, "device", device)
-        self.flip_test = _checks.flag(where, "flip_test", flip_test)
+        self.flip_test = _checks.flag(where, "flip_test", flip_test) and keypoints.mirrors
         shift = codec.method not in ("dark_udp", "newell") if shift_heatmap is None else shift_heatmap
         self.shift_heatmap = _checks.flag(where, "shift_heatmap", shift)
         self.batch_size = _checks.integer(where, "batch_size", batch_size, 1)

@@ -13,7 +13,6 @@ from hgfast.data import (
     KeypointSet,
     Person,
     PoseDataset,
-    keypoint_set,
     load_coco,
     load_coco_detections,
     load_mpii,
@@ -22,7 +21,7 @@ from hgfast.data import (
 from hgfast.models.common import PoseNetwork
 from hgfast.predict import Predictor
 from hgfast.train.config import Config, ConfigError
-from hgfast.train.evaluate import MEASURES
+from hgfast.train.measures import measures_of, require_packages
 
 
 def make_model(config: Config) -> PoseNetwork:
@@ -34,7 +33,7 @@ def make_model(config: Config) -> PoseNetwork:
     """
     _checks.instance("make_model", "config", config, Config)
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in config.model_options.items()}
-    table = keypoint_set(config.keypoints)
+    table = config.table
     with torch.random.fork_rng(devices=[]):  # of all devices it would warn where there are several
         torch.default_generator.manual_seed(config.seed)
         try:
@@ -86,7 +85,7 @@ def make_dataset(config: Config, part: str) -> PoseDataset:
     _checks.instance("make_dataset", "config", config, Config)
     _checks.choice("make_dataset", "part", part, ("train", "val"))
     train = part == "train"
-    table = keypoint_set(config.keypoints)
+    table = config.table
     return PoseDataset(
         _persons(config, part, table),
         table,
@@ -105,7 +104,7 @@ def _persons(config: Config, part: str, table: KeypointSet) -> list[Person]:
     annotations, images = getattr(config, f"{part}_annotations"), getattr(config, f"{part}_images")
     if config.format == "coco":
         if part == "val" and config.val_detections:
-            persons = load_coco_detections(annotations, images, config.val_detections)
+            persons = load_coco_detections(annotations, images, config.val_detections, table=table)
         else:
             persons = load_coco(annotations, images, table)
     elif config.format == "princeton":
@@ -124,7 +123,7 @@ def make_predictor(config: Config, model: nn.Module, codec: Any, device: torch.d
     return Predictor(
         model,
         codec,
-        keypoint_set(config.keypoints),
+        config.table,
         device=device,
         flip_test=config.flip_test,
         batch_size=config.val_batch_size,
@@ -148,11 +147,10 @@ def check_beforehand(config: Config) -> str:
         ImportError: nothing could be measured without the package, or it was asked for.
     """
     _checks.instance("check_beforehand", "config", config, Config)
-    if config.monitor not in MEASURES[config.keypoints]:
-        known = ", ".join(MEASURES[config.keypoints])
-        raise ConfigError(f"monitor: expected one of {known} for {config.keypoints}, got {config.monitor!r}")
-    if config.keypoints == "coco":
-        require("pycocotools.cocoeval", "COCO's AP")
+    if config.monitor not in (known := measures_of(config.table)):
+        expected = ", ".join(known)
+        raise ConfigError(f"monitor: expected one of {expected} for {config.table.name}, got {config.monitor!r}")
+    require_packages(config.table)
     if config.tensorboard:
         require("tensorboard", "tensorboard=true")
     try:

@@ -15,6 +15,8 @@ from typing import Any
 from hgfast import _checks
 from hgfast.data.augment import Augmentation
 from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD
+from hgfast.data.keypoint_set import KeypointSet
+from hgfast.data.keypoints import KEYPOINT_SETS
 from hgfast.train.settings import checked
 
 if sys.version_info >= (3, 11):
@@ -23,6 +25,9 @@ else:
     import tomli as tomllib
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # a name that TOML takes without quotes
+
+
+ERRORS = ("NME", "EPE", "RMSE", "median")  # measures of which less is better
 
 
 class ConfigError(ValueError):
@@ -41,7 +46,7 @@ class Config:
     model_options: dict[str, Any] = field(default_factory=dict)  # further arguments of its class
     implementation: str = "fused"
     init: str = "peer"  # new weights: as MMPose or princeton-vl draws them; "kaiming" learns much faster at first
-    keypoints: str = "mpii"
+    keypoints: str | dict[str, Any] = "mpii"  # a known name, "auto" (what the data says), a .toml file, or a table
     codec: str = "msra"
     sigma: float = 2.0  # of the targets, heatmap pixels
     input_size: tuple[int, int] = (256, 256)
@@ -86,7 +91,7 @@ class Config:
     tensorboard: bool = False  # write events for TensorBoard into the output folder (needs tensorboard)
     checkpoint_interval: int = 1  # save the state every so many epochs
     checkpoint_steps: int = 0  # and also every so many steps; 0: do not
-    monitor: str = "PCKh"  # the measure that decides about the best checkpoint
+    monitor: str = "auto"  # the measure that decides about the best checkpoint; "auto": the usual one
     output: str = "runs/hourglass52"
 
     def __post_init__(self) -> None:
@@ -100,7 +105,20 @@ class Config:
     @property
     def lower_is_better(self) -> bool:
         """Whether the monitored measure is an error."""
-        return self.monitor in ("NME", "EPE")
+        return self.monitor in ERRORS
+
+    @property
+    def table(self) -> KeypointSet:
+        """The keypoints.
+
+        Raises:
+            ConfigError: they are still to be read, see :func:`hgfast.train.own.complete`.
+        """
+        if isinstance(self.keypoints, dict):
+            return KeypointSet.from_table(self.keypoints)
+        if self.keypoints not in KEYPOINT_SETS:
+            raise ConfigError(f"keypoints: {self.keypoints!r} has not been read yet; a checkpoint or a run knows them")
+        return KEYPOINT_SETS[self.keypoints]
 
 
 def apply(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -134,6 +152,8 @@ def _merged(old: Any, new: Any, name: str) -> Any:
     """``new``; where both are tables, what it has and the rest of ``old``."""
     if dataclasses.is_dataclass(old) and isinstance(new, Mapping):
         return _replace(old, new, name + ".")
+    if name == "keypoints" and isinstance(new, Mapping) and "names" in new:
+        return dict(new)  # another set, not a change of the old one
     return {**old, **new} if isinstance(old, dict) and isinstance(new, Mapping) else new
 
 

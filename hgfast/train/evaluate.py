@@ -10,22 +10,11 @@ import numpy as np
 import torch
 
 from hgfast import _checks
-from hgfast._extras import require
-from hgfast.codecs.affine import fix_aspect_ratio
-from hgfast.data import EpochSampler, Person, PoseDataset, make_loader
-from hgfast.metrics import auc, coco_ap, coco_results, epe, nme, pck, pckh, pckh_auc
-from hgfast.metrics.coco import NAMES
-from hgfast.metrics.mpii import GROUPS
+from hgfast.data import EpochSampler, PoseDataset, make_loader
+from hgfast.data.keypoints import known_name
 from hgfast.predict import Predictor
+from hgfast.train.measures import measure, require_packages
 from hgfast.train.parallel import World
-
-# what `measure` gives for each set of keypoints
-MEASURES: dict[str, tuple[str, ...]] = {
-    "mpii": (*GROUPS, "PCKh", "PCKh@0.1", "AUC"),
-    "coco": NAMES,
-    "face": ("NME",),
-    "hand": ("PCK", "AUC", "EPE"),
-}
 
 
 def evaluate(
@@ -52,17 +41,17 @@ def evaluate(
 
     Returns:
         for MPII the results of :func:`hgfast.metrics.pckh` and :func:`hgfast.metrics.pckh_auc`; for COCO AP and AR;
-        faces NME; hands PCK, AUC and EPE.
+        faces NME; hands PCK, AUC and EPE; for keypoints of one's own see :func:`hgfast.train.measures.measure`.
 
     Raises:
         TypeError, ValueError: another kind of argument, or a predictor of other keypoints than the data set's.
-        ImportError: COCO's AP without pycocotools.
+        ImportError: AP without pycocotools.
         OSError: a picture or the annotations cannot be read.
     """
     _check_parts("evaluate", predictor, dataset, workers, progress, world)
     pixel_origin = _checks.integer("evaluate", "pixel_origin", pixel_origin, 0, 1)
-    if dataset.table.name == "coco":
-        require("pycocotools.cocoeval", "COCO's AP")
+    require_packages(dataset.table)
+    if known_name(dataset.table) == "coco":
         annotations = _checks.path("evaluate", "annotations", annotations)
     keypoints, scores = predict_dataset(predictor, dataset, workers, progress, world)
     return measure(dataset, keypoints + np.float32(pixel_origin), scores, annotations)
@@ -103,72 +92,6 @@ def _check_parts(where: str, predictor: Any, dataset: Any, workers: Any, progres
         raise ValueError(
             f"{where}: predictor finds {mine.count} keypoints ({mine.name}), dataset has {wanted.count} ({wanted.name})"
         )
-
-
-def measure(
-    dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray, annotations: str | Path = ""
-) -> dict[str, float]:
-    """The data set's measures of predictions (N, K, 2), which count pixels as its annotations do, and scores (N, K).
-
-    Raises:
-        TypeError, ValueError: predictions or scores of other shapes, for COCO also not finite.
-    """
-    _checks.instance("", "dataset", dataset, PoseDataset)
-    shape, finite = (len(dataset), dataset.table.count), dataset.table.name == "coco"
-    keypoints = _checks.array("", "keypoints", keypoints, (*shape, 2), finite=finite)
-    scores = _checks.array("", "scores", scores, shape, finite=finite)
-    persons, name = dataset.persons, dataset.table.name
-    if name == "coco":
-        return _average_precision(dataset, keypoints, scores, annotations)
-    truth = np.stack([person.keypoints for person in persons])
-    visible = np.stack([person.visible for person in persons])
-    if name == "mpii":
-        head_size = np.array([person.head_size for person in persons], np.float32)
-        area = pckh_auc(keypoints, truth, visible, head_size)
-        return pckh(keypoints, truth, visible, head_size, unlabelled="skip") | {"AUC": area}
-    if name == "face":
-        return {"NME": nme(keypoints, truth, visible, _eye_distance(truth))}
-    size = np.array([_longer_side(person) for person in persons], np.float32)
-    return {
-        "PCK": pck(keypoints, truth, visible, size, 0.2)["PCK"],
-        "AUC": auc(keypoints, truth, visible),
-        "EPE": epe(keypoints, truth, visible),
-    }
-
-
-def _average_precision(
-    dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray, annotations: str | Path
-) -> dict[str, float]:
-    return coco_ap(annotations, coco_entries(dataset, keypoints, scores), np.array(dataset.table.sigmas))
-
-
-def coco_entries(dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
-    """Entries of a COCO results file for predictions (N, K, 2) and scores (N, K) of a data set's persons."""
-    order = sorted(range(len(dataset)), key=lambda n: dataset.persons[n].ident)  # which of equals comes first
-    persons = [dataset.persons[n] for n in order]
-    sizes = np.array([person.size for person in persons], np.float32)
-    corners = np.array([person.center for person in persons], np.float32) - sizes / 2
-    width, height = dataset.input_size
-    crops = fix_aspect_ratio(sizes * np.float32(dataset.padding), width / height)  # their area is what MMPose takes
-    return coco_results(
-        np.array([person.ident[0] for person in persons]),
-        keypoints[order],
-        scores[order],
-        np.array([person.box_score for person in persons], np.float32),
-        crops.prod(axis=1),
-        np.array(dataset.table.sigmas),
-        np.concatenate([corners, sizes], axis=1),
-        np.array([person.category for person in persons]),
-    )
-
-
-def _longer_side(person: Person) -> float:
-    return float(person.size.max())
-
-
-def _eye_distance(truth: np.ndarray) -> np.ndarray:
-    """Distance of the outer corners of the eyes, (N,)."""
-    return np.linalg.norm(truth[:, 36] - truth[:, 45], axis=1)
 
 
 def all_finite(model: torch.nn.Module) -> bool:

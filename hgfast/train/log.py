@@ -129,7 +129,7 @@ def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[floa
 
 def shown_in_curves(metrics: dict[str, float]) -> tuple[str, ...]:
     """Names of the measures that people look at."""
-    return tuple(name for name in metrics if name.startswith(("PCK", "AP", "AUC", "NME")))
+    return tuple(name for name in metrics if name.startswith(("PCK", "AP", "AUC", "NME", "RMSE", "median")))
 
 
 def line_of(row: dict[str, float], epochs: int) -> str:

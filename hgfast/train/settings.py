@@ -8,9 +8,11 @@ from typing import Any
 
 from hgfast import _checks
 from hgfast.data.augment import Augmentation
+from hgfast.data.keypoint_set import KeypointSet
+from hgfast.data.keypoints import KEYPOINT_SETS, known_name
 
 _MANY = 2**53  # of steps
-_KEYPOINTS = {"mpii": ("mpii",), "princeton": ("mpii",), "coco": ("coco", "face", "hand")}  # of each format
+_MPII_ONLY = ("mpii", "princeton")  # formats
 _CHOICES = {
     "implementation": ("fused", "reference"),
     "format": ("mpii", "coco", "princeton"),
@@ -54,7 +56,9 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
         TypeError, ValueError: one of them cannot be; the message begins with its name.
     """
     values = {name: _checked(name, value) for name, value in settings.items()}
-    _checks.choice("", f"keypoints (of format {values['format']!r})", values["keypoints"], _KEYPOINTS[values["format"]])
+    if values["format"] in _MPII_ONLY and values["keypoints"] not in ("mpii", "auto"):
+        name = f"keypoints (of format {values['format']!r})"
+        raise ValueError(f"{name} must be 'mpii'; got {reprlib.repr(values['keypoints'])}")
     return values
 
 
@@ -120,6 +124,18 @@ def _options(name: str, value: Any) -> dict[str, Any]:
     return {_key(name, key): plain(f"{name}.{key}", entry) for key, entry in value.items()}
 
 
+def _keypoints(name: str, value: Any) -> str | dict[str, Any]:
+    """A name, "auto", a file's name, or a table in full; a table that is one of the known sets becomes its name."""
+    if isinstance(value, dict):
+        table = KeypointSet.from_table(plain(name, value), name)
+        return known_name(table) or table.to_table()
+    _text(name, value)
+    if value not in (*KEYPOINT_SETS, "auto") and not value.endswith(".toml"):
+        known = ", ".join(KEYPOINT_SETS)
+        raise ValueError(f"{name} must be one of {known}, auto, a .toml file, or a table; got {value!r:.80}")
+    return str(value)
+
+
 def plain(name: str, value: Any, depth: int = 8) -> Any:
     """A value that files can hold: finite numbers, texts, lists and tables of these, not too deep.
 
@@ -149,6 +165,7 @@ def _key(name: str, key: Any) -> str:
 
 
 _OTHERS: dict[str, Callable[[str, Any], Any]] = {
+    "keypoints": _keypoints,
     "input_size": lambda name, value: _checks.size("", name, value, 1, _LONGEST_SIDE),
     "mean": _colour(-1e6),
     "std": _colour(1e-6),

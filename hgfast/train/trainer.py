@@ -23,6 +23,7 @@ from hgfast.train.config import Config, ConfigError, to_toml
 from hgfast.train.evaluate import all_finite, evaluate
 from hgfast.train.lock import hold
 from hgfast.train.log import RunLog, TensorBoard, draw_curves, line_of, shown_in_curves
+from hgfast.train.own import complete, notes
 from hgfast.train.parallel import World
 from hgfast.train.schedule import learning_rate
 from hgfast.train.signals import StopRequest
@@ -72,16 +73,17 @@ class Trainer:
         _checks.instance("Trainer", "config", config, Config)
         _checks.flag("Trainer", "resume", resume), _checks.flag("Trainer", "quiet", quiet)
         _checks.function("Trainer", "say", say)
-        self.config, self.folder = config, Path(config.output)
+        self.folder = Path(config.output)
         self.last = self.folder / "last.pt"  # the state to go on from
         self._refuse_what_is_there(resume)
+        self.config = config = complete(config)
         missing = build.check_beforehand(config)
         device = build.choose_device(config.device)
         self.world = World.join(device.type)
         self.device = self.world.device(device)
         self.quiet, self.say = quiet or not self.world.is_main, say if self.world.is_main else lambda _: None
-        if missing:
-            self.say(missing)
+        for line in filter(None, (missing, *notes(config))):
+            self.say(line)
         self.train_set, self.val_set = build.make_dataset(config, "train"), build.make_dataset(config, "val")
         self.sampler = EpochSampler(
             len(self.train_set), config.batch_size, True, config.seed, self.world.rank, self.world.size

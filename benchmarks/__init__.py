@@ -1,7 +1,7 @@
 """What hgfast gains: benchmarks of every op and of whole networks against their peers.
 
-Run from a checkout (`pytest benchmarks --benchmark-only`, `hgfast bench`, `python -m benchmarks.device`); hgfast itself
-may be installed or built in place.
+Run from a checkout (`pytest benchmarks --benchmark-only`, `python -m benchmarks.table`, `python -m benchmarks.device`);
+hgfast itself may be installed or built in place.
 """
 
 import sys

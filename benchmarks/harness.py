@@ -1,7 +1,8 @@
 """How everything is measured: cases with peers, interleaved timing, bytes/s and FLOP/s.
 
 A bench file lists its cases (`CASES`) and ends in `test_case = benchmark_test(CASES)`. The same cases serve
-pytest-benchmark, `hgfast bench` (a table with ratios, from one interleaved run) and `python -m benchmarks.device`.
+pytest-benchmark, `python -m benchmarks.table` (a table with ratios, from one interleaved run) and
+`python -m benchmarks.device`.
 """
 
 from __future__ import annotations

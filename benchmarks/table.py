@@ -1,4 +1,4 @@
-"""`hgfast bench`: every case of every bench file in one interleaved run, as a table with ratios.
+"""Every case of every bench file in one interleaved run, as a table with ratios.
 
 python -m benchmarks.table [--only upsample_add] [--device cpu] [--budget 1.0]
 """
@@ -36,7 +36,7 @@ def rows(case: Case, timings: dict[str, Timing]) -> Iterator[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="hgfast bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: all there are")
     parser.add_argument("--budget", type=float, default=1.0, help="seconds for each case")

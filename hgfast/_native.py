@@ -8,6 +8,7 @@ hand kernels guarded copies.)
 from __future__ import annotations
 
 import atexit
+import ctypes
 import json
 import sys
 from functools import cache
@@ -85,6 +86,16 @@ def _device_refusal(index: int) -> str:
     return f"{name} has compute capability {major}.{minor}; the kernels were compiled for {info['archs']} and newer"
 
 
+def _driver_state(told: str) -> str:
+    """What CUDA's runtime says of the driver; where there is none, it complains of its version."""
+    try:
+        if told != "ok":
+            ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver found"
+    return told
+
+
 def runs_on(archs: str, major: int, minor: int) -> bool:
     """Whether code for e.g. "80;90a", with PTX of the oldest number without a letter, runs on a compute capability."""
     capability = 10 * major + minor
@@ -146,6 +157,7 @@ def build_info() -> dict[str, Any]:
     cuda: dict[str, Any] = {"compiled": _cuda is not None}
     if _cuda is not None:
         cuda.update(_cuda.backend_info())
+        cuda["driver"] = _driver_state(cuda["driver"])
         cuda["unusable"] = cuda_missing_reason()
     else:
         cuda["reason"] = cuda_missing_reason()

@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import cv2
 import torch
 from torch import Tensor, nn
 
 from hgfast import __version__, _checks
+from hgfast._opencv import cv2
 from hgfast.data import read_image
 from hgfast.data.synthetic import write_set
 from hgfast.files import atomic_write, write_text

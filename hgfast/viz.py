@@ -5,10 +5,10 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from hgfast import _checks
+from hgfast._opencv import cv2
 from hgfast.data.keypoint_set import KeypointSet
 
 _SHIFT = 4  # OpenCV draws at 1/16 pixel

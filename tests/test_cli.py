@@ -50,6 +50,25 @@ def test_help_names_every_command(capsys):
         assert f"usage: hgfast {name}" in capsys.readouterr().out
 
 
+def test_help_does_not_wait_for_torch():
+    """Nor do a wrong word and the version; torch, OpenCV and numpy are imported by the work itself."""
+    lines = ["import sys", "from hgfast.cli import COMMANDS, main"]
+    lines += ["for words in [['--help'], ['--version'], ['fly'], *([name, '--help'] for name in COMMANDS)]:"]
+    lines += ["    try: main(words)", "    except SystemExit: pass"]
+    lines += ["assert not {'torch', 'cv2', 'numpy'} & sys.modules.keys()"]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, capture_output=True, cwd=PACKAGE_FOLDER)
+
+
+def test_each_part_can_be_imported_first():
+    """Names are imported when they are asked for, in any order, so no part may count on what another one imports."""
+    parts = sorted(path.parent.name for path in PACKAGE_FOLDER.glob("hgfast/*/__init__.py"))
+    lines = ["import cv2, importlib, os, sys, torch", "for part in sys.argv[1:]:", "    child = os.fork()"]
+    lines += ["    if not child: importlib.import_module(f'hgfast.{part}'); os._exit(0)"]
+    lines += ["    assert os.waitpid(child, 0)[1] == 0, part"]
+    command = [sys.executable, "-c", "\n".join(lines), *parts]
+    subprocess.run(command, check=True, cwd=PACKAGE_FOLDER)
+
+
 def test_report_has_what_a_wrong_kernel_is_told_by(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("HGFAST_SYNC", "0")
@@ -234,13 +253,6 @@ def test_cut_off_checkpoint(run_folder, tmp_path, capsys):
     assert "broken.pt: not a readable checkpoint" in capsys.readouterr().err
 
 
-def test_bench_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hgfast.cli.bench.__file__", str(tmp_path / "site" / "hgfast" / "cli" / "bench.py"))
-    assert main(["bench"]) == 2
-    assert "run this in a checkout of hgfast" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(("word", "code"), [("fly", 2), ("--version", 0)])
 def test_unknown_command_and_version(word, code, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -257,7 +269,7 @@ def test_interrupted_while_it_is_imported(tmp_path):
     lines += ["signal.signal(signal.SIGINT, signal.default_int_handler)"]  # who runs behind a shell's & ignores it
     lines += ["os.kill(os.getpid(), signal.SIGINT)", "time.sleep(60)"]
     (tmp_path / "torch.py").write_text("\n".join(lines))
-    command = [sys.executable, "-c", "import sys, hgfast_command; sys.exit(hgfast_command.main())", "info"]
+    command = [sys.executable, "-m", "hgfast", "info"]
     environment = os.environ | {"PYTHONPATH": str(PACKAGE_FOLDER)}  # behind the current folder
     process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert (process.returncode, process.stderr) == (130, "hgfast: interrupted\n")

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import hgfast
+from hgfast._extras import install_command
 from hgfast.cli import main
-from hgfast.cli._shared import measures_table, one_line
+from hgfast.cli._text import measures_table, one_line
 from tests.test_predict_cli import checkpoint  # noqa: F401 - a fixture
 
 
@@ -72,7 +73,6 @@ def test_a_mistake_in_the_program_keeps_its_traceback(monkeypatch, tmp_path):
         (["predict", "CHECKPOINT", "FILE", "--min-score", "nan"], "--min-score must be finite"),
         (["predict", "CHECKPOINT", "FILE", "--output", "FILE"], "FILE/FILE.json"),
         (["predict", "CHECKPOINT", "FILE", "--boxes", "FILE"], "FILE: not a JSON file"),
-        (["bench", "--budget", "nan"], "--budget must be finite"),
     ],
 )
 def test_bad_options_are_noticed_before_the_work(words, message, checkpoint, tmp_path, monkeypatch, capsys):  # noqa: F811
@@ -84,13 +84,6 @@ def test_bad_options_are_noticed_before_the_work(words, message, checkpoint, tmp
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(f"hgfast {words[0]}: error: ") and message in said
     assert (tmp_path / "FILE").read_text() == "kept" and os.listdir(tmp_path) == ["FILE"]
-
-
-def test_bench_without_a_case_is_an_error(capsys):
-    pytest.importorskip("benchmarks.table")
-    with pytest.raises(SystemExit) as stopped:
-        main(["bench", "--only", "nothing of this name"])
-    assert stopped.value.code == 2 and "--only: no case" in capsys.readouterr().err
 
 
 def test_measures_of_nothing_are_an_empty_table():
@@ -108,7 +101,7 @@ def test_dir_shows_the_modules_that_are_loaded_on_demand():
 def test_a_missing_package_is_named_before_the_work(checkpoint, monkeypatch, capsys, tmp_path):  # noqa: F811
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     assert main(["eval", str(checkpoint), "--out", str(tmp_path / "a.mat")]) == 2
-    assert "a.mat: writing a .mat file needs scipy (pip install 'hgfast[train]')" in capsys.readouterr().err
+    assert f"a.mat: writing a .mat file needs scipy ({install_command('train')})" in capsys.readouterr().err
 
 
 def test_words_that_the_terminal_cannot_show(monkeypatch):

@@ -197,13 +197,6 @@ def test_which_device_an_op_is_asked_for(gpu: Machine) -> None:
         ops.explain("upsample_add", [], 1)
 
 
-def test_benchmarks_on_a_device(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
-    monkeypatch.setitem(sys.modules, "benchmarks.table", types.SimpleNamespace(main=asked.append))
-    main(["bench", "--device", "cuda", "--only", "x"])
-    assert asked == [["--only", "x", "--budget", "1.0", "--device", "cuda"]]
-
-
 def test_info_of_a_device(gpu: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments in (["info"], ["info", "--report"]):
         assert main(arguments) == 0

@@ -182,9 +182,8 @@ def test_log_gets_columns_and_forgets_what_is_done_again(tmp_path):
 
 
 def test_curves_are_a_picture(tmp_path):
-    pytest.importorskip("matplotlib")
     rows = [{"epoch": str(i), "loss": str(1 / (i + 1)), "PCKh": "" if i % 2 else str(40 + i)} for i in range(4)]
-    assert draw_curves(rows, tmp_path / "curves.png")
+    draw_curves(rows, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
 

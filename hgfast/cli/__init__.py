@@ -1,4 +1,4 @@
-"""The command ``hgfast``: one file a subcommand, each with ``add_arguments(parser)`` and ``run(options)``."""
+"""The command ``hgfast``: a file a subcommand with ``run(options)``, and in ``options`` one with its options."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hgfast import __version__
-from hgfast.cli._shared import one_line
-from hgfast.train import TrainingError, TrainingStopped
+from hgfast._errors import TrainingError, TrainingStopped
+from hgfast.cli._text import one_line
 
 COMMANDS = {
     "info": "what was built and what of it this machine can run",
@@ -21,7 +21,6 @@ COMMANDS = {
     "train": "train a network on MPII, COCO or your own annotations",
     "eval": "measure the accuracy of a checkpoint",
     "predict": "find the keypoints of persons in pictures and draw them",
-    "bench": "measure the speed against other implementations (needs a source checkout)",
     "convert": "turn checkpoints of MMPose and princeton-vl into hgfast's, and back into plain weights",
 }
 
@@ -45,13 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    parser = _parser()  # which imports the commands
+    parser = _parser()
     options = parser.parse_args(_with_negative_values(sys.argv[1:] if arguments is None else arguments))
     if options.command is None:
         parser.print_help()
         return 0
     try:
-        return _module(options.command).run(options) or 0
+        return _module(options.command).run(options) or 0  # this imports torch and OpenCV
     except BrokenPipeError:  # the reader of our output has gone (`hgfast info | head`): nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -90,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
             description=summary[0].upper() + summary[1:] + ".",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _module(name).add_arguments(sub)
+        _module(f"options.{name}").add_arguments(sub)
     return parser
 
 

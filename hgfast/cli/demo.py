@@ -9,15 +9,6 @@ from hgfast import _checks
 from hgfast.demo import run_demo
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this command."""
-    parser.epilog = "The folder gets overlay.png, curves.png, run/ (log and checkpoints), summary.md and summary.json."
-    parser.add_argument("--output", default="hgfast-demo", help="folder (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=4, help="how long to train (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and augmentation (default: %(default)s)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-
-
 def run(options: argparse.Namespace) -> None:
     """Runs the demonstration."""
     _checks.integer("", "--epochs", options.epochs, 1)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hgfast.cli._shared import add_checkpoint, add_device, add_freeze, add_set, changed, load_network, measures_table
+from hgfast.cli._shared import changed, load_network
+from hgfast.cli._text import measures_table
 from hgfast.data.keypoints import known_name
 from hgfast.files import check_writable, write_json
 from hgfast.progress import progress_bar
@@ -18,32 +19,6 @@ from hgfast.train.config import Config, apply
 from hgfast.train.evaluate import predict_dataset
 from hgfast.train.measures import measure, require_packages
 from hgfast.train.parallel import World
-
-_EPILOG = """\
-MPII is measured by PCKh (joint groups, mean, mean at 0.1, area under the curve), COCO by AP and AR, faces by NME, hands
-by PCK at 0.2, AUC and EPE, keypoints of one's own by mean (RMSE) and median error in pixels, PCK and AP. --out writes
-every person's keypoints: FILE.csv, FILE.json (COCO: a results file), FILE.mat (MPII: `preds` as MMPose's pred.mat, and
-the toolkit's `pred`).
-
-examples:
-  hgfast eval runs/a/best.pt --out pred.mat --out table.csv
-  hgfast eval hourglass52_mpii_256x256-ae358435_20200812.pth --preset hourglass52-mpii-256 --set pixel_origin=1 \\
-      --annotations mpii/mpii_val.json --images mpii/images"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this command."""
-    parser.epilog = _EPILOG
-    add_checkpoint(parser)
-    parser.add_argument("--annotations", help="annotation file (setting val_annotations)")
-    parser.add_argument("--images", help="picture folder (setting val_images)")
-    parser.add_argument("--no-flip", action="store_true", help="do not average with the mirrored picture")
-    parser.add_argument("--out", metavar="FILE", action="append", default=[], help="also write the keypoints")
-    parser.add_argument("--json", metavar="FILE", help="also write the measures to this file")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    add_freeze(parser)
-    add_set(parser)
-    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> None:

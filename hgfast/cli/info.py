@@ -11,19 +11,6 @@ from hgfast.cli._report import report
 from hgfast.files import write_json
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this command."""
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument(
-        "--report",
-        nargs="?",
-        const="-",
-        metavar="FILE",
-        help="print, or write to a file, all that a report of a wrong kernel needs: versions, cards, driver, switches, "
-        "and the kernels that were found wrong on this machine",
-    )
-
-
 def run(options: argparse.Namespace) -> None:
     """Prints what was built, or the report."""
     if options.report is not None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from hgfast import _checks
+from hgfast._opencv import cv2
 from hgfast.cli._inputs import BoxSource, find_inputs, is_video
-from hgfast.cli._shared import add_checkpoint, add_device, add_freeze, add_set, changed, load_network, one_line
+from hgfast.cli._shared import changed, load_network
+from hgfast.cli._text import one_line
 from hgfast.data.video import VideoWriter, frame_rate, read_frames
 from hgfast.files import atomic_write, check_writable, write_json
 from hgfast.predict import Predictor, Seen
@@ -22,41 +23,6 @@ from hgfast.progress import progress_bar
 from hgfast.results import instances
 from hgfast.train.build import choose_device, make_codec, make_predictor
 from hgfast.viz import draw_people
-
-_EPILOG = """\
-The output folder gets, for every input, NAME.json in MMPose's form (for each person keypoints, keypoint_scores, bbox,
-bbox_score; pixels count from 0; for a video a list of {frame_id, instances}) and NAME_keypoints.png or .mp4.
-
---boxes takes {"a.jpg": [[x1, y1, x2, y2], ...], "clip.mp4": ...}; a video has the same boxes in all frames, or a list
-of such lists, one for each frame. There and in --annotations, pictures of one file name in several folders are told
-apart by their folders: "a/1.jpg" are the boxes of images/a/1.jpg.
-
-An input that cannot be used (a broken picture, say) is listed at the end; the others are done, and the exit code is 2.
-
-examples:
-  hgfast predict best.pt person.jpg                       one person who fills the picture
-  hgfast predict best.pt street.jpg --box 40,60,300,420 --box 310,55,500,400
-  hgfast predict best.pt clip.mp4 --box 40,60,300,420
-  hgfast predict best.pt images/ --annotations mpii_val.json
-  hgfast predict hourglass52_mpii_256x256-ae358435_20200812.pth --preset hourglass52-mpii-256 images/ --boxes b.json"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this command."""
-    parser.epilog = _EPILOG
-    add_checkpoint(parser)
-    parser.add_argument("inputs", nargs="+", metavar="input", help="pictures, videos, folders of these")
-    parser.add_argument("--box", action="append", metavar="X1,Y1,X2,Y2", help="a person's box, for a single input")
-    parser.add_argument("--boxes", metavar="FILE", help="JSON file with the boxes of every input")
-    parser.add_argument("--annotations", help="MPII JSON file with the persons' centres and scales")
-    parser.add_argument("--output", default="hgfast-predictions", help="folder (default: %(default)s)")
-    parser.add_argument("--no-draw", action="store_true", help="write no pictures and videos")
-    parser.add_argument("--min-score", type=float, default=0.2, help="do not draw joints below (default: %(default)s)")
-    parser.add_argument("--no-flip", action="store_true", help="do not average with the mirrored picture")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    add_freeze(parser)
-    add_set(parser)
-    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:

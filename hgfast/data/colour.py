@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from hgfast import _checks
+from hgfast._opencv import cv2
 
 _FAR = 1e6
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from hgfast import _checks
+from hgfast._opencv import cv2
 from hgfast.codecs.affine import apply_affine
 from hgfast.data.augment import Augmentation, Change, half_body
 from hgfast.data.cache import ImageCache

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from hgfast import _checks
+from hgfast._opencv import cv2
 from hgfast.codecs.affine import apply_affine, compose, fix_aspect_ratio, flip_matrix, udp_warp_matrix, warp_matrix
 from hgfast.constants import constant
 from hgfast.data.header import read_header

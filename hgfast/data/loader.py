@@ -12,11 +12,11 @@ from contextlib import contextmanager, nullcontext
 from multiprocessing import connection, resource_tracker
 from typing import Any
 
-import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from hgfast import _checks
+from hgfast._opencv import cv2
 from hgfast.data.dataset import EpochSampler, Key
 
 Batch = dict[str, torch.Tensor]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hgfast import _checks
+from hgfast._extras import require
 from hgfast.data.fields import LIMIT, AnnotationError, picture_path
 from hgfast.data.person import Person
 
@@ -71,10 +72,7 @@ def load_princeton(annotations: str | Path, images: str | Path, pixel_origin: in
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import h5py
-    except ImportError:
-        raise ImportError(f"{path}: reading HDF5 needs h5py (pip install 'hgfast[train]')") from None
+    h5py = require("h5py", f"{path}: reading HDF5")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: annotation file not found")
     try:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from hgfast import _checks
+from hgfast._opencv import cv2
 from hgfast.data.figures import draw_pose, paint_figure
 from hgfast.files import write_text
 

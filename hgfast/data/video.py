@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
-import cv2
 import numpy as np
 
 from hgfast import _checks
+from hgfast._opencv import cv2
 from hgfast.files import atomic_write
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")

@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, overload
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hgfast import _checks, ops
+from hgfast._opencv import cv2
 from hgfast.codecs import UDPHeatmap
 from hgfast.codecs.affine import box_center_size
 from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD, crop, network_input, person_matrix

@@ -135,11 +135,8 @@ def make_predictor(config: Config, model: nn.Module, codec: Any, device: torch.d
     )
 
 
-def check_beforehand(config: Config) -> str:
+def check_beforehand(config: Config) -> None:
     """Notices before the work what would end it: an unknown measure, missing packages.
-
-    Returns:
-        what there will not be without a package that can be done without; "" where nothing is missing.
 
     Raises:
         TypeError: no Config.
@@ -153,11 +150,6 @@ def check_beforehand(config: Config) -> str:
     require_packages(config.table)
     if config.tensorboard:
         require("tensorboard", "tensorboard=true")
-    try:
-        require("matplotlib", "curves.png")
-    except ImportError as error:
-        return str(error)
-    return ""
 
 
 def choose_device(device: str) -> torch.device:

@@ -93,13 +93,11 @@ class TensorBoard:
         self._writer.flush()
 
 
-def draw_curves(rows: list[dict[str, str]], path: Path, measures: tuple[str, ...] = ("PCKh", "PCKh@0.1")) -> bool:
-    """Draws loss and accuracy over epochs as PNG; returns False (and draws nothing) without matplotlib."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
+def draw_curves(rows: list[dict[str, str]], path: Path, measures: tuple[str, ...] = ("PCKh", "PCKh@0.1")) -> None:
+    """Draws loss and accuracy over epochs as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second, which not every run of a command needs
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 3.6))
     FigureCanvasAgg(figure)
     # Set by hand: a layout engine draws all labels twice more to find what this says.
@@ -119,7 +117,6 @@ def draw_curves(rows: list[dict[str, str]], path: Path, measures: tuple[str, ...
         axes.grid(alpha=0.3)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=130)
-    return True
 
 
 def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:

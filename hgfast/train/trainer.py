@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from hgfast import _checks
+from hgfast._errors import TrainingError, TrainingStopped
 from hgfast.checkpoint import save_checkpoint
 from hgfast.data import EpochSampler, make_loader
 from hgfast.files import write_text
@@ -33,14 +34,6 @@ _SECONDS_A_LINE = 5.0
 _SECONDS_A_DRAWING = 30.0  # of the curves, which takes more than half a second
 _STEPS_A_POINT = 10  # of TensorBoard's curve of the loss
 _STOP, _FAILED = 1, 2  # what a process says to the others before each step, the higher for the worse
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why and which checkpoint is good."""
-
-
-class TrainingStopped(Exception):
-    """Training was asked to stop (signal) and has saved its state."""
 
 
 class Trainer:
@@ -77,12 +70,12 @@ class Trainer:
         self.last = self.folder / "last.pt"  # the state to go on from
         self._refuse_what_is_there(resume)
         self.config = config = complete(config)
-        missing = build.check_beforehand(config)
+        build.check_beforehand(config)
         device = build.choose_device(config.device)
         self.world = World.join(device.type)
         self.device = self.world.device(device)
         self.quiet, self.say = quiet or not self.world.is_main, say if self.world.is_main else lambda _: None
-        for line in filter(None, (missing, *notes(config))):
+        for line in notes(config):
             self.say(line)
         self.train_set, self.val_set = build.make_dataset(config, "train"), build.make_dataset(config, "val")
         self.sampler = EpochSampler(

@@ -244,17 +244,6 @@ def convert(draw: Draw) -> Case:
     return command(draw, [*start, "--form", "hgfast"], bad)
 
 
-@target("hgfast bench", 10, "command")
-def bench(draw: Draw) -> Case:
-    """Its wrong lines: the right ones take minutes."""
-    bad = [
-        lambda: (["bench", draw.one(numbers("--budget"))], ("--budget",)),
-        lambda: (["bench", "--only", "nothing such"], ("--only",)),
-        lambda: (["bench", "--device", draw.one(("abc", ""))], ("--device",)),
-    ]
-    return command(draw, [], bad, 1.0)
-
-
 @target("hgfast demo", 40, "command")
 def demo(draw: Draw) -> Case:
     """Its wrong lines: the right ones take minutes."""

@@ -17,9 +17,15 @@ IMPLEMENTATIONS: dict[str, BlockSet] = {"fused": FUSED, "reference": REFERENCE}
 
 
 class PoseNetwork(nn.Module):
-    """A network that is built of one implementation's blocks and works in that one's layout."""
+    """A network that is built of one implementation's blocks and works in that one's layout.
+
+    Attributes:
+        implementation: "fused" or "reference".
+        head_layers: how the names begin of the weights that have a channel for each keypoint.
+    """
 
     implementation: str
+    head_layers: tuple[str, ...] = ()
 
     @property
     def memory_format(self) -> torch.memory_format | None:

@@ -119,6 +119,7 @@ class HourglassPose(PoseNetwork):
     """
 
     stride = 4
+    head_layers = ("head.",)
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ class StackedHourglass(PoseNetwork):
     """
 
     stride = 4
+    head_layers = ("outs.", "merge_preds.")
     depth = 4
 
     def __init__(

@@ -46,6 +46,8 @@ class Config:
     model_options: dict[str, Any] = field(default_factory=dict)  # further arguments of its class
     implementation: str = "fused"
     init: str = "peer"  # new weights: as MMPose or princeton-vl draws them; "kaiming" learns much faster at first
+    weights: str = ""  # a checkpoint that a new run begins with; its layers for other keypoints are drawn anew
+    backbone_rate: float = 1.0  # share of the rate for all but the last layers; 0: they stay, statistics included
     keypoints: str | dict[str, Any] = "mpii"  # a known name, "auto" (what the data says), a .toml file, or a table
     codec: str = "msra"
     sigma: float = 2.0  # of the targets, heatmap pixels

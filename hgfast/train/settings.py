@@ -43,6 +43,7 @@ _NUMBERS = {  # smallest and largest: what float32 can compute with
     "gamma": (0.0, 100.0),
     "loss_scale": (1e-20, 1e20),
     "grad_clip": (0.0, 1e20),
+    "backbone_rate": (0.0, 1e6),
 }
 _FLAGS = ("fast_decode", "flip_test", "freeze", "tensorboard")
 _MOST_MILESTONES = 100  # gamma to this power is still a number

@@ -58,20 +58,21 @@ def check_optimizer(where: str, stored: Any, optimizer: torch.optim.Optimizer) -
         what ``optimizer.load_state_dict`` takes, in the layouts of the weights: the fused Adam pairs numbers by their
         places in memory, whatever the strides say.
     """
-    own = optimizer.state_dict()["param_groups"][0]
+    own = optimizer.state_dict()["param_groups"]
     _same_names(where, "optimizer", stored, {"state", "param_groups"})
     groups, states = stored["param_groups"], stored["state"]
-    if not isinstance(groups, list) or len(groups) != 1 or not isinstance(groups[0], dict):
-        raise TypeError(f"{where}: optimizer.param_groups must be a list of one dict, got {reprlib.repr(groups)}")
-    numbers = _checks.integers(where, "optimizer.param_groups[0].params", groups[0].get("params"), len(own["params"]))
-    if numbers != own["params"]:
-        raise ValueError(
-            f"{where}: optimizer.param_groups[0].params must count the weights, got {reprlib.repr(numbers)}"
+    if not isinstance(groups, list) or len(groups) != len(own) or not all(isinstance(group, dict) for group in groups):
+        count = "one dict" if len(own) == 1 else f"{len(own)} dicts"
+        raise TypeError(
+            f"{where}: optimizer.param_groups must be a list of {count} (as backbone_rate says), "
+            f"got {reprlib.repr(groups)}"
         )
-    rate = _checks.number(where, "optimizer.param_groups[0].lr", groups[0].get("lr"), 0)
+    rates = [
+        _rate(where, f"optimizer.param_groups[{i}]", *pair) for i, pair in enumerate(zip(groups, own, strict=True))
+    ]
     if states != {}:
-        _same_names(where, "optimizer.state", states, set(own["params"]))
-    parameters = optimizer.param_groups[0]["params"]
+        _same_names(where, "optimizer.state", states, {number for group in own for number in group["params"]})
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, entry in states.items():
         name, like = f"optimizer.state[{number}]", parameters[number]
         _same_names(where, name, entry, {"step", "exp_avg", "exp_avg_sq"})
@@ -79,7 +80,15 @@ def check_optimizer(where: str, stored: Any, optimizer: torch.optim.Optimizer) -
         for average in ("exp_avg", "exp_avg_sq"):
             check_like(where, f"{name}.{average}", entry[average], like)
             entry[average] = _laid_out(entry[average], like)
-    return {"state": states, "param_groups": [own | {"lr": rate}]}
+    return {"state": states, "param_groups": [group | {"lr": rate} for group, rate in zip(own, rates, strict=True)]}
+
+
+def _rate(where: str, name: str, stored: dict[str, Any], own: dict[str, Any]) -> float:
+    """The learning rate of a group that has the same weights."""
+    numbers = _checks.integers(where, f"{name}.params", stored.get("params"), len(own["params"]))
+    if numbers != own["params"]:
+        raise ValueError(f"{where}: {name}.params must count the weights, got {reprlib.repr(numbers)}")
+    return _checks.number(where, f"{name}.lr", stored.get("lr"), 0)
 
 
 def _laid_out(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from hgfast.data import network_input
+from hgfast.models.common import PoseNetwork
 from hgfast.predict import autocast
 from hgfast.train.config import Config
 from hgfast.train.ema import AveragedModel
+from hgfast.train.groups import parameter_groups, set_modes
 from hgfast.train.loss import heatmap_loss
 from hgfast.train.parallel import World
 
@@ -31,10 +33,11 @@ class TrainingStep:
         averaged: the averaged weights, where the configuration asks for them.
     """
 
-    def __init__(self, config: Config, model: nn.Module, device: torch.device, world: World) -> None:
+    def __init__(self, config: Config, model: PoseNetwork, device: torch.device, world: World) -> None:
         self.config, self.device, self.bare = config, device, model
+        groups = parameter_groups(model, config.backbone_rate)
         self.model = world.wrap(model)
-        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(trainable(model), lr=config.lr, fused=True)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=config.lr, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
         self.averaged = AveragedModel(model, config.ema) if config.ema else None
 
@@ -48,17 +51,21 @@ class TrainingStep:
         """All networks that a step changes."""
         return [self.bare, *([self.averaged.model] if self.averaged else [])]
 
+    def begin_epoch(self) -> None:
+        """Puts the network into training mode, but for a backbone that is not trained."""
+        set_modes(self.bare, self.config.backbone_rate)
+
     def __call__(self, batches: Sequence[Batch], rate: float, number: int = 0) -> Tensor:
         """Makes a step and returns its loss without waiting for it.
 
         Args:
             batches: what the step is to see, one after the other; gradients and loss are those of all samples together
                 (BatchNorm sees each batch by itself).
-            rate: learning rate.
+            rate: learning rate, of which each group of weights takes its share.
             number: of the step, from 0: how far the averaged weights are.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         samples = sum(len(batch["image"]) for batch in batches)
         total = torch.zeros((), device=self.device)

@@ -17,6 +17,7 @@ from hgfast._errors import TrainingError, TrainingStopped
 from hgfast.checkpoint import save_checkpoint
 from hgfast.data import EpochSampler, make_loader
 from hgfast.files import write_text
+from hgfast.models.common import PoseNetwork
 from hgfast.predict import Predictor
 from hgfast.progress import progress_bar
 from hgfast.train import build, state
@@ -28,6 +29,7 @@ from hgfast.train.own import complete, notes
 from hgfast.train.parallel import World
 from hgfast.train.schedule import learning_rate
 from hgfast.train.signals import StopRequest
+from hgfast.train.start import load_weights
 from hgfast.train.step import Batch, TrainingStep
 
 _SECONDS_A_LINE = 5.0
@@ -56,7 +58,7 @@ class Trainer:
         TypeError: another kind of argument.
         ConfigError: the output folder holds a run and ``resume`` is off, another training is writing there, or the
             settings do not fit together.
-        CheckpointError: ``last.pt`` is damaged.
+        CheckpointError: ``last.pt`` is damaged, or the file ``config.weights`` is, or is for another network.
         ImportError: a package that the settings need is missing.
     """
 
@@ -82,7 +84,7 @@ class Trainer:
             len(self.train_set), config.batch_size, True, config.seed, self.world.rank, self.world.size
         )
         self.loader = make_loader(self.train_set, self.sampler, config.workers)
-        self.model = build.place(build.make_model(config), self.device)
+        self.model = build.place(self._new_model(), self.device)
         self.step = TrainingStep(config, self.model, self.device, self.world)
         self._lock = hold(self.folder) if self.world.is_main else None  # until the training is done
         self._refuse_what_is_there(resume)
@@ -102,6 +104,14 @@ class Trainer:
     def _refuse_what_is_there(self, resume: bool) -> None:
         if self.last.exists() and not resume:
             raise ConfigError(f"{self.folder} already holds a training run: resume it or choose another output folder")
+
+    def _new_model(self) -> PoseNetwork:
+        """With the weights that a new run begins with."""
+        model = build.make_model(self.config)
+        if self.config.weights and not self.last.exists():
+            for line in load_weights(self.config, model):
+                self.say(line)
+        return model
 
     def _go_on(self) -> None:
         content = state.read_state(self.last)
@@ -132,7 +142,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         position = self.position
-        self.model.train()
+        self.step.begin_epoch()
         self.sampler.epoch, self.sampler.start = position.epoch, position.batch
         bar = progress_bar(f"epoch {position.epoch + 1}/{self.config.epochs}", self.quiet)(self.loader)
         for batches in self._loaded(bar):

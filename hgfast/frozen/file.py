@@ -30,6 +30,17 @@ def save_graph(graph: Graph, path: str | Path) -> None:
         OSError: the file cannot be written; what was there before is still there.
     """
     path = checks.path("save", "path", path)
+    content = content_of(graph)
+    with atomic_write(path) as file:
+        torch.save(content, file)
+
+
+def content_of(graph: Graph) -> dict[str, Any]:
+    """A graph as dicts, lists, numbers and tensors.
+
+    Raises:
+        ValueError: torch runs some of the calls.
+    """
     by_torch = [call for call in graph.calls if isinstance(call, TorchCall)]
     if by_torch:
         raise ValueError(
@@ -41,8 +52,7 @@ def save_graph(graph: Graph, path: str | Path) -> None:
     more = {} if graph.arguments is None else {"others": graph.others, "arguments": _plain_arguments(graph.arguments)}
     version = 3 if more else 2
     result = _plain(graph.result, "output")
-    with atomic_write(path) as file:
-        torch.save({"format": FORMAT, "version": version, "result": result, **numbers, **more, "calls": calls}, file)
+    return {"format": FORMAT, "version": version, "result": result, **numbers, **more, "calls": calls}
 
 
 def load_graph(path: str | Path) -> Graph:
@@ -54,7 +64,11 @@ def load_graph(path: str | Path) -> Graph:
         ValueError: not a file of this format, or of a version this code does not know, or a broken one.
     """
     path = checks.path("load", "path", path)
-    data = read_archive(path, "frozen network")
+    return graph_of(read_archive(path, "frozen network"), path)
+
+
+def graph_of(data: Any, path: Path) -> Graph:
+    """The graph of what :func:`content_of` made, checked; raises ValueError as :func:`load_graph`."""
     if not isinstance(data, dict) or not isinstance(data.get("format"), str) or data["format"] != FORMAT:
         raise ValueError(f"load: {path} is not a frozen network of hgfast")
     version = data.get("version")

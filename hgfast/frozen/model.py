@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hgfast import _checks as checks
 from hgfast import _native, _switches
@@ -24,6 +24,8 @@ from hgfast.frozen.graph import Graph, Others
 from hgfast.frozen.make import make_plan
 from hgfast.frozen.options import as_device, as_dtype, check_cuda_graph, with_index
 from hgfast.frozen.plan import Plan
+from hgfast.frozen.safe_file import SUFFIX, load_safe, save_safe
+from hgfast.frozen.state import GraphState
 from hgfast.frozen.torch_plan import TorchPlan
 from hgfast.frozen.turns import Turns
 from hgfast.frozen.weights import Weights
@@ -36,15 +38,17 @@ LARGEST_SIDE = 1 << 20
 MAX_PLANS = 8  # a plan holds its workspace: 18 MB for one 256x256 image of hourglass52
 
 
-class FrozenModel(nn.Module):
+class FrozenModel(GraphState):
     """A network for inference only, as :func:`hgfast.freeze` makes it or :meth:`load` reads it.
 
     For each batch and image size a plan is made at the first call and kept (the last MAX_PLANS of them). Calls from
     several threads, or on several CUDA streams, run one after the other; one from a signal handler inside another call,
     and one inside a CUDA graph that the caller captures, has a plan of its own. Before the latter the network must have
     been called once outside of a capture: its weights are packed then, and the graph goes on using them, so that it
-    must not outlive the network. Forked processes may go on with it (on the CPU). The module has no parameters and an
-    empty state dict; it can be copied and pickled, and stays on the device it was made for. Where there are no kernels
+    must not outlive the network. Forked processes may go on with it (on the CPU). The module has no parameters;
+    its state dict are the folded weights, which `load_state_dict` takes back into a network frozen from the same one.
+    It can be copied and pickled, and stays on the device it was made for. It can be neither traced nor exported: its
+    kernels are called by plans for one size, which torch does not see. Where there are no kernels
     for the device, or for a layer, the whole network runs by PyTorch: a warning of the log "hgfast" and
     :meth:`describe` say why. On CUDA a plan's kernels are held against PyTorch before their first use on a card; one
     that is wrong is told and replaced (docs/gpu.md).
@@ -134,8 +138,13 @@ class FrozenModel(nn.Module):
         Raises:
             TypeError: an argument is missing, of another kind, or no tensor of the right dtype.
             ValueError: its shape, its device or its value does not fit.
-            RuntimeError: it is the first call, inside the capture of a CUDA graph.
+            RuntimeError: it is the first call, inside the capture of a CUDA graph; or a trace or an export of torch.
         """
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+            raise RuntimeError(
+                "a frozen network can be neither traced nor exported, for its kernels are called by plans that torch "
+                "does not see; export the network it was made from (hgfast.export), or save it (FrozenModel.save)"
+            )
         images, *others = self.inputs(*args, **kwargs)
         return self._given(self.outputs(images, others))
 
@@ -213,13 +222,16 @@ class FrozenModel(nn.Module):
     def save(self, path: str | Path) -> None:
         """Write the network to a file that :meth:`load` reads: folded weights as plain tensors, no code.
 
+        A name that ends in ".safetensors" gets a file of that form (needs safetensors), any other one of torch.save.
         The file is there whole or as it was before.
 
         Raises:
-            TypeError, ValueError: path is none.
+            TypeError, ValueError: path is none, or torch runs some of the calls.
+            ImportError: safetensors is not installed.
             OSError: it cannot be written.
         """
-        save_graph(self.graph, path)
+        path = checks.path("save", "path", path)
+        (save_safe if path.suffix == SUFFIX else save_graph)(self.graph, path)
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> FrozenModel:
@@ -232,9 +244,11 @@ class FrozenModel(nn.Module):
         Raises:
             TypeError: path is none, or an option is of the wrong type.
             FileNotFoundError: there is no such file.
+            ImportError: it ends in ".safetensors", which is not installed.
             ValueError: the file is no frozen network, damaged, or of a newer version; or an option does not fit.
         """
-        return cls(load_graph(path), **options)
+        path = checks.path("load", "path", path)
+        return cls((load_safe if path.suffix == SUFFIX else load_graph)(path), **options)
 
     def extra_repr(self) -> str:
         """What is in it."""

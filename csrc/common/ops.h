@@ -15,6 +15,7 @@
 #include "common/heatmap_peaks.h"
 #include "common/keypoint_mse.h"
 #include "common/max_pool.h"
+#include "common/pointwise.h"
 #include "common/soft_argmax.h"
 #include "common/upsample_add.h"
 
@@ -48,7 +49,10 @@ using Exec = std::intptr_t;
 // Ops that only one backend has.
 #define HGFAST_FOR_EACH_CPU_ONLY_OP(X) \
   X(conv_train, ConvTrain)             \
-  X(conv_weight_grad, ConvWeightGrad)
+  X(conv_weight_grad, ConvWeightGrad)  \
+  X(pointwise, Pointwise)              \
+  X(channel_sum, ChannelSum)           \
+  X(move_running, MoveRunning)
 #define HGFAST_FOR_EACH_CUDA_ONLY_OP(X) \
   X(bottleneck, Bottleneck)             \
   X(bottleneck_query, BottleneckQuery)

@@ -31,13 +31,18 @@ class Normaliser(NamedTuple):
     bias: Tensor | None
     scope: Scope
 
+    @property
+    def centres(self) -> bool:
+        """Whether gradients of x sum to nothing in each channel: the statistics are those of x alone."""
+        return self.scope.of_batch and self.scope.group is None
+
     def apply(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
         """relu(bn(x) + residual)."""
         return native.apply_now(x, *self[:4], residual, relu, self.scope.eps, False)[0]
 
     def backward(
         self, grad: Tensor, x: Tensor, residual: Tensor | None, addend: Tensor | None, relu: bool, want_residual: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
         """Gradients of x (plus addend), weight, bias, and residual; the residual's value is needed behind a ReLU."""
         values, of_batch, group, eps = self.scope
         gate = GATE_RECOMPUTE if relu else GATE_NONE
@@ -53,7 +58,8 @@ class Normaliser(NamedTuple):
             sums = total.chunk(2)
         arguments = (x, residual, None, *common, gate)
         x_grad = native.propagate_now(grad, None, *arguments, *sums, addend, values, of_batch)
-        return x_grad, weight_grad, bias_grad, grad
+        affine = ((self.weight, weight_grad), (self.bias, bias_grad))
+        return x_grad, *(None if value is None else of_it.to(value.dtype) for value, of_it in affine), grad
 
 
 class NormState:
@@ -113,11 +119,15 @@ class NormState:
         parameters = self.weight, self.bias
         return batch_norm_act(x, *parameters, mean, var, self.of_batch, momentum, self.eps, residual, relu)
 
+    def count_batch(self) -> None:
+        """Count the batch where the running statistics move."""
+        if self.moves and self.bn.num_batches_tracked is not None:
+            self.bn.num_batches_tracked.add_(1)
+
     def _momentum(self) -> float:
         """Count the batch; the share of its statistics (momentum None: the mean over all batches)."""
         bn = self.bn
-        if bn.num_batches_tracked is not None:
-            bn.num_batches_tracked.add_(1)
+        self.count_batch()
         return 1.0 / float(bn.num_batches_tracked) if bn.momentum is None else bn.momentum
 
 

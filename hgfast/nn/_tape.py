@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hgfast import _checks
-from hgfast.nn._norm import NormState
-from hgfast.nn._program import NONE, Conv, Merge, Norm, Program, Relu, Stage, Sum, compose, reads
-from hgfast.nn._registers import Normaliser, Registers
-from hgfast.ops import _conv_train as conv_ops
+from hgfast.nn import _kernels
+from hgfast.nn import _replay as replay
+from hgfast.nn._gradients import Gradients
+from hgfast.nn._norm import Normaliser, NormState
+from hgfast.nn._program import Conv, Program, compose
+from hgfast.nn._registers import Forward, Registers
 from hgfast.ops._registry import is_recorded
-from hgfast.ops.upsample_add import upsample_add, upsample_add_backward
 
 ALONE, CHAINED = "from a kept convolution", "from kept convolutions and its inputs"  # how a node rebuilds its result
 
@@ -54,7 +55,8 @@ def run(
     affine = [tensor for state in states for tensor in (state.weight, state.bias)]
     ways = {ALONE, CHAINED} if recompute else {ALONE}
     makers = [x.grad_fn if getattr(x.grad_fn, "rebuilds", None) in ways else None for x in inputs]
-    return Tape.apply(Call(program, states, makers), *inputs, *parameters, *affine)
+    keeps = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*inputs, *parameters, *affine))
+    return Tape.apply(Call(program, states, makers, keeps), *inputs, *parameters, *affine)
 
 
 def _autocast(
@@ -71,11 +73,15 @@ def _autocast(
 
 @dataclass
 class Call:
-    """What a call has beside its tensors. makers: the node that builds each input again, or None."""
+    """What a call has beside its tensors.
+
+    makers: the node that builds each input again, or None; keeps: whether anything is kept for a gradient.
+    """
 
     program: Program
     norms: list[NormState]
     makers: list[Any]
+    keeps: bool
 
 
 class Tape(torch.autograd.Function):
@@ -84,22 +90,16 @@ class Tape(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor | None) -> Tensor:
         """tensors: inputs, parameters, then weight and bias of each norm."""
-        program, plan = call.program, call.program.plan
-        count = program.inputs
-        parameters = tensors[count : len(tensors) - 2 * len(call.norms)]
-        norms: dict[int, Normaliser] = {}
-        values: dict[int, Any] = dict(enumerate(tensors[:count]))
-        kept: dict[int, Tensor] = {}
-        low_sizes: dict[int, Any] = {}
-        for i, stage in enumerate(program.stages):
-            values[count + i] = _forward(stage, values, parameters, call.norms, norms)
-            kept |= {register: values[register] for register in reads(stage) if register in plan.kept}
-            if isinstance(stage, Merge):
-                low_sizes[i] = values[stage.low].shape[2:]
-            values = {register: value for register, value in values.items() if plan.last_use.get(register, i + 1) > i}
-        _save(ctx, call, kept, parameters, [norms[i] for i in range(len(norms))])
-        ctx.low_sizes = low_sizes
-        return values[program.result]
+        count = call.program.inputs
+        inputs, parameters = tensors[:count], tensors[count : len(tensors) - 2 * len(call.norms)]
+        done: Forward | replay.Replayed | None = replay.forward(
+            call.program, inputs, parameters, call.norms, call.keeps
+        )
+        if done is None:
+            done = Forward(call.program, inputs, parameters, call.norms, _kernels)
+        if call.keeps:
+            _save(ctx, call, done, parameters)
+        return done.result
 
     @staticmethod
     @once_differentiable
@@ -107,43 +107,18 @@ class Tape(torch.autograd.Function):
         """Gradients in the order of forward's arguments."""
         if grad is None:
             return (None,) * len(ctx.needs_input_grad)
-        gradients = _Gradients(ctx)
-        gradients.pending[ctx.call.program.result] = grad
-        for stage in reversed(ctx.call.program.stages):
-            gradients.through(stage)
+        opened, needs = _open(ctx), ctx.needs_input_grad[1:]
+        gradients = replay.backward(opened, grad, needs, ctx.low_sizes)
+        if gradients is None:
+            registers = Registers(opened.program, opened.values, opened.norms, _kernels)
+            gradients = Gradients(registers, opened.parameters, needs, ctx.low_sizes).of(grad)
         ctx.opened = ctx.built = None
-        inputs = [gradients.pending.get(i) for i in range(ctx.call.program.inputs)]
-        return None, *inputs, *gradients.parameters, *gradients.affine
+        return None, *gradients
 
 
-def _forward(
-    stage: Stage,
-    values: dict[int, Any],
-    parameters: Sequence[Any],
-    states: Sequence[NormState],
-    norms: dict[int, Normaliser],
-) -> Tensor:
-    """Value of a stage; puts the statistics of a Norm into norms."""
-    if isinstance(stage, Merge):
-        return upsample_add(values[stage.skip], values[stage.low])
-    if isinstance(stage, Relu):
-        return torch.relu(values[stage.source])
-    if isinstance(stage, Sum):
-        return values[stage.a] + values[stage.b]
-    if isinstance(stage, Conv):
-        weight, bias = parameters[2 * stage.conv : 2 * stage.conv + 2]
-        return conv_ops.forward(values[stage.source], weight, bias, stage.stride, values.get(stage.addend))
-    state, x = states[stage.norm], values[stage.source]
-    norms[stage.norm] = norm = state.normaliser(x)
-    result = norm.apply(x, values.get(stage.residual), stage.relu)
-    state.move(x, norm)  # now that everything is known to fit
-    return result
-
-
-def _save(
-    ctx: Any, call: Call, kept: dict[int, Tensor], parameters: Sequence[Any], norms: Sequence[Normaliser]
-) -> None:
+def _save(ctx: Any, call: Call, done: Forward | replay.Replayed, parameters: Sequence[Any]) -> None:
     """Hand everything to autograd; Call and the scopes of norms hold none."""
+    kept, norms = done.kept, done.norms
     made = {i for i, maker in enumerate(call.makers) if maker is not None}
     ctx.call, ctx.kept = replace(call, norms=[]), [register for register in kept if register not in made]
     ctx.scopes = [norm.scope for norm in norms]
@@ -151,6 +126,7 @@ def _save(
     statistics = (tensor for norm in norms for tensor in norm[:4])
     ctx.save_for_backward(*(kept[register] for register in ctx.kept), *parameters, *statistics)
     ctx.set_materialize_grads(False)
+    ctx.low_sizes = done.low_sizes
     ctx.opened = ctx.built = None
     ctx.rebuilds = _way_to_rebuild(call.program, set(kept), made)
 
@@ -165,8 +141,8 @@ def _way_to_rebuild(program: Program, kept: set[int], made: set[int]) -> str | N
     return ALONE if alone else CHAINED
 
 
-def _open(ctx: Any) -> tuple[Registers, Sequence[Any]]:
-    """Registers and parameters of a node; unpacked once, for torch.utils.checkpoint allows no more."""
+def _open(ctx: Any) -> replay.Opened:
+    """What a node has kept; unpacked once, for torch.utils.checkpoint allows no more."""
     if ctx.opened is None:
         saved = ctx.saved_tensors
         first, end = len(ctx.kept), len(ctx.kept) + ctx.parameter_count
@@ -174,101 +150,16 @@ def _open(ctx: Any) -> tuple[Registers, Sequence[Any]]:
         values |= {i: rebuild(maker) for i, maker in enumerate(ctx.call.makers) if maker is not None}
         statistics = (saved[i : i + 4] for i in range(end, len(saved), 4))
         norms = [Normaliser._make((*four, scope)) for four, scope in zip(statistics, ctx.scopes, strict=True)]
-        ctx.opened = Registers(ctx.call.program, values, norms), saved[first:end]
+        ctx.opened = replay.Opened(ctx.call.program, values, saved[first:end], norms)
     return ctx.opened
 
 
 def rebuild(ctx: Any) -> Tensor:
     """The result of a node's forward pass, built once for all that read it."""
     if ctx.built is None:
-        ctx.built = _open(ctx)[0].get(ctx.call.program.result)
+        opened = _open(ctx)
+        ctx.built = replay.rebuild(opened)
+        if ctx.built is None:
+            registers = Registers(opened.program, opened.values, opened.norms, _kernels)
+            ctx.built = registers.get(opened.program.result)
     return ctx.built
-
-
-class _Gradients:
-    """The way back through a program.
-
-    Attributes:
-        pending: gradient of each register as far as it is known.
-        centred: registers whose gradient comes from a BatchNorm by its batch's statistics alone. It sums to nothing in
-            every channel, so a bias there has no gradient (torch's is what rounding leaves of that sum).
-    """
-
-    def __init__(self, ctx: Any) -> None:
-        self.registers, self.weights = _open(ctx)
-        self.pending: dict[int, Tensor] = {}
-        self.centred: set[int] = set()
-        self.parameters: list[Tensor | None] = [None] * len(self.weights)
-        self.affine: list[Tensor | None] = [None] * (2 * len(ctx.scopes))
-        count = ctx.call.program.inputs
-        self.inputs = count
-        self.needs = ctx.needs_input_grad[1:]
-        self.low_sizes = ctx.low_sizes
-        self.register = ctx.call.program.result
-
-    def through(self, stage: Stage) -> None:
-        """Go back through one stage; called from the last stage to the first."""
-        centred = self.register in self.centred
-        grad = self.pending.pop(self.register)
-        self.register -= 1
-        if isinstance(stage, Conv):
-            self._conv(stage, grad, centred)
-        elif isinstance(stage, Norm):
-            self._norm(stage, grad)
-        elif isinstance(stage, Relu):
-            source = self.registers.get(stage.source)
-            self._give(stage.source, torch.ops.aten.threshold_backward(grad, source, 0))
-        elif isinstance(stage, Sum):
-            self._give(stage.a, grad)
-            self._give(stage.b, grad)
-        else:
-            self._give(stage.skip, grad)
-            if self._wanted(stage.low):
-                low_size = self.low_sizes[self.register + 1 - self.inputs]
-                self._give(stage.low, upsample_add_backward(grad, *low_size))
-
-    def _wanted(self, register: int) -> bool:
-        return register >= self.inputs or self.needs[register]
-
-    def _give(self, register: int, grad: Tensor) -> None:
-        if self._wanted(register):
-            self.pending[register] = self.pending[register] + grad if register in self.pending else grad
-            self.centred.discard(register)
-
-    def _addend(self, register: int) -> Tensor | None:
-        """What other readers have given to a register, for a kernel to add its own gradient to."""
-        self.centred.discard(register)
-        return self.pending.pop(register, None)
-
-    def _conv(self, stage: Conv, grad: Tensor, centred: bool) -> None:
-        if stage.addend != NONE:
-            self._give(stage.addend, grad)
-        first = 2 * stage.conv
-        source, weight = self.registers.get(stage.source), self.weights[first]
-        addend = self._addend(stage.source)
-        need_weight, need_bias = self.needs[self.inputs + first : self.inputs + first + 2]
-        needs = (self._wanted(stage.source), need_weight, need_bias and not centred)
-        x_grad, weight_grad, bias_grad = conv_ops.backward(grad, source, weight, stage.stride, needs, addend)
-        if need_bias and centred:
-            bias_grad = torch.zeros_like(self.weights[first + 1])
-        self.parameters[first : first + 2] = weight_grad, bias_grad
-        if x_grad is not None:
-            self.pending[stage.source] = x_grad
-
-    def _norm(self, stage: Norm, grad: Tensor) -> None:
-        norm = self.registers.norms[stage.norm]
-        residual = self.registers.optional(stage.residual) if stage.relu else None
-        source, addend = self.registers.get(stage.source), self._addend(stage.source)
-        x_grad, weight_grad, bias_grad, residual_grad = norm.backward(
-            grad, source, residual, addend, stage.relu, stage.residual != NONE
-        )
-        if norm.weight is not None:
-            self.affine[2 * stage.norm] = weight_grad.to(norm.weight.dtype)
-        if norm.bias is not None:
-            self.affine[2 * stage.norm + 1] = bias_grad.to(norm.bias.dtype)
-        if self._wanted(stage.source):
-            self.pending[stage.source] = x_grad
-            if addend is None and norm.scope.of_batch and norm.scope.group is None:
-                self.centred.add(stage.source)
-        if stage.residual != NONE:  # which may be the source itself
-            self._give(stage.residual, residual_grad)

@@ -1,0 +1,87 @@
+"""BatchNorm as it is recorded: NormState and Normaliser on values that stand for tensors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hgfast.nn._recorder import CannotRecord, Recorder, Value, rows_and_channels
+
+
+class NormSettings(NamedTuple):
+    """What the calls of a BatchNorm's kernels depend on beside its tensors.
+
+    momentum: share of the batch's statistics in the running ones; None where these do not move.
+    """
+
+    of_batch: bool
+    eps: float
+    momentum: float | None
+    group: None = None
+
+
+class NormRecord:
+    """NormState and Normaliser in one."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        settings: NormSettings,
+        mean: Value | None,
+        var: Value | None,
+        weight: Value | None,
+        bias: Value | None,
+    ) -> None:
+        """mean, var: the running ones, in a backward pass those that forward used."""
+        self.recorder, self.settings, self.weight, self.bias = recorder, settings, weight, bias
+        self.statistics = self.running = mean, var
+        self.count = 1.0
+
+    @property
+    def centres(self) -> bool:
+        """See Normaliser."""
+        return self.settings.of_batch
+
+    def normaliser(self, x: Value) -> NormRecord:
+        """The module with its statistics for x."""
+        rows, c = rows_and_channels(x)
+        given = (self.weight, self.bias, *self.running)
+        if rows == 1 or any(value is not None and value.shape != (c,) for value in given):
+            raise CannotRecord
+        if self.settings.of_batch:
+            self.count = float(rows)
+            self.statistics = Value((c,)), Value((c,))
+            workspace = self.recorder.norm_workspace(x)
+            self.recorder.kernel("batch_norm_stats", (rows, c), (x,), *self.statistics, workspace)
+        return self
+
+    def apply(self, x: Value, residual: Value | None, relu: bool) -> Value:
+        """relu(bn(x) + residual)."""
+        if residual is not None and residual.shape != x.shape:
+            raise CannotRecord
+        out = Value(x.shape)
+        settings = (*rows_and_channels(x), self.settings.eps, relu)
+        self.recorder.kernel("batch_norm_apply", settings, (x, residual, *self.statistics, self.weight, self.bias), out)
+        return out
+
+    def move(self, x: Value, norm: NormRecord) -> None:
+        """Move the running statistics."""
+        if self.settings.momentum is not None:
+            settings = x.shape[1], self.settings.momentum, self.count
+            self.recorder.kernel("move_running", settings, (*norm.statistics, *self.running))  # it writes the latter
+
+    def backward(
+        self, grad: Value, x: Value, residual: Value | None, addend: Value | None, relu: bool, want_residual: bool
+    ) -> tuple[Value, Value | None, Value | None, Value]:
+        """Gradients of x (plus addend), weight, bias, and residual; the residual's value is needed behind a ReLU."""
+        (rows, c), want_masked = rows_and_channels(x), relu and want_residual
+        kernel, parameters = self.recorder.kernel, (*self.statistics, self.weight, self.bias)
+        masked, weight_grad, bias_grad = Value(x.shape) if want_masked else None, Value((c,)), Value((c,))
+        settings = (rows, c, self.settings.eps, relu)
+        writes = (masked, weight_grad, bias_grad, self.recorder.norm_workspace(x))
+        kernel("batch_norm_backward_reduce", settings, (grad, x, residual, *parameters), *writes)
+        if masked is not None:
+            grad, residual, settings = masked, None, (rows, c, self.settings.eps, False)
+        x_grad = Value(x.shape)
+        reads = (grad, x, residual, *parameters, weight_grad, bias_grad, addend)
+        kernel("batch_norm_backward_apply", (*settings, float(rows), self.settings.of_batch), reads, x_grad)
+        return x_grad, self.weight and weight_grad, self.bias and bias_grad, grad

@@ -34,6 +34,7 @@ OP_TESTS = [
     "tests/test_heatmap_peaks.py",
     "tests/test_keypoint_mse.py",
     "tests/test_max_pool.py",
+    "tests/test_pointwise.py",
     "tests/test_soft_argmax.py",
     "tests/test_upsample_add.py",
 ]

@@ -25,7 +25,7 @@ PROGRAMS: dict[str, Program] = {
         2, (Conv(0, 0), Relu(2), Norm(3, 0, relu=False), Sum(4, 1), Relu(5), Conv(6, 1, addend=1), Sum(7, 7))
     ),
     "merge": Program(2, (Norm(0, 0), Merge(2, 1), Norm(3, 1, residual=0), Conv(4, 0))),
-    "merge by 4": Program(2, (Conv(0, 0), Merge(2, 1, 4), Norm(3, 0))),
+    "merge by 4": Program(2, (Conv(1, 0), Norm(2, 0), Merge(0, 3, 4), Relu(4), Norm(5, 1))),
     "convolution of oneDNN's": Program(1, (Norm(0, 0), Conv(1, 0), Norm(2, 1), Conv(3, 1))),
 }
 KERNELS = {"convolution of oneDNN's": (5, 3), "bottleneck": (1, 3, 1), "bottleneck with skip": (1, 3, 1, 1)}

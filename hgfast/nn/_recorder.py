@@ -49,6 +49,11 @@ class Value:
         return count
 
     @property
+    def memory_format(self) -> torch.memory_format:
+        """Of the tensor."""
+        return torch.channels_last if self.channels_last and len(self.shape) == 4 else torch.contiguous_format
+
+    @property
     def stride(self) -> tuple[int, ...]:
         """Strides of the tensor."""
         if len(self.shape) == 1:
@@ -71,7 +76,7 @@ class TorchCall(NamedTuple):
 
     function: Callable[..., Sequence[Tensor]]
     reads: tuple[Value | None, ...]
-    writes: tuple[Value | None, ...]
+    writes: tuple[Value, ...]
 
 
 class Recorder:
@@ -118,7 +123,8 @@ class Recorder:
         if needs[1]:
             weight_grad = Value(weight.shape, weight.channels_last)
         if any(rest):
-            made = tuple(value for value, need in ((x_grad, rest[0]), (weight_grad, rest[1])) if need)
+            pairs = (x_grad, rest[0]), (weight_grad, rest[1])
+            made = tuple(value for value, need in pairs if need and value is not None)
             self.calls.append(TorchCall(_rest_of_conv_backward(stride, rest), (grad, x, weight, addend), made))
         if needs[1] and not isinstance(for_weight, str):
             shape = sizes.native(self.lib, for_weight)
@@ -190,8 +196,6 @@ def _rest_of_conv_backward(stride: int, needs: tuple[bool, bool, bool]) -> Calla
 
     def backward(grad: Tensor, x: Tensor, weight: Tensor, addend: Tensor | None) -> list[Tensor]:
         x_grad, weight_grad, _ = _conv_train.backward(grad, x, weight, stride, needs, addend if needs[0] else None)
-        if x_grad is not None:
-            x_grad = x_grad.contiguous(memory_format=torch.channels_last)
         return [value for value in (x_grad, weight_grad) if value is not None]
 
     return backward

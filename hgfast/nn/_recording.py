@@ -33,16 +33,22 @@ class _Kernels:
 
 
 class _Torch:
-    """A call of torch's. Numbers of the tensors that it reads (-1: None) and makes."""
+    """A call of torch's.
 
-    def __init__(self, function: Callable[..., Sequence[Tensor]], reads: list[int], writes: list[int]) -> None:
+    reads, writes: numbers of the tensors that it reads (-1: None), and of those that it makes with the memory format
+    in which others expect them.
+    """
+
+    def __init__(
+        self, function: Callable[..., Sequence[Tensor]], reads: list[int], writes: list[tuple[int, torch.memory_format]]
+    ) -> None:
         self.function, self.reads, self.writes = function, reads, writes
 
     def run(self, tensors: list[Any], like: Tensor) -> None:
         """Call it."""
         made = self.function(*(None if number < 0 else tensors[number] for number in self.reads))
-        for number, tensor in zip(self.writes, made, strict=True):
-            tensors[number] = tensor
+        for (number, memory_format), tensor in zip(self.writes, made, strict=True):
+            tensors[number] = tensor.contiguous(memory_format=memory_format)
 
 
 class Recording:
@@ -123,9 +129,9 @@ class Recording:
             ends = self._ends.get(i, [])
             if isinstance(call, TorchCall):
                 reads = [-1 if value is None else self._number[id(value)] for value in call.reads]
-                writes = [self._number[id(value)] for value in call.writes]
+                writes = [(self._number[id(value)], value.memory_format) for value in call.writes]
                 parts.append((_Torch(call.function, reads, writes), ends))
-                made.update(writes)
+                made.update(number for number, _ in writes)
                 continue
             if not parts or isinstance(parts[-1][0], _Torch):
                 parts.append((_Kernels(lib.Sequence(self.count), []), []))

@@ -32,7 +32,7 @@ def loss(**changes: Any) -> Any:
         (lambda: build.make_model({}), "make_model: config must be a Config"),
         (lambda: build.make_codec(None), "make_codec: config must be a Config"),
         (lambda: build.make_dataset(3, "train"), "make_dataset: config must be a Config"),
-        (lambda: build.make_dataset(Config(), "test"), "make_dataset: part must be one of 'train', 'val'"),
+        (lambda: build.make_dataset(Config(), "rest"), "make_dataset: part must be one of 'train', 'val'"),
         (lambda: build.make_predictor(3, None, None, "cpu"), "make_predictor: config must be a Config"),
         (lambda: build.check_beforehand(3), "check_beforehand: config must be a Config"),
         (lambda: build.choose_device(torch.ones(2)), "device must be a str or device"),

@@ -11,6 +11,7 @@ import numpy as np
 from hgfast.cli._shared import changed, load_network
 from hgfast.cli._text import measures_table
 from hgfast.data.keypoints import known_name
+from hgfast.data.split import PARTS
 from hgfast.files import check_writable, write_json
 from hgfast.progress import progress_bar
 from hgfast.results import check_results_path, write_results
@@ -19,31 +20,35 @@ from hgfast.train.config import Config, apply
 from hgfast.train.evaluate import predict_dataset
 from hgfast.train.measures import measure, require_packages
 from hgfast.train.parallel import World
+from hgfast.train.parts import truth_file
 
 
 def run(options: argparse.Namespace) -> None:
     """Measures, prints and writes; processes under torchrun share the work."""
     config, model, _ = load_network(options.checkpoint, options.preset)
-    given: dict[str, Any] = {"val_annotations": options.annotations, "val_images": options.images}
+    part = options.part
+    given: dict[str, Any] = {f"{part}_annotations": options.annotations, f"{part}_images": options.images}
     given |= {"flip_test": False} if options.no_flip else {}
     config = apply(changed(config, options), {name: value for name, value in given.items() if value is not None})
     _check_targets(options, config)
     require_packages(config.table)
     device = choose_device(config.device)
-    dataset = make_dataset(config, "val")
+    dataset = make_dataset(config, part, augment=False)
     world = World.join(device.type)
     predictor = make_predictor(config, model, make_codec(config), world.device(device))
     bar = progress_bar("eval", options.quiet or not world.is_main)
     keypoints, scores = predict_dataset(predictor, dataset, config.workers, bar, world)
     if not world.is_main:
         return
-    metrics = measure(dataset, keypoints + np.float32(config.pixel_origin), scores, config.val_annotations)
-    print(f"{len(dataset)} persons of {config.val_annotations}")
+    images = getattr(config, f"{part}_images") or config.train_images
+    metrics = measure(dataset, keypoints + np.float32(config.pixel_origin), scores, truth_file(config, part))
+    source = getattr(config, f"{part}_annotations") or config.train_annotations
+    print(f"{len(dataset)} persons of {source}" + ("" if part == "val" else f" ({part})"))
     print(measures_table(metrics))
     if options.json:
         write_json(options.json, metrics, indent=2)
     for path in options.out:
-        write_results(path, dataset, keypoints, scores, metrics, config.val_images or None)
+        write_results(path, dataset, keypoints, scores, metrics, images or None)
 
 
 def _check_targets(options: argparse.Namespace, config: Config) -> None:
@@ -56,7 +61,8 @@ def _check_targets(options: argparse.Namespace, config: Config) -> None:
     twice = [str(target) for target in targets if targets.count(target) > 1]
     if twice:
         raise ValueError(f"{twice[0]}: would be written twice")
-    read = [options.checkpoint, config.val_annotations, config.val_detections, config.val_head_boxes]
+    read = [getattr(config, f"{part}_annotations") for part in PARTS]
+    read += [options.checkpoint, config.val_detections, config.val_head_boxes]
     for target in targets:
         for source in map(Path, filter(None, read)):
             if target.exists() and source.exists() and target.samefile(source):

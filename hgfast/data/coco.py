@@ -13,6 +13,7 @@ from hgfast import _checks
 from hgfast.codecs.affine import box_center_size
 from hgfast.data.coco_file import Annotation, CocoFile, box_area, read_coco
 from hgfast.data.fields import AnnotationError, flag, number_array, picture_path, read_json, whole
+from hgfast.data.frames import BOXES, own_box
 from hgfast.data.keypoint_set import KeypointSet
 from hgfast.data.keypoints import COCO, known_name
 from hgfast.data.person import Person
@@ -38,7 +39,9 @@ _PARTS = {
 }
 
 
-def load_coco(annotations: str | Path, images: str | Path, table: KeypointSet = COCO) -> list[Person]:
+def load_coco(
+    annotations: str | Path, images: str | Path, table: KeypointSet = COCO, boxes: str = "given"
+) -> list[Person]:
     """Persons (or faces, or hands) of a COCO JSON file, as MMPose takes them for training.
 
     Bodies' and faces' boxes are cut off at the middles of the picture's outermost pixels (0 and width - 1), hands'
@@ -53,17 +56,19 @@ def load_coco(annotations: str | Path, images: str | Path, table: KeypointSet = 
         images: folder of the pictures; the names in the file must not lead out of it.
         table: :data:`hgfast.data.COCO`, ``FACE`` or ``HAND``, or keypoints of one's own, perhaps those that
             :func:`hgfast.data.coco_keypoints` finds in the file.
+        boxes: "given" takes those of the file; "picture" the whole picture, "keypoints" the labelled points' extent.
 
     Raises:
         FileNotFoundError: no such file.
         AnnotationError: broken JSON, a field that cannot be filled is missing, one is malformed, or two entries have
             the same number. The message names file, entry and field.
-        TypeError: arguments of another type.
+        TypeError, ValueError: arguments of another type, another word for boxes.
     """
     _checks.instance("", "table", table, KeypointSet)
+    _checks.choice("", "boxes", boxes, BOXES)
     folder = _checks.path("", "images", images)
     file = read_coco(_checks.path("", "annotations", annotations))
-    return [person for annotation in file.annotations for person in _instances(annotation, file, folder, table)]
+    return [person for annotation in file.annotations for person in _instances(annotation, file, folder, table, boxes)]
 
 
 def load_coco_detections(
@@ -130,19 +135,31 @@ def _path_of(file: CocoFile, ident: int, folder: Path) -> Path:
     return picture_path(file.pictures[ident], "file_name", folder, f"{file.path}: picture {ident}")
 
 
-def _instances(annotation: Annotation, file: CocoFile, folder: Path, table: KeypointSet) -> Iterator[Person]:
+def _instances(
+    annotation: Annotation, file: CocoFile, folder: Path, table: KeypointSet, boxes: str
+) -> Iterator[Person]:
     entry, where = annotation.entry, annotation.where
     for part in _PARTS.get(known_name(table), _BODY):
         if part.valid and not flag(entry, part.valid, where):
             continue
-        points, box = annotation.points(part.points, table.count), annotation.box(part.box)
+        points = annotation.points(part.points, table.count)
         if points is None or annotation.crowd:
             continue
-        if box is None:
-            raise AnnotationError(f"{where}: field {part.box!r} is missing")
         labelled = annotation.labelled(points) if part in _BODY else np.count_nonzero(points[:, 2] > 0)
-        center, size = _center_size(box, file.pictures[annotation.image] if part.clip else None)
-        if (size <= 0).any() or not labelled or not (points[:, 2] > 0).any() or points[:, :2].max() <= 0:
+        if not labelled or not (points[:, 2] > 0).any() or points[:, :2].max() <= 0:
+            continue
+        picture, extent = file.pictures[annotation.image], None
+        if boxes == "given":
+            box = annotation.box(part.box)
+            if box is None:
+                raise AnnotationError(f'{where}: field {part.box!r} is missing (boxes = "keypoints" needs none)')
+            center, size = _center_size(box, picture if part.clip else None)
+            area = box_area(float(size.prod()))
+        else:
+            seen = np.where(points[:, 2:] > 0, points[:, :2], np.nan)
+            center, size, extents = own_box(seen, (picture["width"], picture["height"]), boxes)
+            area, extent = max(float(extents.prod()), 1.0), float(extents.max())
+        if (size <= 0).any():
             continue
         yield Person(
             image=_path_of(file, annotation.image, folder),
@@ -150,9 +167,10 @@ def _instances(annotation: Annotation, file: CocoFile, folder: Path, table: Keyp
             size=size,
             keypoints=points[:, :2].astype(np.float32),
             visible=np.clip(points[:, 2], 0, 1).astype(np.float32),
-            area=box_area(float(size.prod())) if annotation.area is None else annotation.area,
+            area=area if annotation.area is None else annotation.area,
             ident=(annotation.image, annotation.ident),
             category=annotation.category,
+            extent=extent,
         )
 
 

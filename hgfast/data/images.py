@@ -67,6 +67,19 @@ def read_image(path: str | Path, reduce: int = 1) -> np.ndarray:
     return image if jpeg else _shrunk(image, reduce)
 
 
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) of a picture as :func:`read_image` gives it; of the usual formats only the header is read.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: as :func:`read_image`.
+    """
+    header = read_header(_content(path, 1 << 18)) or read_header(_content(path))
+    if header is not None:
+        return header.shown() if header.jpeg else (header.width, header.height)
+    height, width = read_image(path).shape[:2]
+    return width, height
+
+
 def _content(path: str | Path, length: int = -1) -> bytes:
     """The first bytes of a file, or all, read here because OpenCV takes no file name that is not UTF-8."""
     if not os.path.isfile(_checks.path("", "path", path)):

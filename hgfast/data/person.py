@@ -27,6 +27,8 @@ class Person:
         ident: image and person number of the source, for results files.
         box_score: confidence of a detected box.
         category: number of the object's category in the source, for results files.
+        extent: longer side of the labelled points' extent, in pixels, where the box is not the source's own; None where
+            it is.
     """
 
     image: Path
@@ -39,3 +41,4 @@ class Person:
     ident: tuple[int, int] = (0, 0)
     box_score: float = 1.0
     category: int = 1
+    extent: float | None = None

@@ -196,7 +196,7 @@ def oks_ap(
         sigmas: (K,).
 
     Returns:
-        ``AP``, ``AP50``, ``AP75`` and ``AR`` in percent; -100 where no object has a labelled joint.
+        the ten measures of :func:`coco_ap`; -100 where no object (of that size) has a labelled joint.
 
     Raises:
         TypeError, ValueError: arguments that are not finite numbers of these shapes.
@@ -210,7 +210,7 @@ def oks_ap(
     pred, gt, mask = keypoint_arrays(pred, gt, visible)
     areas, sigmas = _areas(areas, count), _sigmas(sigmas, joints)
     if not count:
-        return dict.fromkeys(OKS_NAMES, -100.0)
+        return dict.fromkeys(NAMES, -100.0)
     points = np.where(mask[..., None], gt, 0).astype(float)
     common = [{"image_id": image, "category_id": 1} for image in numbers]
     truth = [
@@ -228,8 +228,7 @@ def oks_ap(
         "categories": [{"id": 1, "name": "object"}],
         "annotations": truth,
     }
-    measures = _evaluated(dataset, found, sigmas)
-    return {name: measures[name] for name in OKS_NAMES}
+    return _evaluated(dataset, found, sigmas)
 
 
 def _evaluated(dataset: dict[str, Any], entries: list[dict[str, Any]], sigmas: np.ndarray) -> dict[str, float]:

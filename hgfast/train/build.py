@@ -9,19 +9,13 @@ from torch import nn
 
 from hgfast import _checks, codecs, models
 from hgfast._extras import require
-from hgfast.data import (
-    KeypointSet,
-    Person,
-    PoseDataset,
-    load_coco,
-    load_coco_detections,
-    load_mpii,
-    load_princeton,
-)
+from hgfast.data import PoseDataset
+from hgfast.data.split import PARTS
 from hgfast.models.common import PoseNetwork
 from hgfast.predict import Predictor
 from hgfast.train.config import Config, ConfigError
 from hgfast.train.measures import measures_of, require_packages
+from hgfast.train.parts import persons_of_part
 
 
 def make_model(config: Config) -> PoseNetwork:
@@ -75,22 +69,26 @@ def make_codec(config: Config) -> Any:
     return codecs.MSRAHeatmap(config.input_size, heatmap_size, config.sigma, unbiased=config.codec == "unbiased")
 
 
-def make_dataset(config: Config, part: str) -> PoseDataset:
-    """Data set of part "train" (with augmentation) or "val".
+def make_dataset(config: Config, part: str, augment: bool = True) -> PoseDataset:
+    """Data set of part "train" (with augmentation), "val" or "test".
+
+    Args:
+        config: what :func:`hgfast.train.own.complete` gives.
+        part: which one.
+        augment: False for the pictures of "train" as they are.
 
     Raises:
         TypeError, ValueError: another kind of argument, annotations that cannot be used.
         OSError: a file that cannot be read.
     """
     _checks.instance("make_dataset", "config", config, Config)
-    _checks.choice("make_dataset", "part", part, ("train", "val"))
-    train = part == "train"
-    table = config.table
+    _checks.choice("make_dataset", "part", part, PARTS)
+    train = part == "train" and _checks.flag("make_dataset", "augment", augment)
     return PoseDataset(
-        _persons(config, part, table),
-        table,
+        persons_of_part(config, part),
+        config.table,
         config.input_size,
-        config.padding,
+        config.crop_padding,
         augment=config.augment if train else None,
         seed=config.seed,
         udp=config.codec == "udp",
@@ -98,23 +96,6 @@ def make_dataset(config: Config, part: str) -> PoseDataset:
         cache_mb=config.cache_mb,
         cache_dir=config.cache_dir,
     )
-
-
-def _persons(config: Config, part: str, table: KeypointSet) -> list[Person]:
-    annotations, images = getattr(config, f"{part}_annotations"), getattr(config, f"{part}_images")
-    if config.format == "coco":
-        if part == "val" and config.val_detections:
-            persons = load_coco_detections(annotations, images, config.val_detections, table=table)
-        else:
-            persons = load_coco(annotations, images, table)
-    elif config.format == "princeton":
-        persons = load_princeton(annotations, images, config.pixel_origin)
-    else:
-        head_boxes = config.val_head_boxes if part == "val" else ""
-        persons = load_mpii(annotations, images, config.pixel_origin, head_boxes or None)
-    if not persons:
-        raise ConfigError(f"{annotations}: no persons in this file")
-    return persons
 
 
 def make_predictor(config: Config, model: nn.Module, codec: Any, device: torch.device | str) -> Predictor:
@@ -127,7 +108,7 @@ def make_predictor(config: Config, model: nn.Module, codec: Any, device: torch.d
         device=device,
         flip_test=config.flip_test,
         batch_size=config.val_batch_size,
-        padding=config.padding,
+        padding=config.crop_padding,
         mean=config.mean,
         std=config.std,
         amp=config.amp,

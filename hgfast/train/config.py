@@ -60,10 +60,20 @@ class Config:
     train_images: str = "data/mpii/images"
     val_annotations: str = "data/mpii/annotations/mpii_val.json"
     val_images: str = "data/mpii/images"
+    test_annotations: str = ""  # "": a share of the training file's
+    test_images: str = ""
+    val_share: float = 0.0  # of the training file's pictures, where val_annotations is ""
+    test_share: float = 0.0
+    split_seed: int = 0  # of that draw
+    split: str = ""  # instead of shares: a JSON file that lists the pictures to train, val and test with
+    boxes: str = (
+        "auto"  # "given", "picture" (the whole), "keypoints" (their extent); "auto": as is usual for the format
+    )
+    outside: str = "error"  # points outside of their picture: "error", "hide", "keep"; of formats without boxes
     val_head_boxes: str = ""  # mpii_gt_val.mat; "" takes head sizes from the annotations
     val_detections: str = ""  # COCO: detected boxes; "" evaluates with the annotated ones
     pixel_origin: int = 0  # of MPII; 1 is MMPose 1.x's, see hgfast.data.load_mpii
-    padding: float = 1.25
+    padding: float = 1.25  # how much larger than the box a crop is; whole pictures get none
     augment: Augmentation = field(default_factory=Augmentation)
     fast_decode: bool = True  # training's JPEGs at 1/2, 1/4, 1/8 where the crop has fewer pixels; False: as MMPose
     cache_mb: int = 0  # decoded pictures that each loader process keeps in memory
@@ -108,6 +118,11 @@ class Config:
     def lower_is_better(self) -> bool:
         """Whether the monitored measure is an error."""
         return self.monitor in ERRORS
+
+    @property
+    def crop_padding(self) -> float:
+        """How much larger than the boxes the crops are."""
+        return 1.0 if self.boxes == "picture" else self.padding
 
     @property
     def table(self) -> KeypointSet:

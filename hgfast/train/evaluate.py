@@ -11,7 +11,6 @@ import torch
 
 from hgfast import _checks
 from hgfast.data import EpochSampler, PoseDataset, make_loader
-from hgfast.data.keypoints import known_name
 from hgfast.predict import Predictor
 from hgfast.train.measures import measure, require_packages
 from hgfast.train.parallel import World
@@ -34,7 +33,7 @@ def evaluate(
         dataset: without augmentation.
         pixel_origin: number of the first pixel in the data set's keypoints, see :func:`hgfast.data.load_mpii`;
             predictions, which count from 0, are moved there.
-        annotations: COCO's file, for its AP.
+        annotations: COCO's file, for its AP; "" measures against the data set's own persons.
         workers: loader processes.
         progress: wraps the batches.
         world: processes that share the work; each gets the whole result.
@@ -51,7 +50,7 @@ def evaluate(
     _check_parts("evaluate", predictor, dataset, workers, progress, world)
     pixel_origin = _checks.integer("evaluate", "pixel_origin", pixel_origin, 0, 1)
     require_packages(dataset.table)
-    if known_name(dataset.table) == "coco":
+    if annotations != "":
         annotations = _checks.path("evaluate", "annotations", annotations)
     keypoints, scores = predict_dataset(predictor, dataset, workers, progress, world)
     return measure(dataset, keypoints + np.float32(pixel_origin), scores, annotations)

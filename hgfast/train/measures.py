@@ -62,10 +62,12 @@ def measure(
 ) -> dict[str, float]:
     """The data set's measures of predictions (N, K, 2), which count pixels as its annotations do, and scores (N, K).
 
+    For COCO's keypoints AP and AR against the truth in ``annotations``; without, against the data set's persons.
+
     For keypoints of one's own: ``RMSE`` and ``median``, mean and median distance in pixels of the pictures over all
     labelled points (the mean is what DeepLabCut calls so); ``PCK@0.05``, ``PCK@0.1`` and ``PCK@0.2`` at these fractions
-    of the table's ``unit``, or of the longer side of the box; OKS-``AP``, ``AP50``, ``AP75`` and ``AR``. All but the
-    first two are in percent.
+    of the table's ``unit``, or of the longer side of the annotated box (of the points' extent where there is none);
+    OKS-``AP``, ``AP50``, ``AP75`` and ``AR``. All but the first two are in percent.
 
     Raises:
         TypeError, ValueError: predictions or scores of other shapes, for AP also not finite.
@@ -75,14 +77,17 @@ def measure(
     shape, finite = (len(dataset), dataset.table.count), name not in ("mpii", "face", "hand")
     keypoints = _checks.array("", "keypoints", keypoints, (*shape, 2), finite=finite)
     scores = _checks.array("", "scores", scores, shape, finite=finite)
-    if name == "coco":
+    if name == "coco" and annotations != "":
         entries = coco_entries(dataset, keypoints, scores)
         return coco_ap(annotations, entries, np.array(dataset.table.sigmas))
     truth = np.stack([person.keypoints for person in dataset.persons])
     visible = np.stack([person.visible for person in dataset.persons])
     if name in _BY_POINTS:
         return _BY_POINTS[name](dataset.persons, keypoints, truth, visible)
-    return _own(dataset, keypoints, scores, truth, visible)
+    precision = _precision(dataset, keypoints, scores, truth, visible)
+    if name == "coco":
+        return precision
+    return _errors(dataset, keypoints, truth, visible) | {measure: precision[measure] for measure in OKS_NAMES}
 
 
 def _mpii(persons: list[Person], found: np.ndarray, truth: np.ndarray, visible: np.ndarray) -> dict[str, float]:
@@ -108,26 +113,30 @@ def _hand(persons: list[Person], found: np.ndarray, truth: np.ndarray, visible: 
 _BY_POINTS: dict[str, Callable[..., dict[str, float]]] = {"mpii": _mpii, "face": _face, "hand": _hand}
 
 
-def _own(
-    dataset: PoseDataset, found: np.ndarray, scores: np.ndarray, truth: np.ndarray, visible: np.ndarray
-) -> dict[str, float]:
-    persons = dataset.persons
+def _errors(dataset: PoseDataset, found: np.ndarray, truth: np.ndarray, visible: np.ndarray) -> dict[str, float]:
     errors = pixel_errors(found, truth, visible)
-    lengths = np.array([_length(person, dataset.table) for person in persons], np.float32)
+    lengths = np.array([_length(person, dataset.table) for person in dataset.persons], np.float32)
     result = {"RMSE": errors["mean"], "median": errors["median"]}
     for fraction in _FRACTIONS:
         result[f"PCK@{fraction:g}"] = pck(found, truth, visible, lengths, fraction)["PCK"]
-    pictures: dict[Path, int] = {}
+    return result
+
+
+def _precision(
+    dataset: PoseDataset, found: np.ndarray, scores: np.ndarray, truth: np.ndarray, visible: np.ndarray
+) -> dict[str, float]:
+    """COCO's measures with the data set's own persons as the truth."""
+    persons, pictures = dataset.persons, dict[Path, int]()
     images = np.array([pictures.setdefault(person.image, len(pictures)) for person in persons])
     confidence = scores.mean(axis=1) * np.array([person.box_score for person in persons])
     areas = np.array([person.area for person in persons])
-    return result | oks_ap(images, found, confidence, truth, visible, areas, np.array(dataset.table.sigmas))
+    return oks_ap(images, found, confidence, truth, visible, areas, np.array(dataset.table.sigmas))
 
 
 def _length(person: Person, table: KeypointSet) -> float:
     """What PCK is measured in for one person; 0 where it is not known, who then does not count."""
     if table.unit is None:
-        return float(person.size.max())
+        return float(person.size.max()) if person.extent is None else person.extent
     if not person.visible[list(table.unit)].all():
         return 0.0
     first, second = person.keypoints[list(table.unit)]

@@ -1,18 +1,19 @@
-"""What a configuration leaves open, found in the data: keypoints, and the measure that decides."""
+"""What a configuration leaves open, found in the data: keypoints, boxes, and the measure that decides."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from hgfast import _checks
-from hgfast.data import KEYPOINT_SETS, KeypointSet, coco_keypoints
+from hgfast.data import KeypointSet
+from hgfast.data.formats import FORMATS
 from hgfast.data.keypoints import known_name
 from hgfast.train.config import Config, ConfigError, apply, read_toml
 from hgfast.train.measures import deciding_measure
 
 
 def complete(config: Config) -> Config:
-    """The configuration with its keypoints read, and the monitored measure chosen where it is "auto".
+    """The configuration with its keypoints read, and boxes and the monitored measure chosen where they are "auto".
 
     Raises:
         TypeError: no Config.
@@ -23,8 +24,10 @@ def complete(config: Config) -> Config:
     if isinstance(config.keypoints, str) and config.keypoints.endswith(".toml"):
         config = apply(config, {"keypoints": read_keypoints(config.keypoints).to_table()})
     elif config.keypoints == "auto":
-        table = _table_of(config)
+        table = FORMATS[config.format].keypoints(config.train_annotations)
         config = apply(config, {"keypoints": known_name(table) or table.to_table()})
+    if config.boxes == "auto":
+        config = apply(config, {"boxes": FORMATS[config.format].boxes[0]})
     if config.monitor == "auto":
         config = apply(config, {"monitor": deciding_measure(config.table)})
     return config
@@ -43,13 +46,6 @@ def read_keypoints(path: str | Path) -> KeypointSet:
         return KeypointSet.from_table({"name": Path(path).stem} | content.get("keypoints", content), str(path))
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
-
-
-def _table_of(config: Config) -> KeypointSet:
-    """The keypoints that the training data says it has."""
-    if config.format != "coco":
-        return KEYPOINT_SETS["mpii"]
-    return coco_keypoints(config.train_annotations)
 
 
 def notes(config: Config) -> list[str]:

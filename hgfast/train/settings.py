@@ -8,14 +8,17 @@ from typing import Any
 
 from hgfast import _checks
 from hgfast.data.augment import Augmentation
+from hgfast.data.formats import FORMATS
+from hgfast.data.frames import BOXES, OUTSIDE
 from hgfast.data.keypoint_set import KeypointSet
 from hgfast.data.keypoints import KEYPOINT_SETS, known_name
 
 _MANY = 2**53  # of steps
-_MPII_ONLY = ("mpii", "princeton")  # formats
 _CHOICES = {
     "implementation": ("fused", "reference"),
-    "format": ("mpii", "coco", "princeton"),
+    "format": tuple(FORMATS),
+    "boxes": ("auto", *BOXES),
+    "outside": OUTSIDE,
     "codec": ("msra", "unbiased", "udp", "newell"),
     "init": ("peer", "kaiming"),
     "amp": ("off", "bf16", "fp16"),
@@ -34,6 +37,7 @@ _WHOLE = {  # smallest and largest
     "cache_mb": (0, 2**40),
     "seed": (0, 2**63 - 1),
     "pixel_origin": (0, 1),
+    "split_seed": (0, 2**63 - 1),
 }
 _NUMBERS = {  # smallest and largest: what float32 can compute with
     "sigma": (1e-6, 1e6),
@@ -57,9 +61,11 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
         TypeError, ValueError: one of them cannot be; the message begins with its name.
     """
     values = {name: _checked(name, value) for name, value in settings.items()}
-    if values["format"] in _MPII_ONLY and values["keypoints"] not in ("mpii", "auto"):
+    chosen = FORMATS[values["format"]]
+    if chosen.fixed is not None and values["keypoints"] not in (chosen.fixed.name, "auto"):
         name = f"keypoints (of format {values['format']!r})"
-        raise ValueError(f"{name} must be 'mpii'; got {reprlib.repr(values['keypoints'])}")
+        raise ValueError(f"{name} must be {chosen.fixed.name!r}; got {reprlib.repr(values['keypoints'])}")
+    _checks.choice("", f"boxes (of format {values['format']!r})", values["boxes"], ("auto", *chosen.boxes))
     return values
 
 
@@ -172,6 +178,8 @@ _OTHERS: dict[str, Callable[[str, Any], Any]] = {
     "std": _colour(1e-6),
     "milestones": _milestones,
     "ema": _share,
+    "val_share": _share,
+    "test_share": _share,
     "augment": _augmentation,
     "model_options": _options,
 }

@@ -25,6 +25,9 @@ _PATHS = (
     "train_images",
     "val_annotations",
     "val_images",
+    "test_annotations",
+    "test_images",
+    "split",
     "val_head_boxes",
     "val_detections",
 )

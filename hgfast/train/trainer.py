@@ -27,6 +27,7 @@ from hgfast.train.lock import hold
 from hgfast.train.log import RunLog, TensorBoard, draw_curves, line_of, shown_in_curves
 from hgfast.train.own import complete, notes
 from hgfast.train.parallel import World
+from hgfast.train.parts import truth_file
 from hgfast.train.schedule import learning_rate
 from hgfast.train.signals import StopRequest
 from hgfast.train.start import load_weights
@@ -267,7 +268,7 @@ class Trainer:
             self.make_predictor(),
             self.val_set,
             pixel_origin=config.pixel_origin,
-            annotations=config.val_annotations,
+            annotations=truth_file(config, "val"),
             workers=config.workers,
             progress=lambda batches: self._until_stopped(bar(batches)),
             world=self.world,

@@ -22,8 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.epilog = _EPILOG
     add_checkpoint(parser)
-    parser.add_argument("--annotations", help="annotation file (setting val_annotations)")
-    parser.add_argument("--images", help="picture folder (setting val_images)")
+    parser.add_argument(
+        "--part", choices=("train", "val", "test"), default="val", help="pictures to measure on (default: %(default)s)"
+    )
+    parser.add_argument("--annotations", help="annotation file of that part (setting val_annotations)")
+    parser.add_argument("--images", help="picture folder of that part (setting val_images)")
     parser.add_argument("--no-flip", action="store_true", help="do not average with the mirrored picture")
     parser.add_argument("--out", metavar="FILE", action="append", default=[], help="also write the keypoints")
     parser.add_argument("--json", metavar="FILE", help="also write the measures to this file")

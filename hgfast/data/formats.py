@@ -12,8 +12,10 @@ from hgfast.data.deeplabcut import deeplabcut_keypoints, load_deeplabcut
 from hgfast.data.keypoint_set import KeypointSet
 from hgfast.data.keypoints import MPII
 from hgfast.data.mpii import load_mpii
+from hgfast.data.mpii_mat import load_mpii_mat
 from hgfast.data.person import Person
 from hgfast.data.princeton import load_princeton
+from hgfast.data.sleap import load_sleap, sleap_keypoints
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,14 @@ def _deeplabcut(source: Source) -> list[Person]:
     return load_deeplabcut(source.annotations, source.images, source.table, source.boxes, source.outside)
 
 
+def _sleap(source: Source) -> list[Person]:
+    return load_sleap(source.annotations, source.images, source.table, source.boxes, source.outside)
+
+
+def _mpii_mat(source: Source) -> list[Person]:
+    return load_mpii_mat(source.annotations, source.images, source.pixel_origin)
+
+
 def _mpii_keypoints(annotations: str | Path) -> KeypointSet:
     return MPII
 
@@ -87,4 +97,6 @@ FORMATS: dict[str, Format] = {
     "princeton": Format(_princeton, _mpii_keypoints, ("given",), MPII),
     "deeplabcut": Format(_deeplabcut, deeplabcut_keypoints, _WITHOUT_BOXES),
     "lightningpose": Format(_deeplabcut, deeplabcut_keypoints, _WITHOUT_BOXES),
+    "sleap": Format(_sleap, sleap_keypoints, _WITHOUT_BOXES),
+    "mpii-mat": Format(_mpii_mat, _mpii_keypoints, ("given",), MPII),
 }

@@ -53,12 +53,15 @@ def load_mpii(
     if head_boxes is not None:
         sizes = _head_sizes(_checks.path("", "head_boxes", head_boxes), len(entries)).tolist()
     return [
-        _person(entry, f"{annotations}: entry {i}", i, folder, pixel_origin, head_size)
+        mpii_person(entry, f"{annotations}: entry {i}", i, folder, pixel_origin, head_size)
         for i, (entry, head_size) in enumerate(zip(entries, sizes, strict=True))
     ]
 
 
-def _person(entry: Any, where: str, index: int, images: Path, origin: int, head_size: float | None) -> Person:
+def mpii_person(
+    entry: Any, where: str, index: int, images: Path, origin: int, head_size: float | None = None
+) -> Person:
+    """A person of an object as the JSON file has them; arguments and errors as of :func:`load_mpii`."""
     center = number_array(entry, "center", (2,), where)
     scale = float(number_array(entry, "scale", (), where))
     joints = number_array(entry, "joints", (16, 2), where)

@@ -41,7 +41,7 @@ _HOMES = {
     "unfuse": "fusion",
 }
 _PACKAGES = (
-    "codecs", "data", "metrics", "models", "nn", "ops", "predict", "reference", "results", "train", "viz",
+    "codecs", "data", "export", "metrics", "models", "nn", "ops", "predict", "reference", "results", "train", "viz",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker shall see which names there are

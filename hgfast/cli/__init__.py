@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "train a network on MPII, COCO or your own annotations",
     "eval": "measure the accuracy of a checkpoint",
     "predict": "find the keypoints of persons in pictures and draw them",
+    "export": "write a network for ONNX, TorchScript, torch.export or OpenVINO, or frozen",
     "convert": "turn checkpoints of MMPose and princeton-vl into hgfast's, and back into plain weights",
 }
 

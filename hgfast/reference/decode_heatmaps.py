@@ -49,7 +49,8 @@ def gaussian_blur(maps: torch.Tensor, size: int) -> torch.Tensor:
     outside the map for every pixel are left out.
     """
     half = opencv_gaussian_kernel(size)[size // 2 :]
-    return _blur_last(_blur_last(maps.mT, half).mT, half)
+    # not mT, which OpenVINO does not know
+    return _blur_last(_blur_last(maps.transpose(-2, -1), half).transpose(-2, -1), half)
 
 
 def _blur_last(maps: torch.Tensor, half: list[float]) -> torch.Tensor:

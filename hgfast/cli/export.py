@@ -1,0 +1,59 @@
+"""``hgfast export``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hgfast._extras import require
+from hgfast.cli._shared import changed, load_network
+from hgfast.export import FORMS, export_network
+from hgfast.files import check_writable
+from hgfast.frozen import freeze
+from hgfast.train.build import make_codec
+
+OF_FREEZE = {"frozen": ".frozen.pt", "safetensors": ".safetensors"}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Writes the network in another form, checked."""
+    form, checkpoint = options.to, Path(options.checkpoint)
+    suffix = OF_FREEZE[form] if form in OF_FREEZE else FORMS[form].suffixes[0]
+    target = Path(options.target) if options.target else checkpoint.with_name(f"{checkpoint.stem}{suffix}")
+    if target.exists() and checkpoint.exists() and target.samefile(checkpoint):
+        raise ValueError(f"{target}: would overwrite the checkpoint")
+    if form in OF_FREEZE:
+        _export_frozen(options, target)
+        return
+    FORMS[form].check_packages()
+    options.device = None
+    config, model, _ = load_network(options.checkpoint, options.preset)
+    config = changed(config, options)
+    report = export_network(
+        model,
+        target,
+        form,
+        make_codec(config),
+        keypoints=config.table,
+        decode=options.decode,
+        pixels=options.pixels,
+        mean=config.mean,
+        std=config.std,
+    )
+    print(report)
+
+
+def _export_frozen(options: argparse.Namespace, target: Path) -> None:
+    """hgfast.freeze compares the result with the network itself."""
+    for name in ("decode", "pixels"):
+        if getattr(options, name):
+            raise ValueError(f"--{name}: is for the forms that run without hgfast, got --to {options.to}")
+    if options.to == "safetensors":
+        require("safetensors", "--to safetensors", "hub")
+        if target.suffix != ".safetensors":
+            raise ValueError(f"{target}: expected a name that ends in .safetensors")
+    check_writable(target)
+    _, model, _ = load_network(options.checkpoint, options.preset)
+    frozen = freeze(model.eval())
+    frozen.save(target)
+    print(f"{target}: frozen, {len(frozen.graph.calls)} calls, {target.stat().st_size / 1e6:.1f} MB")

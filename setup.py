@@ -36,11 +36,14 @@ CXX_FLAGS += " -Wno-psabi -Wno-maybe-uninitialized"
 BINDING_FLAGS = "-O1"  # they only pass arguments on; a quarter less to compile than -O3
 NVCC_FLAGS = "-std=c++17 -O3 -DNDEBUG -lineinfo --expt-relaxed-constexpr -Xcompiler=-fPIC"
 NVCC_FLAGS += f" -Xcompiler=-fvisibility=hidden {shlex.quote(f'-I{CSRC}')}"
+AVX512 = "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512"
 X86_VARIANTS = {
     "baseline": "",
     "avx2": "-mavx2 -mfma -mf16c -mbmi2",
-    "avx512": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512",
+    "avx512": AVX512,
+    "avx512_bf16": f"{AVX512} -mavx512bf16 -mavx512vnni",
 }
+BF16_SOURCES = ("conv.cpp", "conv_bf16.cpp", "conv_layout.cpp", "conv_pack.cpp")  # what avx512_bf16 is more than avx512
 
 
 def cpu_variants() -> dict[str, str]:
@@ -131,7 +134,8 @@ def cpu_objects(ninja: NinjaFile) -> list[str]:
     callers = unity(ninja.out_dir / "bindings_cpu.cpp", CSRC / "bindings", CSRC / "cpu/runtime")
     objects = [ninja.object(callers, f"{common} {BINDING_FLAGS}")]
     for name, isa_flags in variants.items():
-        for source in sorted((CSRC / "cpu").glob("*.cpp")):
+        files = BF16_SOURCES if name == "avx512_bf16" else sorted(path.name for path in (CSRC / "cpu").glob("*.cpp"))
+        for source in (CSRC / "cpu" / file for file in files):
             objects.append(ninja.object(source, f"{common} -DHGFAST_ISA={name} {isa_flags}", f".{name}"))
     return objects
 

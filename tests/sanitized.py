@@ -27,6 +27,7 @@ FLAGS = "-O1 -g1 -march=native -fsanitize=address,undefined -fno-sanitize-recove
 OP_TESTS = [
     "tests/test_batch_norm_act.py",
     "tests/test_conv2d.py",
+    "tests/test_conv_bf16.py",
     "tests/test_conv_bias_act.py",
     "tests/test_decode_heatmaps.py",
     "tests/test_flip.py",

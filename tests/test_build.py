@@ -129,10 +129,11 @@ def test_bad_settings(checkout: Path, environment: dict[str, str], message: str)
 def test_instruction_sets(checkout: Path, wish: str) -> None:
     assert run_setup(checkout, "build_ext", HGFAST_CUDA="0", HGFAST_CPU_VARIANTS=wish).returncode == 0
     text = next((checkout / "build").rglob("build.ninja")).read_text()
-    sets = {name for name in ("baseline", "avx2", "avx512") if f"-DHGFAST_ISA={name}" in text}
+    names = {"baseline", "avx2", "avx512", "avx512_bf16"}
+    sets = {name for name in names if f"-DHGFAST_ISA={name} " in text}
     is_x86 = platform.machine() in ("x86_64", "AMD64")
-    assert sets == ({"baseline", "avx2", "avx512"} if is_x86 and wish == "1" else {"baseline"})
-    assert ("-DHGFAST_X86_VARIANTS" in text) == (len(sets) == 3)
+    assert sets == (names if is_x86 and wish == "1" else {"baseline"})
+    assert ("-DHGFAST_X86_VARIANTS" in text) == (len(sets) == 4)
 
 
 UNUSABLE = [
@@ -195,7 +196,7 @@ def test_kernels_of_one_instruction_set_share_no_code_with_another() -> None:
 
     So every weak symbol of a variant's kernels has to be in the variant's own namespace.
     """
-    objects = [path for path in (ROOT / "build").rglob("*.avx512.o")] if (ROOT / "build").exists() else []
+    objects = [path for path in (ROOT / "build").rglob("*.avx512*.o")] if (ROOT / "build").exists() else []
     if not objects or shutil.which("nm") is None:
         pytest.skip("no objects of an in-place build here")
     listing = subprocess.run(["nm", "-C", *map(str, objects)], capture_output=True, text=True, check=True).stdout

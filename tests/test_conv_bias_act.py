@@ -14,40 +14,11 @@ from torch import Tensor
 from hgfast import _native, reference
 from hgfast.ops import conv_bias_act, explain
 from hgfast.ops._conv_native import ConvSizes, pack, query
+from tests.conv_calls import FLOAT_ALGORITHMS, double, make, native
 from tests.tolerances import assert_close, relative_error
 
 SIZES = [1, 2, 3, 5, 7, 16, 33, 64]
 WIDTHS = [8, 16, 24, 64, 128, 256, 384, 512]
-
-
-def make(
-    n: int, h: int, w: int, c: int, k: int, kernel: int = 3, stride: int = 1, extras: str = "", device: str = "cpu"
-) -> dict[str, Any]:
-    """Arguments; extras: r residual, u upsampled to twice the size, o to an odd size, n no bias, l no ReLU."""
-    generator = torch.Generator().manual_seed(n * h * w * c * k)
-    p, q = -(-h // stride), -(-w // stride)
-
-    def draw(*shape: int) -> Tensor:
-        value = torch.randn(*shape, generator=generator).to(device)
-        return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
-
-    arguments = {
-        "x": draw(n, c, h, w),
-        "weight": draw(k, c, kernel, kernel) / (c * kernel**2) ** 0.5,
-        "bias": None if "n" in extras else draw(k),
-        "stride": stride,
-        "residual": draw(n, k, p, q) if "r" in extras else None,
-        "relu": "l" not in extras,
-        "upsample_to": None,
-    }
-    if "u" in extras or "o" in extras:
-        odd = int("o" in extras)
-        arguments["upsample_to"] = draw(n, k, 2 * p - odd, 2 * q - odd)
-    return arguments
-
-
-def double(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.double() if isinstance(value, Tensor) else value for name, value in arguments.items()}
 
 
 def check(arguments: dict[str, Any]) -> None:
@@ -85,35 +56,7 @@ def test_stems(h: int, w: int, kernel: int, c: int, device: str) -> None:
         check(make(n, h, w, c, 20, kernel, stride, extras, device))
 
 
-def native(algorithm: int, stride: int, threads: int, extra: bool, second: bool) -> tuple[Tensor, Tensor]:
-    """One native call with everything on, by a given algorithm; and the same in float64, both outputs side by side."""
-    lib = _native.library("cpu")
-    n, c, k, h, w = 2, 24, 40, 9, 14
-    a = make(n, h, w, c, k, 3, stride, "ro")
-    p, q = a["residual"].shape[2:]
-    more = make(n, 2 * p - 1, 2 * q - 1, 17, k, 1, 2)
-    extras = (2 * p - 1, 2 * q - 1, 17, 2) if extra else (0, 0, 0, 1)
-    sizes = ConvSizes(n, h, w, c, k, 3, stride, *a["upsample_to"].shape[2:], *extras)
-    needs = query(lib, sizes, threads, algorithm)
-    assert needs.algorithm == algorithm
-    packed = pack(lib, sizes, needs, a["weight"], more["weight"].flatten(1) if extra else None, threads)
-    scale, shift, workspace = torch.rand(k) + 0.5, torch.randn(k), torch.empty(needs.workspace_bytes, dtype=torch.uint8)
-    y = a["upsample_to"].clone()
-    y2 = torch.empty_like(y) if second else None
-    tensors = (a["x"], packed, a["bias"], a["residual"], y, more["x"] if extra else None, y, scale, shift, y2)
-    addresses = [_native.ptr(t) for t in tensors]
-    lib.conv(sizes.native(lib, algorithm), *addresses, 1, _native.ptr(workspace), needs.workspace_bytes, threads)
-    if extra:
-        shortcut = {**double(more), "bias": None, "relu": False}
-        a["residual"] = a["residual"].double() + reference.conv_bias_act(**shortcut)
-    expected = reference.conv_bias_act(**double(a))
-    if y2 is None:
-        return y, expected
-    expected2 = torch.relu(expected * scale.double()[:, None, None] + shift.double()[:, None, None])
-    return torch.cat([y, y2]), torch.cat([expected, expected2])
-
-
-@pytest.mark.parametrize(("algorithm", "stride"), [(1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (5, 2), (6, 2)])
+@pytest.mark.parametrize(("algorithm", "stride"), FLOAT_ALGORITHMS)
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_every_cpu_algorithm(algorithm: int, stride: int, threads: int) -> None:
     for extra, second in itertools.product((False, True), repeat=2):
@@ -195,9 +138,9 @@ def test_changed_weights_are_packed_again(change: Callable[[Tensor], Any]) -> No
 
 def test_other_dtypes_and_sizes_take_the_reference() -> None:
     a = make(1, 4, 4, 8, 8, extras="r")
-    half = {name: value.bfloat16() if isinstance(value, Tensor) else value for name, value in a.items()}
+    half = {name: value.half() if isinstance(value, Tensor) else value for name, value in a.items()}
     arguments = [half[name] for name in ("x", "weight", "bias", "stride", "residual", "relu", "upsample_to")]
-    assert explain("conv_bias_act", *arguments).startswith("reference: conv: the CPU kernels take float32")
+    assert explain("conv_bias_act", *arguments).startswith("reference: conv: the CPU kernels take float32 and bfloat16")
     assert torch.equal(conv_bias_act(**half), reference.conv_bias_act(**half))
     a["upsample_to"] = torch.randn(1, 8, 5, 13)
     assert_close("conv_bias_act", conv_bias_act(**a), reference.conv_bias_act(**double(a)))

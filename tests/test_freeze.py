@@ -110,7 +110,11 @@ def test_refuses_a_result_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:
             "model must take images .* alone, Bilinear takes 2 tensors; pass example=",
         ),
         ((nn.Linear(2, 2),), ValueError, "model must take images .N, 3, H, W.; for images .* raised RuntimeError"),
-        ((small_model("mmpose"), torch.float16), ValueError, "dtype must be one of torch.float32 on cpu"),
+        (
+            (small_model("mmpose"), torch.float16),
+            ValueError,
+            "dtype must be one of torch.float32, torch.bfloat16 on cpu",
+        ),
         ((small_model("mmpose"), None, True), ValueError, "cuda_graph needs a model on CUDA, got cpu"),
         ((small_model("mmpose"), None, False, [0]), ValueError, r"batch_sizes\[0\] must be at least 1, got 0"),
     ],

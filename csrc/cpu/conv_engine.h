@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
 #include "cpu/conv_tiles.h"
 #include "cpu/parallel.h"
@@ -10,6 +11,10 @@ namespace hgfast::cpu::HGFAST_ISA {
 
 template <class Tiles>
 class ConvEngine {
+  using Input = typename Tiles::Input;
+  using Output = typename Tiles::Output;
+  using Product = typename Tiles::Product;
+
  public:
   ConvEngine(const Conv& conv, const ConvLayout& layout) : conv_(conv), layout_(layout), epilogue_(conv) {}
 
@@ -70,8 +75,9 @@ class ConvEngine {
         std::memset(to, 0, (width + 2 * side) * sizeof(float));
         const int64_t y = row % height - border;
         if (y < 0 || y >= s.h) continue;
-        const float* from = static_cast<const float*>(conv_.x) + (row / height * s.h + y) * width;
-        std::memcpy(to + side, from, width * sizeof(float));
+        const Input* from = static_cast<const Input*>(conv_.x) + (row / height * s.h + y) * width;
+        for (int64_t i = 0; i < width; i += kConvLanes)
+          store_lanes(to + side + i, load_lanes(from + i, width - i), width - i);
       }
     });
   }
@@ -94,12 +100,13 @@ class ConvEngine {
     const KGroup channels(conv_.shape.k, group);
     const float *u = weights_of(group), *next = weights_of((group + 1) % l.k_groups);
     if constexpr (Tiles::kPixels) {
-      const PixelSink pixels{conv_, epilogue_, l, first, channels};
+      const PixelSink<Input, Output> pixels{conv_, epilogue_, l, first, channels};
       const auto product = [&](const auto& v, int64_t blocks) {
-        multiply_panel(v, count, u, blocks, channels.width, pixels, next);
+        multiply_panel<Product>(v, count, u, blocks, channels.width, pixels, next);
       };
       if (l.input == ConvInput::kPanel) product(PanelRows{v_of(slot), l.v_block()}, l.panel_blocks());
-      if (l.input == ConvInput::kPoints) product(point_rows(first), l.blocks);
+      if constexpr (std::is_same_v<Input, float>)
+        if (l.input == ConvInput::kPoints) product(point_rows(first), l.blocks);
       if (l.input == ConvInput::kStem) product(stem_rows(first), conv_.shape.kernel);
     } else {
       multiply_points(count, u, next, channels.width, slot);
@@ -114,11 +121,12 @@ class ConvEngine {
     float* m = m_of(slot);
     const int64_t panel = l.point_rows() * width, extra = l.separate_extra_blocks();
     for (int64_t p = 0; p < l.tiling.points; ++p, u += panel)
-      multiply_panel(PanelRows{v + p * l.v_point(), l.v_block()}, count, u, l.blocks, width,
-                     PanelSink{m + p * l.m_point(width)}, p + 1 < l.tiling.points || extra ? u + panel : next);
+      multiply_panel<Product>(PanelRows{v + p * l.v_point(), l.v_block()}, count, u, l.blocks, width,
+                              PanelSink{m + p * l.m_point(width)}, p + 1 < l.tiling.points || extra ? u + panel : next);
     if (extra)
-      multiply_panel(PanelRows{v + l.tiling.points * l.v_point(), l.extra_v_block()}, count * l.tile_pixels(), u, extra,
-                     width, PanelSink{m + l.m_main_floats()}, next);
+      multiply_panel<typename Tiles::ExtraProduct>(PanelRows{v + l.tiling.points * l.v_point(), l.extra_v_block()},
+                                                   count * l.tile_pixels(), u, extra, width,
+                                                   PanelSink{m + l.m_main_floats()}, next);
   }
 
   void scatter(int64_t first, int64_t count, const KGroup& channels, int slot) const {
@@ -132,7 +140,7 @@ class ConvEngine {
 
   const Conv& conv_;
   const ConvLayout& layout_;
-  const ConvEpilogue epilogue_;
+  const ConvEpilogue<Output> epilogue_;
 };
 
 }  // namespace hgfast::cpu::HGFAST_ISA

@@ -18,6 +18,12 @@ inline VecF load_lanes(const float* p, int64_t lanes) {
   return v;
 #endif
 }
+inline VecF load_lanes(const BFloat16* p, int64_t lanes) {
+  if (lanes >= kConvLanes) return load(p);
+  BFloat16 padded[kConvLanes] = {};
+  std::memcpy(padded, p, lanes * sizeof(BFloat16));
+  return load(padded);
+}
 
 inline void store_lanes(float* p, VecF v, int64_t lanes) {
   if (lanes >= kConvLanes) return store(p, v);
@@ -27,9 +33,17 @@ inline void store_lanes(float* p, VecF v, int64_t lanes) {
   std::memcpy(p, &v, lanes * sizeof(float));
 #endif
 }
+inline void store_lanes(BFloat16* p, VecF v, int64_t lanes) {
+  if (lanes >= kConvLanes) return store(p, v);
+  BFloat16 all[kConvLanes];
+  store(all, v);
+  std::memcpy(p, all, lanes * sizeof(BFloat16));
+}
 
 inline VecF relu(VecF v) { return VecF{} > v ? VecF{} : v; }  // keeps NaN
 
+// T: what residual, upsample_to and the outputs are stored in.
+template <class T>
 class ConvEpilogue {
  public:
   explicit ConvEpilogue(const Conv& conv)
@@ -37,10 +51,10 @@ class ConvEpilogue {
         bias_(conv.bias),
         scale2_(conv.scale2),
         shift2_(conv.shift2),
-        residual_(static_cast<const float*>(conv.residual)),
-        upsample_to_(static_cast<const float*>(conv.upsample_to)),
-        y_(static_cast<float*>(conv.y)),
-        y2_(static_cast<float*>(conv.y2)),
+        residual_(static_cast<const T*>(conv.residual)),
+        upsample_to_(static_cast<const T*>(conv.upsample_to)),
+        y_(static_cast<T*>(conv.y)),
+        y2_(static_cast<T*>(conv.y2)),
         relu_(conv.relu != 0) {}
 
   // v[r][..]: the sums for channels k .. of the r-th of `count` consecutive pixels of the convolution's result from
@@ -61,7 +75,7 @@ class ConvEpilogue {
     Ahead(const ConvEpilogue& e, int64_t count, int64_t pixel, int64_t k, int width, int64_t calls)
         : width_(width), step_(e.shape_.k) {
       const bool merged = e.upsample_to_ != nullptr;
-      const float* other = merged ? e.upsample_to_ : e.residual_;
+      const T* other = merged ? e.upsample_to_ : e.residual_;
       const int64_t offset = k + (merged ? e.merged_offset(Position(e.shape_, pixel), 0, 0) : pixel * e.shape_.k);
       row_ = merged ? e.shape_.out_w * e.shape_.k : 0;
       count_ = merged ? 2 * count : count;
@@ -80,26 +94,32 @@ class ConvEpilogue {
 
    private:
     [[gnu::always_inline]] void pixel(int64_t offset) const {
-      for (int64_t lane = offset; lane < offset + width_; lane += 64 / sizeof(float)) {
+      for (int64_t lane = offset; lane < offset + width_; lane += 64 / sizeof(T)) {
         __builtin_prefetch(y_ + lane, 1, 3);
         if (other_) __builtin_prefetch(other_ + lane, 0, 3);
         if (y2_) __builtin_prefetch(y2_ + lane, 1, 3);
       }
     }
 
-    const float *y_, *y2_, *other_;
+    const T *y_, *y2_, *other_;
     int64_t width_, step_, row_, count_, share_, offset_ = 0;
   };
 
  private:
   struct AllLanes {
-    VecF load(const float* p, int j) const { return HGFAST_ISA::load(p + j * kConvLanes); }
-    void store(float* p, int j, VecF v) const { HGFAST_ISA::store(p + j * kConvLanes, v); }
+    template <class E>
+    VecF load(const E* p, int j) const {
+      return HGFAST_ISA::load(p + j * kConvLanes);
+    }
+    void store(T* p, int j, VecF v) const { HGFAST_ISA::store(p + j * kConvLanes, v); }
   };
   struct FirstLanes {
     int64_t lanes;
-    VecF load(const float* p, int j) const { return load_lanes(p + j * kConvLanes, lanes - j * kConvLanes); }
-    void store(float* p, int j, VecF v) const { store_lanes(p + j * kConvLanes, v, lanes - j * kConvLanes); }
+    template <class E>
+    VecF load(const E* p, int j) const {
+      return load_lanes(p + j * kConvLanes, lanes - j * kConvLanes);
+    }
+    void store(T* p, int j, VecF v) const { store_lanes(p + j * kConvLanes, v, lanes - j * kConvLanes); }
   };
 
   struct Position {
@@ -165,8 +185,9 @@ class ConvEpilogue {
   }
 
   const ConvShape& shape_;
-  const float *bias_, *scale2_, *shift2_, *residual_, *upsample_to_;
-  float *y_, *y2_;
+  const float *bias_, *scale2_, *shift2_;
+  const T *residual_, *upsample_to_;
+  T *y_, *y2_;
   bool relu_;
 };
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cpu/conv_product.h"
 #include "cpu/conv_rows.h"
 
 namespace hgfast::cpu::HGFAST_ISA {
@@ -41,20 +42,20 @@ struct PanelSink {
 
   Ahead ahead(int64_t, int64_t, int64_t) const { return {}; }
 
-  template <int kRows, int kVecs>
-  void take(VecF (&sum)[kRows][kVecs], int64_t row) const {
+  template <class Sum, int kRows, int kVecs>
+  void take(Sum (&sum)[kRows][kVecs], int64_t row) const {
     float* to = m + row * kVecs * kConvLanes;
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
-      for (int j = 0; j < kVecs; ++j) store(to + (i * kVecs + j) * kConvLanes, sum[i][j]);
+      for (int j = 0; j < kVecs; ++j) store(to + (i * kVecs + j) * kConvLanes, bit_cast<VecF>(sum[i][j]));
   }
 };
 
-template <int kRows, int kVecs, class Rows, class Sink>
+template <class Product, int kRows, int kVecs, class Rows, class Sink>
 void gemm_rows(const GemmArgs& args, const Rows& rows, const Sink& sink, int64_t row) {
   auto ahead = sink.ahead(row, kRows, args.blocks);
-  VecF sum[kRows][kVecs] = {};
+  typename Product::Sum sum[kRows][kVecs] = {};
   typename Rows::template Cursor<kRows> v(rows, row);
   const float* u = args.u;
   const float* next = args.prefetch;
@@ -72,9 +73,9 @@ void gemm_rows(const GemmArgs& args, const Rows& rows, const Sink& sink, int64_t
       }
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
-        const VecF x = v.at(i, lane) - VecF{};
+        const VecF x = Product::spread(v.at(i, lane));
 #pragma GCC unroll 2
-        for (int j = 0; j < kVecs; ++j) sum[i][j] += x * weight[j];
+        for (int j = 0; j < kVecs; ++j) sum[i][j] = Product::add(sum[i][j], x, weight[j]);
       }
     }
   }
@@ -84,15 +85,15 @@ void gemm_rows(const GemmArgs& args, const Rows& rows, const Sink& sink, int64_t
 template <class Rows, class Sink>
 using GemmRows = void (*)(const GemmArgs&, const Rows&, const Sink&, int64_t row);
 
-template <int kVecs, class Rows, class Sink, std::size_t... kIndex>
+template <class Product, int kVecs, class Rows, class Sink, std::size_t... kIndex>
 constexpr GemmRows<Rows, Sink> pick_gemm(int64_t rows, std::index_sequence<kIndex...>) {
-  constexpr GemmRows<Rows, Sink> table[] = {gemm_rows<kIndex + 1, kVecs, Rows, Sink>...};
+  constexpr GemmRows<Rows, Sink> table[] = {gemm_rows<Product, kIndex + 1, kVecs, Rows, Sink>...};
   return table[rows - 1];
 }
 
 // The first `count` rows of v times one panel of u: groups of rows of nearly equal size.
 // next_u: the panel that will be asked for after this one, fetched into L2 meanwhile.
-template <class Rows, class Sink>
+template <class Product, class Rows, class Sink>
 inline void multiply_panel(const Rows& v, int64_t count, const float* u, int64_t blocks, int width, const Sink& sink,
                            const float* next_u) {
   const int64_t groups = ceil_div(count, kGemmRows);
@@ -100,8 +101,8 @@ inline void multiply_panel(const Rows& v, int64_t count, const float* u, int64_t
   for (int64_t group = 0, row = 0; group < groups; ++group) {
     const int64_t rows = groups == 1 ? count : count / groups + (group < count % groups);
     constexpr auto kAll = std::make_index_sequence<kGemmRows>();
-    const auto gemm =
-        width == kGemmWidth ? pick_gemm<kGemmVecs, Rows, Sink>(rows, kAll) : pick_gemm<1, Rows, Sink>(rows, kAll);
+    const auto gemm = width == kGemmWidth ? pick_gemm<Product, kGemmVecs, Rows, Sink>(rows, kAll)
+                                          : pick_gemm<Product, 1, Rows, Sink>(rows, kAll);
     gemm({u, blocks, next_u + group * share, step}, v, sink, row);
     row += rows;
   }

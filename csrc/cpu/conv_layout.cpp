@@ -9,9 +9,13 @@ namespace hgfast::cpu::HGFAST_ISA {
 namespace {
 
 constexpr ConvTiling kTilings[] = {
-    {ConvAlgorithm::kDirect, 1, 1, "direct"},          {ConvAlgorithm::kF23, 16, 2, "winograd F(2,3)"},
-    {ConvAlgorithm::kF43, 36, 4, "winograd F(4,3)"},   {ConvAlgorithm::kF63, 64, 6, "winograd F(6,3)"},
-    {ConvAlgorithm::kS23, 25, 2, "winograd F(2,3)/2"}, {ConvAlgorithm::kS43, 81, 4, "winograd F(4,3)/2"},
+    {ConvAlgorithm::kDirect, 1, 1, "direct", "direct, float32 products"},
+    {ConvAlgorithm::kF23, 16, 2, "winograd F(2,3)", "winograd F(2,3), float32 products"},
+    {ConvAlgorithm::kF43, 36, 4, "winograd F(4,3)", "winograd F(4,3), float32 products"},
+    {ConvAlgorithm::kF63, 64, 6, "winograd F(6,3)", "winograd F(6,3), float32 products"},
+    {ConvAlgorithm::kS23, 25, 2, "winograd F(2,3)/2", "winograd F(2,3)/2, float32 products"},
+    {ConvAlgorithm::kS43, 81, 4, "winograd F(4,3)/2", "winograd F(4,3)/2, float32 products"},
+    {ConvAlgorithm::kDirectPairs, 1, 1, nullptr, "direct, bf16 products", true},
 };
 
 // Whether all threads fill one V, each then to make its own output channels. Otherwise each thread makes its own tiles
@@ -31,18 +35,21 @@ int64_t l2_bytes() {
 }
 
 bool fits(const ConvTiling& tiling, const ConvShape& s) {
-  if (tiling.algorithm == ConvAlgorithm::kDirect) return true;
+  if (tiling.pairs && !(kHasPairs && s.dtype == DType::kBFloat16 && s.c % 2 == 0 && s.extra_c % 2 == 0)) return false;
+  if (tiling.tile == 1) return true;
   const bool strided = tiling.algorithm == ConvAlgorithm::kS23 || tiling.algorithm == ConvAlgorithm::kS43;
   return s.kernel == 3 && s.stride == (strided ? 2 : 1);
 }
 
-ConvInput input_of(const ConvShape& s) {
+ConvInput input_of(const ConvShape& s, bool pairs) {
   if (s.extra_c != 0) return ConvInput::kPanel;
-  if (s.kernel == 1 && s.stride == 1 && s.c % kConvLanes == 0) return ConvInput::kPoints;
-  return s.kernel > 1 && s.kernel * s.c == kStemRow ? ConvInput::kStem : ConvInput::kPanel;
+  const bool as_stored = pairs || s.dtype == DType::kFloat32;
+  if (as_stored && s.kernel == 1 && s.stride == 1 && s.c % kConvLanes == 0) return ConvInput::kPoints;
+  return !pairs && s.kernel > 1 && s.kernel * s.c == kStemRow ? ConvInput::kStem : ConvInput::kPanel;
 }
 
-ConvLayout lay_out(const ConvTiling& tiling, const ConvShape& s, int64_t threads) {
+ConvLayout lay_out(const ConvTiling& tiling, const ConvShape& shape, int64_t threads) {
+  const ConvShape s = tiling.pairs ? in_pairs(shape) : shape;
   ConvLayout l;
   l.tiling = tiling;
   l.tiles_h = ceil_div(s.p, tiling.tile);
@@ -52,7 +59,7 @@ ConvLayout lay_out(const ConvTiling& tiling, const ConvShape& s, int64_t threads
   l.blocks = ceil_div(l.rows, kConvLanes);
   l.extra_blocks = ceil_div(s.extra_c, kConvLanes);
   l.k_groups = ceil_div(s.k, kGemmWidth);
-  l.input = l.direct() ? input_of(s) : ConvInput::kPanel;
+  l.input = l.direct() ? input_of(s, tiling.pairs) : ConvInput::kPanel;
   l.bordered_floats = l.input == ConvInput::kStem ? s.n * (s.h + s.kernel - 1) * (s.w + s.kernel - 1) * s.c : 0;
   l.threads = threads;
   l.tile_block = 1;
@@ -87,7 +94,8 @@ double cost(const ConvLayout& l) {
 }  // namespace
 
 ConvLayout conv_layout(const ConvShape& s, Exec exec) {
-  HGFAST_CHECK(s.dtype == DType::kFloat32, "conv: the CPU kernels take float32, got dtype code ", int(s.dtype));
+  HGFAST_CHECK(s.dtype == DType::kFloat32 || s.dtype == DType::kBFloat16,
+               "conv: the CPU kernels take float32 and bfloat16, got dtype code ", int(s.dtype));
   const int64_t threads = std::max<Exec>(exec, 1);
   ConvLayout best;
   bool found = false;
@@ -106,10 +114,10 @@ ConvLayout conv_layout(const ConvShape& s, Exec exec) {
 
 void conv_query(const ConvQuery& query, Exec exec) {
   const ConvLayout layout = conv_layout(query.shape, exec);
-  *query.answer = {static_cast<int64_t>(layout.tiling.algorithm),
-                   layout.packed_floats() * static_cast<int64_t>(sizeof(float)),
-                   layout.workspace_floats() * static_cast<int64_t>(sizeof(float)),
-                   static_cast<int64_t>(layout.tiling.algorithm), layout.tiling.name};
+  *query.answer = {
+      static_cast<int64_t>(layout.tiling.algorithm), layout.packed_floats() * static_cast<int64_t>(sizeof(float)),
+      layout.workspace_floats() * static_cast<int64_t>(sizeof(float)), static_cast<int64_t>(layout.tiling.algorithm),
+      query.shape.dtype == DType::kBFloat16 ? layout.tiling.name_bf16 : layout.tiling.name};
 }
 
 }  // namespace hgfast::cpu::HGFAST_ISA

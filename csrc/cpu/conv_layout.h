@@ -16,7 +16,16 @@
 namespace hgfast::cpu::HGFAST_ISA {
 
 // Codes of ConvShape::algorithm. The number also stands for the layout of the packed weights.
-enum class ConvAlgorithm : int64_t { kAuto = 0, kDirect = 1, kF23 = 2, kF43 = 3, kF63 = 4, kS23 = 5, kS43 = 6 };
+enum class ConvAlgorithm : int64_t {
+  kAuto = 0,
+  kDirect = 1,
+  kF23 = 2,
+  kF43 = 3,
+  kF63 = 4,
+  kS23 = 5,
+  kS43 = 6,
+  kDirectPairs = 7,  // of bfloat16, see conv_product.h
+};
 
 // Where the GEMM's rows are.
 enum class ConvInput {
@@ -29,13 +38,14 @@ enum class ConvInput {
 struct ConvTiling {
   ConvAlgorithm algorithm;
   int64_t points, tile;
-  const char* name;
+  const char *name, *name_bf16;  // for people; of activations in float32, in bfloat16
+  bool pairs = false;            // two numbers of the reduction are one of the GEMM's
 };
 
 struct ConvLayout {
   ConvTiling tiling;
   int64_t tiles_h, tiles_w, tiles;  // tiles of the whole batch
-  int64_t rows;                     // reduction length per point
+  int64_t rows;                     // reduction length per point, in numbers of the GEMM
   int64_t blocks;                   // the same in vectors
   int64_t extra_blocks;             // of the extra input: more blocks of the one point (direct), or a GEMM of its own
   int64_t k_groups;                 // groups of kGemmWidth output channels
@@ -47,7 +57,7 @@ struct ConvLayout {
 
   static constexpr int64_t kApart = 2048;  // floats
 
-  bool direct() const { return tiling.algorithm == ConvAlgorithm::kDirect; }
+  bool direct() const { return tiling.tile == 1; }
   int64_t tile_pixels() const { return tiling.tile * tiling.tile; }
   int64_t panel_blocks() const { return blocks + (direct() ? extra_blocks : 0); }
   int64_t separate_extra_blocks() const { return direct() ? 0 : extra_blocks; }
@@ -86,6 +96,12 @@ struct KGroup {
     width = k - first <= kConvLanes ? kConvLanes : kGemmWidth;
   }
 };
+
+// The same with two channels taken for one, an odd one at the end for another.
+inline ConvShape in_pairs(ConvShape shape) {
+  shape.c = ceil_div(shape.c, 2), shape.extra_c = ceil_div(shape.extra_c, 2);
+  return shape;
+}
 
 // Throws std::invalid_argument for shapes that no kernel takes.
 ConvLayout conv_layout(const ConvShape& shape, Exec exec);

@@ -18,24 +18,31 @@ struct TilePosition {
 };
 
 // A vector of channels c .. of pixel (y, x), zero outside of the image.
-inline VecF load_padded(const float* image, const ConvShape& s, int64_t y, int64_t x, int64_t c) {
+template <class T>
+inline VecF load_padded(const T* image, const ConvShape& s, int64_t y, int64_t x, int64_t c) {
   if (static_cast<uint64_t>(y) >= static_cast<uint64_t>(s.h)) return VecF{};
   if (static_cast<uint64_t>(x) >= static_cast<uint64_t>(s.w)) return VecF{};
   return load_lanes(image + (y * s.w + x) * s.c + c, s.c - c);
 }
 
 // Output pixel (i, j)'s extra input, as blocks of lanes `step` floats apart; zero where there is no such pixel.
+template <class T>
 inline void gather_extra(const Conv& conv, int64_t image, int64_t i, int64_t j, float* to, int64_t step) {
   const ConvShape& s = conv.shape;
   const bool inside = i < s.p && j < s.q;
   const int64_t pixel = (image * s.extra_h + i * s.extra_stride) * s.extra_w + j * s.extra_stride;
-  const float* from = static_cast<const float*>(conv.extra_x) + pixel * s.extra_c;
+  const T* from = static_cast<const T*>(conv.extra_x) + pixel * s.extra_c;
   for (int64_t c = 0; c < s.extra_c; c += kConvLanes, to += step)
     store(to, inside ? load_lanes(from + c, s.extra_c - c) : VecF{});
 }
 
-template <class T>
+// Storage: of activations; the arithmetic is float32.
+template <class T, class Storage>
 struct WinogradTiles {
+  using Input = Storage;
+  using Output = Storage;
+  using Product = FloatProduct;
+  using ExtraProduct = FloatProduct;
   static constexpr bool kPixels = false;
   static constexpr int kIn = T::kIn, kPoints = T::kPoints, kOut = T::kOut;
 
@@ -44,7 +51,7 @@ struct WinogradTiles {
     const ConvShape& s = conv.shape;
     const TilePosition at(layout, tile);
     const int64_t y0 = at.y * kOut * T::kStride - 1, x0 = at.x * kOut * T::kStride - 1;
-    const float* image = static_cast<const float*>(conv.x) + at.image * s.h * s.w * s.c;
+    const auto* image = static_cast<const Storage*>(conv.x) + at.image * s.h * s.w * s.c;
     const bool inside = y0 >= 0 && x0 >= 0 && y0 + kIn <= s.h && x0 + kIn <= s.w && s.c % kConvLanes == 0;
     float* to = v + slot * kConvLanes;
     for (int64_t c = 0; c < s.c; c += kConvLanes, to += layout.v_block()) {
@@ -70,13 +77,14 @@ struct WinogradTiles {
     for (int i = 0; i < kOut; ++i)
       for (int j = 0; j < kOut; ++j) {
         const int64_t row = slot * kOut * kOut + i * kOut + j;
-        gather_extra(conv, at.image, at.y * kOut + i, at.x * kOut + j, v + row * kConvLanes, layout.extra_v_block());
+        gather_extra<Storage>(conv, at.image, at.y * kOut + i, at.x * kOut + j, v + row * kConvLanes,
+                              layout.extra_v_block());
       }
   }
 
   // Transforms the products of channels k .. of slot `slot` back and finishes the pixels of the tile at `at`. m and
   // extra point at those channels of slot 0; they have `width` floats per row.
-  static void scatter(const ConvEpilogue& epilogue, const ConvShape& s, const ConvLayout& layout,
+  static void scatter(const ConvEpilogue<Storage>& epilogue, const ConvShape& s, const ConvLayout& layout,
                       const TilePosition& at, int64_t slot, const float* m, const float* extra, int width, int64_t k) {
     VecF columns[kOut][kPoints];
     for (int q = 0; q < kPoints; ++q) {
@@ -99,7 +107,12 @@ struct WinogradTiles {
   }
 };
 
+// In: what inputs are stored in, gathered as 4-byte numbers (a pair of bfloat16 is one as it lies); Out: all else.
+template <class In, class Out, class Product_ = FloatProduct>
 struct DirectTiles {
+  using Input = In;
+  using Output = Out;
+  using Product = Product_;
   static constexpr bool kPixels = true;  // a tile is an output pixel
 
   // Copies all taps of output pixel `tile` to slot `slot` of V: kernel rows one after the other, each kernel x c
@@ -113,12 +126,12 @@ struct DirectTiles {
     else
       gather_elements(conv, at, to, layout.v_block(), scratch);
     if (layout.extra_blocks)
-      gather_extra(conv, at.image, at.y, at.x, to + layout.blocks * layout.v_block(), layout.v_block());
+      gather_extra<In>(conv, at.image, at.y, at.x, to + layout.blocks * layout.v_block(), layout.v_block());
   }
 
   static void gather_vectors(const Conv& conv, const TilePosition& at, float* to, int64_t step) {
     const ConvShape& s = conv.shape;
-    const float* image = static_cast<const float*>(conv.x) + at.image * s.h * s.w * s.c;
+    const auto* image = static_cast<const In*>(conv.x) + at.image * s.h * s.w * s.c;
     const int64_t y0 = at.y * s.stride - s.kernel / 2, x0 = at.x * s.stride - s.kernel / 2;
     for (int64_t y = y0; y < y0 + s.kernel; ++y)
       for (int64_t x = x0; x < x0 + s.kernel; ++x)
@@ -129,7 +142,7 @@ struct DirectTiles {
   // first in `scratch`, where each run ends in zeros that the next one overwrites.
   static void gather_elements(const Conv& conv, const TilePosition& at, float* to, int64_t step, float* scratch) {
     const ConvShape& s = conv.shape;
-    const float* image = static_cast<const float*>(conv.x) + at.image * s.h * s.w * s.c;
+    const auto* image = static_cast<const In*>(conv.x) + at.image * s.h * s.w * s.c;
     const int64_t y0 = at.y * s.stride - s.kernel / 2, x0 = at.x * s.stride - s.kernel / 2, row = s.kernel * s.c;
     const int64_t first = std::max<int64_t>(0, -x0) * s.c, last = std::min(row, (s.w - x0) * s.c);
     float* end = scratch;
@@ -138,7 +151,7 @@ struct DirectTiles {
       if (!inside || last - first < row)
         for (int64_t e = 0; e < row; e += kConvLanes) store(end + e, VecF{});
       if (!inside) continue;
-      const float* from = image + (y * s.w + x0) * s.c;
+      const In* from = image + (y * s.w + x0) * s.c;
       for (int64_t e = first; e < last; e += kConvLanes) store(end + e, load_lanes(from + e, last - e));
     }
     store(end, VecF{});
@@ -148,9 +161,10 @@ struct DirectTiles {
 
 // Finishes the products of the direct algorithm, whose rows are the pixels of the block at `first`, in the GEMM's
 // registers.
+template <class In, class Out>
 struct PixelSink {
   const Conv& conv;
-  const ConvEpilogue& epilogue;
+  const ConvEpilogue<Out>& epilogue;
   const ConvLayout& layout;
   int64_t first;
   KGroup channels;
@@ -159,8 +173,8 @@ struct PixelSink {
   // group of channels (or of the pixels that follow) and this group's share of the next block's input. Without it a
   // 1x1 convolution of large images runs at half the speed.
   struct Ahead {
-    ConvEpilogue::Ahead output;
-    const float* input;
+    typename ConvEpilogue<Out>::Ahead output;
+    const In* input;
     int64_t lines;
 
     [[gnu::always_inline]] void fetch() {
@@ -173,11 +187,11 @@ struct PixelSink {
     const ConvShape& s = conv.shape;
     const int64_t next = channels.first + channels.width;
     const bool last = next >= s.k;
-    ConvEpilogue::Ahead output(epilogue, count, first + (last ? row + count : row), last ? 0 : next, channels.width,
-                               steps);
+    typename ConvEpilogue<Out>::Ahead output(epilogue, count, first + (last ? row + count : row), last ? 0 : next,
+                                             channels.width, steps);
     if (s.kernel > 1 || s.stride > 1) return {output, nullptr, 0};
     const int64_t lines = ceil_div(count * s.c / kLine, layout.k_groups * steps);
-    const float* input = static_cast<const float*>(conv.x) + (first + layout.tile_block + row) * s.c;
+    const In* input = static_cast<const In*>(conv.x) + (first + layout.tile_block + row) * s.c;
     return {output, input + channels.first / kGemmWidth * lines * steps * kLine, lines};
   }
 
@@ -187,7 +201,7 @@ struct PixelSink {
   }
 
  private:
-  static constexpr int64_t kLine = 64 / sizeof(float);
+  static constexpr int64_t kLine = 64 / sizeof(In);
 };
 
 }  // namespace hgfast::cpu::HGFAST_ISA

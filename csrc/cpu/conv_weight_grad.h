@@ -67,7 +67,7 @@ inline void store_taps(const VecF* taps, const ConvWeightGrad& problem, int64_t 
 template <class T>
 struct WinogradGradient {
   static constexpr int kPoints = T::kPoints, kAll = kPoints * kPoints, kOut = T::kOut;
-  using Input = WinogradTiles<T>;
+  using Input = WinogradTiles<T, float>;
 
   // Transforms the output gradients of tile `tile` into slot `slot` of a panel like V, of k channels.
   static void gather(const ConvWeightGrad& problem, const ConvLayout& layout, int64_t tile, int64_t slot,
@@ -113,7 +113,7 @@ struct WinogradGradient {
 // The direct sum: tiles are pixels, rows of the input's panel are taps x channels.
 struct DirectGradient {
   static constexpr int kAll = 1;
-  using Input = DirectTiles;
+  using Input = DirectTiles<float, float>;
 
   static void gather(const ConvWeightGrad& problem, const ConvLayout& layout, int64_t tile, int64_t slot,
                      float* panel) {

@@ -20,7 +20,7 @@ enum class Order { kForwards, kBackwards };
 class alignas(64) ChunkCounter {
  public:
   void reset(int64_t begin, int64_t end) { next_ = begin_ = begin, end_ = end; }
-  int64_t next(Order order) {
+  [[gnu::always_inline]] int64_t next(Order order) {  // no code that the linker merges across instruction sets
     const int64_t chunk = __atomic_fetch_add(&next_, 1, __ATOMIC_RELAXED);
     if (chunk >= end_) return -1;
     return order == Order::kForwards ? chunk : begin_ + end_ - 1 - chunk;

@@ -74,12 +74,20 @@ inline VecF load<Half>(const Half* p) {
 
 inline void store(float* p, VecF v) { std::memcpy(p, &v, sizeof(v)); }
 inline void store(double* p, VecD v) { std::memcpy(p, &v, sizeof(v)); }
-inline void store(BFloat16* p, VecF v) {
+// Rounded to bfloat16, in the low halves of the lanes.
+inline VecU bfloat16_bits(VecF v) {
   const VecU bits = bit_cast<VecU>(v);
   const VecU rounded = (bits + 0x7fffu + ((bits >> 16) & 1)) >> 16;
   const VecU quiet_nan = (bits >> 16) | 0x40;
   const VecU is_nan = bit_cast<VecU>(v != v);
-  const VecU16 out = __builtin_convertvector((is_nan & quiet_nan) | (~is_nan & rounded), VecU16);
+  return (is_nan & quiet_nan) | (~is_nan & rounded);
+}
+inline void store(BFloat16* p, VecF v) {
+#if defined(__AVX512BF16__)  // takes subnormal numbers for 0
+  const auto out = _mm512_cvtneps_pbh((__m512)v);
+#else
+  const VecU16 out = __builtin_convertvector(bfloat16_bits(v), VecU16);
+#endif
   std::memcpy(p, &out, sizeof(out));
 }
 inline void store(Half* p, VecF v) {

@@ -50,9 +50,11 @@ def freeze(
     Args:
         model: on the device where the frozen model shall run. A program of torch.export, of a model in evaluation
             mode, is frozen for the sizes that it was exported for, and with its own example.
-        dtype: of weights and activations; default float32, on CUDA the model's own. On the CPU only float32. float32
-            on CUDA is computed in tf32 if `torch.backends.cudnn.allow_tf32` is set when the model is frozen, else by
-            three products of tf32 numbers, which is as good as float32 arithmetic.
+        dtype: of weights and activations; default float32, on CUDA the model's own. On the CPU float32 or bfloat16:
+            the latter is the faster one on processors with AVX512_BF16 (docs/performance.md); elsewhere it is computed
+            in float32, and only halves the memory of activations. float32 on CUDA is computed in tf32 if
+            `torch.backends.cudnn.allow_tf32` is set when the model is frozen, else by three products of tf32 numbers,
+            which is as good as float32 arithmetic.
         cuda_graph: on CUDA, replay each plan as one CUDA graph from its second call on; where CUDA refuses to capture
             one, a warning of the log "hgfast" says so, and kernels are launched one by one.
         batch_sizes: with cuda_graph, the batch sizes that get a graph (default: all that occur).
@@ -98,7 +100,7 @@ def _dtype(dtype: torch.dtype | None, parameter: Tensor) -> torch.dtype:
         dtype = parameter.dtype if parameter.is_cuda and parameter.dtype in DTYPES else torch.float32
     if parameter.is_cuda:
         return as_dtype("freeze", dtype)
-    return as_dtype("freeze", dtype, (torch.float32,), parameter.device.type)
+    return as_dtype("freeze", dtype, (torch.float32, torch.bfloat16), parameter.device.type)
 
 
 def relative_errors(frozen: FrozenModel, model: nn.Module, images: Tensor) -> list[float]:

@@ -31,7 +31,7 @@ from hgfast.frozen.turns import Turns
 from hgfast.frozen.weights import Weights
 from hgfast.graph.captured import replaced
 from hgfast.models.common import check_images
-from hgfast.ops._conv_native import ConvSizes, NoKernel, query
+from hgfast.ops._conv_native import ConvSizes, NoKernel, multiplies_bfloat16, query
 
 log = logging.getLogger("hgfast")
 LARGEST_SIDE = 1 << 20
@@ -108,6 +108,8 @@ class FrozenModel(GraphState):
                 ) from None
         if self._no_kernels:
             log.warning("frozen networks run by PyTorch on %s: %s", self.device, self._no_kernels)
+        if self.dtype == torch.bfloat16 and self.device.type == "cpu" and not multiplies_bfloat16(self._lib):
+            log.warning("this CPU has no AVX512_BF16: frozen networks are not faster in bfloat16 than in float32")
         self._weights = Weights(self.graph, self.dtype, self.device, exact=not self.tf32)
         self._plans: OrderedDict[tuple[Any, ...], Plan | TorchPlan] = OrderedDict()
         self._graphs = CapturedPlans(self.batch_sizes)

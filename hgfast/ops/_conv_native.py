@@ -84,6 +84,16 @@ def query(lib: Any, sizes: ConvSizes, threads: int, algorithm: int = 0) -> ConvN
         raise NoKernel(str(error)) from None
 
 
+def multiplies_bfloat16(lib: Any) -> bool:
+    """Whether the CPU's kernels multiply in bfloat16 here, rather than in float32 what is stored in bfloat16."""
+    direct_pairs = 7  # csrc/cpu/conv_layout.h: ConvAlgorithm
+    try:
+        query(lib, ConvSizes(1, 1, 1, 2, 1, 1, 1, dtype=torch.bfloat16), 1, direct_pairs)
+    except NoKernel:
+        return False
+    return True
+
+
 def pack(
     lib: Any, sizes: ConvSizes, needs: ConvNeeds, weight: torch.Tensor, extra: torch.Tensor | None, exec_handle: int
 ) -> torch.Tensor:

@@ -44,9 +44,10 @@ def conv_bias_act(
             :func:`hgfast.ops.upsample_add` takes them.
 
     Returns:
-        (N, K, P, Q), or (N, K, P', Q'); in channels_last where the kernel ran. The kernels take float32 (on CUDA the
-        half types too, and float32 in tf32 where `torch.backends.cudnn.allow_tf32` is set, else by three products of
-        tf32 numbers, which is as good as float32 arithmetic); other dtypes give the same by torch's own operators.
+        (N, K, P, Q), or (N, K, P', Q'); in channels_last where the kernel ran. The kernels take float32, on the CPU
+        bfloat16 (summed in float32), on CUDA both half types (and float32 in tf32 where
+        `torch.backends.cudnn.allow_tf32` is set, else by three products of tf32 numbers, which is as good as float32
+        arithmetic); other dtypes give the same by torch's own operators.
         Differentiable.
 
     Raises:

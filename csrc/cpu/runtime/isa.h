@@ -3,7 +3,7 @@
 
 namespace hgfast::cpu {
 
-enum class Isa { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
+enum class Isa { kBaseline = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Bf16 = 3 };  // the last: with AVX512_BF16 and VNNI
 
 // The best variant that was compiled and that the processor has; HGFAST_CPU_ISA=baseline|avx2|avx512 lowers it.
 Isa current_isa();

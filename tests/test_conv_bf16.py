@@ -1,0 +1,86 @@
+"""The fused convolution in bfloat16 on the CPU: all algorithms and instruction sets against float64."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import hgfast
+from hgfast import _native, reference
+from hgfast.ops import conv_bias_act
+from hgfast.ops._conv_native import ConvSizes, query
+from tests.conv_calls import BFLOAT16_ERROR, FLOAT_ALGORITHMS, PAIR_ALGORITHMS, check_bfloat16, double, has_pairs, make
+from tests.tolerances import relative_error
+
+needs_pairs = pytest.mark.skipif(not has_pairs(), reason="no AVX512_BF16")
+
+
+def call(*sizes: int, extras: str = "") -> tuple[Tensor, Tensor]:
+    """conv_bias_act on arguments in bfloat16, and the same in float64."""
+    arguments = make(*sizes, extras=extras)
+    half = {name: value.bfloat16() if isinstance(value, Tensor) else value for name, value in arguments.items()}
+    return conv_bias_act(**half), reference.conv_bias_act(**double(half))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("algorithm", "stride"), FLOAT_ALGORITHMS)
+def test_float32_products(algorithm: int, stride: int, threads: int) -> None:
+    check_bfloat16(algorithm, stride, threads, (24, 40, 17))
+
+
+@needs_pairs
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("algorithm", "stride"), PAIR_ALGORITHMS)
+@pytest.mark.parametrize("channels", [(24, 40, 18), (32, 32, 64), (2, 1, 2), (34, 17, 6), (70, 65, 96)])
+def test_pairs(algorithm: int, stride: int, threads: int, channels: tuple[int, int, int]) -> None:
+    check_bfloat16(algorithm, stride, threads, channels)
+
+
+@needs_pairs
+def test_pairs_need_even_channels() -> None:
+    lib = _native.library("cpu")
+    for odd in (ConvSizes(1, 4, 4, 3, 8, 3, 1), ConvSizes(1, 4, 4, 8, 8, 3, 1, 4, 4, 4, 4, 3)):
+        with pytest.raises(ValueError, match="algorithm 7 does not fit"):
+            query(lib, ConvSizes(**{**vars(odd), "dtype": torch.bfloat16}), 1, algorithm=7)
+    with pytest.raises(ValueError, match="algorithm 7 does not fit"):
+        query(lib, ConvSizes(1, 4, 4, 8, 8, 3, 1), 1, algorithm=7)
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (3, 17), (5, 128), (18, 33), (64, 16), (256, 40)])
+@pytest.mark.parametrize(("kernel", "stride"), [(7, 2), (1, 1), (1, 2), (3, 1), (3, 2), (5, 3)])
+def test_odd_sizes(channels: tuple[int, int], kernel: int, stride: int) -> None:
+    for (h, w), extras in zip(((1, 1), (4, 9), (20, 13)), ("rn", "ro", "lu"), strict=True):
+        out, expected = call(2, h, w, *channels, kernel, stride, extras=extras)
+        assert out.dtype == torch.bfloat16 and relative_error(out, expected) <= BFLOAT16_ERROR
+
+
+def test_stem() -> None:
+    """Rows of the kernel are read in a copy of the image with a border."""
+    for side, stride in ((2, 1), (33, 2)):
+        out, expected = call(2, side, side + 3, 3, 20, 7, stride, extras="l")
+        assert relative_error(out, expected) <= BFLOAT16_ERROR
+
+
+def test_nan_and_infinity_pass_through() -> None:
+    a = make(1, 4, 4, 16, 16, kernel=1)
+    a["x"][0, 3, 1, 2], a["x"][0, 5, 2, 2] = float("nan"), float("inf")
+    out = conv_bias_act(**{k: v.bfloat16() if isinstance(v, Tensor) else v for k, v in a.items()} | {"relu": False})
+    assert out[0, :, 1, 2].isnan().all() and out[0, :, 2, 2].isinf().all()
+    assert out.isnan().sum() == out.isinf().sum() == 16
+
+
+def test_lesser_processors() -> None:
+    """Each instruction set below this processor's, in a process of its own."""
+    cpu = hgfast.build_info()["cpu"]
+    path = os.pathsep.join([str(Path(hgfast.__file__).parents[1]), str(Path(__file__).parents[1])])
+    for isa in cpu["compiled_isas"][: cpu["compiled_isas"].index(cpu["isa"])]:
+        environment = {**os.environ, "HGFAST_CPU_ISA": isa, "PYTHONPATH": path}
+        command = [sys.executable, "-m", "tests.conv_calls"]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0 and run.stdout.split() == [isa, "float32"], run.stderr

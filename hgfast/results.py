@@ -1,4 +1,4 @@
-"""Predictions as files: tables, JSON in the forms of MMPose and COCO, and MPII's MATLAB forms.
+"""Predictions as files: tables, JSON in the forms of MMPose and COCO, DeepLabCut's tables, MPII's MATLAB forms.
 
 Pixels count from 0 everywhere but in MATLAB files, where they count from 1 as in MPII's annotations.
 """
@@ -18,10 +18,11 @@ from hgfast import _checks
 from hgfast._extras import require
 from hgfast.data import Person, PoseDataset
 from hgfast.data.keypoints import known_name
+from hgfast.deeplabcut_results import check_deeplabcut_path, write_deeplabcut
 from hgfast.files import atomic_write, check_writable, write_json, write_text
 from hgfast.train.measures import coco_entries
 
-RESULT_SUFFIXES = (".csv", ".json", ".mat")
+RESULT_SUFFIXES = (".dlc.csv", ".csv", ".h5", ".coco.json", ".json", ".mat")  # the longer one first
 
 
 def instances(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
@@ -64,6 +65,8 @@ def write_results(
 ) -> None:
     """Predictions of a data set's persons, in its order, in the form that the file's name asks for.
 
+    - ``.dlc.csv`` and ``.h5``: DeepLabCut's table, see :func:`hgfast.deeplabcut_results.write_deeplabcut`.
+    - ``.coco.json``: COCO's results file, whatever the keypoints.
     - ``.csv``: a row for each person: picture, number, then x, y and score of every joint.
     - ``.json``: COCO's results file for COCO's keypoints; otherwise one object with the measures, the joints' names and
       a list of persons (``image``, ``person``, and the fields of :func:`instances`).
@@ -85,7 +88,7 @@ def write_results(
     Raises:
         TypeError: a path, data set or array of another type.
         ValueError: another ending, arrays of other shapes, or ``.mat`` for other keypoints than MPII's.
-        ImportError: scipy is not installed.
+        ImportError: scipy is not installed, or pandas and tables for ``.h5``.
         OSError: the file cannot be written.
     """
     where = "write_results"
@@ -96,9 +99,14 @@ def write_results(
     scores = _checks.array(where, "scores", scores, shape)
     _checks.instance(where, "metrics", metrics, Mapping)
     names = _names(dataset.persons, None if images is None else _checks.path(where, "images", images))
-    if path.suffix == ".csv":
+    suffix = _suffix(path)
+    if suffix in (".dlc.csv", ".h5"):
+        _write_deeplabcut(path, dataset, names, keypoints, scores)
+    elif suffix == ".csv":
         write_text(path, _table(dataset, names, keypoints, scores))
-    elif path.suffix == ".json":
+    elif suffix == ".coco.json":
+        write_json(path, coco_entries(dataset, keypoints, scores))
+    elif suffix == ".json":
         write_json(path, _json(dataset, names, keypoints, scores, metrics))
     else:
         _write_mat(path, dataset.persons, names, keypoints.astype(np.float64) + 1)
@@ -110,18 +118,24 @@ def check_results_path(path: str | Path, keypoint_set: str) -> None:
     Raises:
         TypeError: not a path.
         ValueError: a name that it does not take for such keypoints.
-        ImportError: scipy is not installed, for ``.mat``.
+        ImportError: scipy is not installed, for ``.mat``, or pandas and tables for ``.h5``.
         OSError: nothing can be written there.
     """
-    suffix = _checks.path("", "path", path).suffix
+    suffix = _suffix(_checks.path("", "path", path))
     _checks.instance("", "keypoint_set", keypoint_set, str)
-    if suffix not in RESULT_SUFFIXES:
+    if not suffix:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(RESULT_SUFFIXES)}")
     if suffix == ".mat":
         if keypoint_set != "mpii":
             raise ValueError(f"{path}: MATLAB files are for MPII's keypoints, keypoint_set is {keypoint_set!r}")
         require("scipy.io", f"{path}: writing a .mat file")
+    if suffix == ".h5":
+        check_deeplabcut_path(path)
     check_writable(path)
+
+
+def _suffix(path: Path) -> str:
+    return next((suffix for suffix in RESULT_SUFFIXES if path.name.endswith(suffix)), "")
 
 
 def _names(persons: list[Person], folder: Path | None) -> list[str]:
@@ -143,6 +157,21 @@ def _table(dataset: PoseDataset, names: list[str], keypoints: np.ndarray, scores
     for name, person, row in zip(names, dataset.persons, values, strict=True):
         writer.writerow([name, person.ident[1], *(f"{value:.6g}" for value in row)])
     return text.getvalue()
+
+
+def _write_deeplabcut(
+    path: Path, dataset: PoseDataset, names: list[str], keypoints: np.ndarray, scores: np.ndarray
+) -> None:
+    """A row for each picture; the persons in it are its individuals, in the data set's order."""
+    members: dict[str, list[int]] = {}
+    for n, name in enumerate(names):
+        members.setdefault(name, []).append(n)
+    most = max(map(len, members.values()), default=1)
+    points = np.full((len(members), most, dataset.table.count, 2), np.nan)
+    values = np.full(points.shape[:3], np.nan)
+    for row, persons in enumerate(members.values()):
+        points[row, : len(persons)], values[row, : len(persons)] = keypoints[persons], scores[persons]
+    write_deeplabcut(path, list(members), dataset.table.names, points, values)
 
 
 def _json(

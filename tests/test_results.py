@@ -171,7 +171,7 @@ def test_instances_have_mmposes_fields():
 
 def test_bad_arguments(dataset, found, tmp_path):
     keypoints, scores = found
-    with pytest.raises(ValueError, match="a.txt: expected a name that ends in one of .csv, .json, .mat"):
+    with pytest.raises(ValueError, match="a.txt: expected a name that ends in one of .dlc.csv, .csv, .h5, .*.mat"):
         write_results(tmp_path / "a.txt", dataset, keypoints, scores, {})
     with pytest.raises(ValueError, match=r"keypoints must have shape \(4, 16, 2\), got \(3, 16, 2\)"):
         write_results(tmp_path / "a.csv", dataset, keypoints[:3], scores, {})

@@ -9,8 +9,11 @@ from hgfast import _checks
 from hgfast.data.fields import AnnotationError, picture_path
 from hgfast.data.frames import Frame, persons_of
 from hgfast.data.keypoint_set import KeypointSet
+from hgfast.data.label_h5 import read_h5
 from hgfast.data.label_table import LabelTable, read_csv
 from hgfast.data.person import Person
+
+_ENDINGS = (".csv", ".h5")
 
 
 def load_deeplabcut(
@@ -23,8 +26,8 @@ def load_deeplabcut(
     """Individuals of a DeepLabCut project, or of one table of DeepLabCut or Lightning Pose.
 
     Args:
-        annotations: a project folder (all of its ``labeled-data/*/CollectedData_*.csv``), a folder with tables in it
-            (Lightning Pose's ``CollectedData.csv``), or a table.
+        annotations: a project folder (all of its ``labeled-data/*/CollectedData_*.csv``, or ``.h5`` where there is no
+            CSV beside), a folder with tables in it (Lightning Pose's ``CollectedData.csv``), or a table.
         images: folder that the pictures' names are relative to; "" for the project folder, or the table's own one.
         table: the keypoints to be read, each a body part of the file; other body parts are left out.
         boxes: "picture" or "keypoints", see :func:`hgfast.data.frames.persons_of`.
@@ -40,7 +43,7 @@ def load_deeplabcut(
     path = _checks.path("", "annotations", annotations)
     frames: list[Frame] = []
     for file in tables_of(path):
-        content = read_csv(file)
+        content = _read(file)
         missing = [name for name in table.names if name not in content.names]
         if missing:
             raise AnnotationError(f"{file}: body part {missing[0]!r} is missing")
@@ -56,9 +59,9 @@ def deeplabcut_keypoints(annotations: str | Path) -> KeypointSet:
     """
     path = _checks.path("", "annotations", annotations)
     files = tables_of(path)
-    names = read_csv(files[0]).names
+    names = _read(files[0]).names
     for file in files[1:]:
-        if (others := read_csv(file).names) != names:
+        if (others := _read(file).names) != names:
             different = sorted(set(names) ^ set(others)) or ["their order"]
             raise AnnotationError(f"{file}: other body parts than in {files[0]}: {different[0]}")
     try:
@@ -76,13 +79,18 @@ def tables_of(path: Path) -> list[Path]:
         FileNotFoundError: there is none.
     """
     if path.is_dir():
-        files = sorted(path.glob("labeled-data/*/CollectedData*.csv")) or sorted(path.glob("CollectedData*.csv"))
-        if not files:
-            raise FileNotFoundError(f"{path}: no labeled-data/*/CollectedData*.csv and no CollectedData*.csv in there")
-        return files
+        for pattern in ("labeled-data/*/CollectedData*", "CollectedData*"):
+            found = {file for ending in _ENDINGS for file in path.glob(pattern + ending)}
+            if found:  # DeepLabCut writes both
+                return sorted(f for f in found if f.suffix == ".csv" or f.with_suffix(".csv") not in found)
+        raise FileNotFoundError(f"{path}: no labeled-data/*/CollectedData*.csv and no CollectedData*.csv in there")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: annotation file not found")
     return [path]
+
+
+def _read(path: Path) -> LabelTable:
+    return read_h5(path) if path.suffix == ".h5" else read_csv(path)
 
 
 def _frames(content: LabelTable, root: Path, names: tuple[str, ...]) -> Iterator[Frame]:

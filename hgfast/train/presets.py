@@ -67,6 +67,30 @@ _SMALL = {
     "workers": 0,
 }
 
+# somebody's own labelled pictures, few of them: the small network, subpixel decoding, whole pictures in memory
+_OWN = _SMALL | {
+    "keypoints": "auto",
+    "format": "deeplabcut",
+    "train_annotations": "data/own",
+    "train_images": "",
+    "val_annotations": "",
+    "val_images": "",
+    "val_share": 0.1,
+    "test_share": 0.1,
+    "codec": "udp",
+    "input_size": [256, 192],
+    "batch_size": 8,
+    "lr": 2e-3,
+    "warmup_steps": 20,
+    "ema": 0.99,
+    "cache_mb": 512,
+    "epochs": 80,
+    "milestones": [56, 72],
+    "gamma": 0.3,
+    "val_interval": 5,
+    "checkpoint_interval": 5,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "hourglass52-mpii-256": {},
     "hourglass52-mpii-384": {"input_size": [384, 384], "batch_size": 32},
@@ -96,6 +120,29 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup_steps": 20,
         "augment": {"scale": 0.25, "rotation": 30.0},
         "val_interval": 1,
+    },
+    "own": _OWN,
+    "openfield-mouse": _OWN
+    | {
+        "train_annotations": "data/openfield-mouse",
+        "keypoints": {
+            "name": "openfield-mouse",
+            "names": ["snout", "leftear", "rightear", "tailbase"],
+            "skeleton": [
+                ["snout", "leftear"],
+                ["snout", "rightear"],
+                ["leftear", "tailbase"],
+                ["rightear", "tailbase"],
+            ],
+        },
+        "augment": {"scale": 0.25, "rotation": 90.0, "shift_prob": 0.3},
+    },
+    "mirror-mouse": _OWN
+    | {
+        "format": "lightningpose",
+        "train_annotations": "data/mirror-mouse",
+        "input_size": [192, 192],
+        "augment": {"scale": 0.15, "rotation": 15.0, "shift_prob": 0.3, "shift": 0.05},
     },
     "mpii-tiny": _SMALL
     | {

@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+# Before torch, in whose library of threads it counts: threads that wait must not spin. Tests are of small operations,
+# between which, on a machine with other work, most of the time would go into waiting for one another.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch  # noqa: E402 - see above
 
 ROOT = Path(__file__).parents[1]
 if str(ROOT) not in sys.path:

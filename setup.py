@@ -43,7 +43,13 @@ X86_VARIANTS = {
     "avx512": AVX512,
     "avx512_bf16": f"{AVX512} -mavx512bf16 -mavx512vnni",
 }
-BF16_SOURCES = ("conv.cpp", "conv_bf16.cpp", "conv_layout.cpp", "conv_pack.cpp")  # what avx512_bf16 is more than avx512
+BF16_SOURCES = (
+    "conv.cpp",
+    "conv_bf16.cpp",
+    "conv_layout.cpp",
+    "conv_pack.cpp",
+    "conv_pack_pairs.cpp",
+)  # what avx512_bf16 is more than avx512
 
 
 def cpu_variants() -> dict[str, str]:

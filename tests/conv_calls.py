@@ -17,7 +17,7 @@ from hgfast.ops._conv_native import ConvSizes, multiplies_bfloat16, pack, query
 from tests.tolerances import relative_error
 
 FLOAT_ALGORITHMS = [(1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (5, 2), (6, 2)]  # csrc/cpu/conv_layout.h, and a stride
-PAIR_ALGORITHMS = [(7, 1), (7, 2)]  # of bfloat16 alone, where the processor has AVX512_BF16
+PAIR_ALGORITHMS = [(7, 1), (7, 2), (8, 1), (9, 1), (10, 2)]  # of bfloat16 alone, where the processor has AVX512_BF16
 BFLOAT16_ERROR = 2.0**-8
 
 

@@ -110,7 +110,7 @@ class ConvEngine {
       if (l.input == ConvInput::kStem) product(stem_rows(first), conv_.shape.kernel);
     } else {
       multiply_points(count, u, next, channels.width, slot);
-      scatter(first, count, channels, slot);
+      scatter(first, count, channels, {v_of(slot) + l.v_scales(), u + l.channel_scales(channels.width)}, slot);
     }
   }
 
@@ -129,12 +129,13 @@ class ConvEngine {
                                                    PanelSink{m + l.m_main_floats()}, next);
   }
 
-  void scatter(int64_t first, int64_t count, const KGroup& channels, int slot) const {
+  void scatter(int64_t first, int64_t count, const KGroup& channels, Scales scales, int slot) const {
     const float *m = m_of(slot), *extra = m + layout_.m_main_floats();
     for (int64_t t = 0; t < count; ++t) {
       const TilePosition at(layout_, first + t);
       for (int64_t k = 0; k < channels.width && channels.first + k < conv_.shape.k; k += kConvLanes)
-        Tiles::scatter(epilogue_, conv_.shape, layout_, at, t, m + k, extra + k, channels.width, channels.first + k);
+        Tiles::scatter(epilogue_, conv_.shape, layout_, at, t, m + k, extra + k, channels.width, channels.first + k,
+                       {scales.of_tiles, scales.of_channels + k});
     }
   }
 

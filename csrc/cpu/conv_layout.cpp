@@ -16,7 +16,14 @@ constexpr ConvTiling kTilings[] = {
     {ConvAlgorithm::kS23, 25, 2, "winograd F(2,3)/2", "winograd F(2,3)/2, float32 products"},
     {ConvAlgorithm::kS43, 81, 4, "winograd F(4,3)/2", "winograd F(4,3)/2, float32 products"},
     {ConvAlgorithm::kDirectPairs, 1, 1, nullptr, "direct, bf16 products", true},
+    {ConvAlgorithm::kF43Int16, 36, 4, nullptr, "winograd F(4,3), int16 products", true},
+    {ConvAlgorithm::kF23Int16, 16, 2, nullptr, "winograd F(2,3), int16 products", true},
+    {ConvAlgorithm::kS43Int16, 81, 4, nullptr, "winograd F(4,3)/2, int16 products", true},
 };
+
+bool is_strided(ConvAlgorithm a) {
+  return a == ConvAlgorithm::kS23 || a == ConvAlgorithm::kS43 || a == ConvAlgorithm::kS43Int16;
+}
 
 // Whether all threads fill one V, each then to make its own output channels. Otherwise each thread makes its own tiles
 // and reads all weights. What decides is which is the less to hand around: V between the cores (the dearer kind), or
@@ -34,11 +41,16 @@ int64_t l2_bytes() {
   return 1 << 20;
 }
 
+// Pairs of bfloat16 are read as they lie, those of int16 are made.
+bool fits_pairs(const ConvTiling& tiling, const ConvShape& s) {
+  const bool even = (s.c % 2 == 0 || tiling.tile > 1) && s.extra_c % 2 == 0;
+  return kHasPairs && s.dtype == DType::kBFloat16 && even;
+}
+
 bool fits(const ConvTiling& tiling, const ConvShape& s) {
-  if (tiling.pairs && !(kHasPairs && s.dtype == DType::kBFloat16 && s.c % 2 == 0 && s.extra_c % 2 == 0)) return false;
+  if (tiling.pairs && !fits_pairs(tiling, s)) return false;
   if (tiling.tile == 1) return true;
-  const bool strided = tiling.algorithm == ConvAlgorithm::kS23 || tiling.algorithm == ConvAlgorithm::kS43;
-  return s.kernel == 3 && s.stride == (strided ? 2 : 1);
+  return s.kernel == 3 && s.stride == (is_strided(tiling.algorithm) ? 2 : 1);
 }
 
 ConvInput input_of(const ConvShape& s, bool pairs) {
@@ -86,7 +98,8 @@ double cost(const ConvLayout& l) {
   const double rows = static_cast<double>(
       (l.tiling.points * l.panel_blocks() + l.tile_pixels() * l.separate_extra_blocks()) * kConvLanes);
   const double arithmetic = l.tiles * rows * k / macs_per_cycle;
-  const double transforms = 4. * l.tiles * l.tiling.points * (l.panel_blocks() + k / kConvLanes);
+  const double inputs = (l.scaled() ? 2.6 : 1) * l.panel_blocks();  // twice the channels, and scaling
+  const double transforms = 4. * l.tiles * l.tiling.points * (inputs + k / kConvLanes);
   const double weights = l.packed_floats() * sizeof(float) / bytes_per_cycle;
   return std::max((arithmetic + transforms) / l.threads, weights);
 }

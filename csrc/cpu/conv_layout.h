@@ -25,7 +25,26 @@ enum class ConvAlgorithm : int64_t {
   kS23 = 5,
   kS43 = 6,
   kDirectPairs = 7,  // of bfloat16, see conv_product.h
+  kF43Int16 = 8,     // see conv_int16.h
+  kF23Int16 = 9,
+  kS43Int16 = 10,
 };
+
+// The algorithm that does in float32 what one on pairs does.
+inline ConvAlgorithm without_pairs(ConvAlgorithm algorithm) {
+  switch (algorithm) {
+    case ConvAlgorithm::kDirectPairs:
+      return ConvAlgorithm::kDirect;
+    case ConvAlgorithm::kF43Int16:
+      return ConvAlgorithm::kF43;
+    case ConvAlgorithm::kF23Int16:
+      return ConvAlgorithm::kF23;
+    case ConvAlgorithm::kS43Int16:
+      return ConvAlgorithm::kS43;
+    default:
+      return algorithm;
+  }
+}
 
 // Where the GEMM's rows are.
 enum class ConvInput {
@@ -58,6 +77,7 @@ struct ConvLayout {
   static constexpr int64_t kApart = 2048;  // floats
 
   bool direct() const { return tiling.tile == 1; }
+  bool scaled() const { return tiling.pairs && !direct(); }  // int16
   int64_t tile_pixels() const { return tiling.tile * tiling.tile; }
   int64_t panel_blocks() const { return blocks + (direct() ? extra_blocks : 0); }
   int64_t separate_extra_blocks() const { return direct() ? 0 : extra_blocks; }
@@ -65,7 +85,9 @@ struct ConvLayout {
   // Packed weights, in rows of one group's channels: all points, then the separate extra panel. One row of padding
   // between points keeps their addresses off one another's cache sets, of which packing writes to all points at once.
   int64_t point_rows() const { return panel_blocks() * kConvLanes + (direct() ? 0 : 1); }
-  int64_t group_rows() const { return tiling.points * point_rows() + separate_extra_blocks() * kConvLanes; }
+  int64_t unscaled_rows() const { return tiling.points * point_rows() + separate_extra_blocks() * kConvLanes; }
+  int64_t group_rows() const { return unscaled_rows() + (scaled() ? tiling.points : 0); }
+  int64_t channel_scales(int width) const { return unscaled_rows() * width; }  // floats before them
   int64_t packed_floats() const { return k_groups * group_rows() * kGemmWidth; }
 
   // V and M, in floats. One vector of padding between points keeps their addresses off one another's cache sets.
@@ -73,14 +95,21 @@ struct ConvLayout {
   int64_t v_point() const { return panel_blocks() * v_block() + kConvLanes; }
   int64_t gathered_floats() const { return input == ConvInput::kPanel ? v_floats() : 0; }
   int64_t extra_v_block() const { return v_block() * tile_pixels(); }
-  int64_t v_floats() const { return tiling.points * v_point() + separate_extra_blocks() * extra_v_block(); }
+  int64_t v_scales() const { return tiling.points * v_point() + separate_extra_blocks() * extra_v_block(); }
+  int64_t scale_step() const { return scaled() ? ceil_div(tiling.points, kConvLanes) * kConvLanes : 0; }
+  int64_t v_floats() const { return v_scales() + tile_block * scale_step(); }
   int64_t m_point(int width) const { return tile_block * width + kConvLanes; }
   int64_t m_main_floats() const { return direct() ? 0 : tiling.points * m_point(kGemmWidth); }
   int64_t m_floats() const {
     return m_main_floats() + (separate_extra_blocks() ? tile_block * tile_pixels() * kGemmWidth : 0);
   }
-  // Of the direct algorithm's gathering, where channels do not fill vectors (DirectTiles::gather_elements).
-  int64_t scratch_floats() const { return direct() && rows % kConvLanes ? (blocks + 2) * kConvLanes : 0; }
+  // Of the direct algorithm's gathering, where channels do not fill vectors (DirectTiles::gather_elements); or a tile's
+  // points before they are scaled.
+  int64_t scratch_floats() const {
+    if (scaled()) return tiling.points * scratch_point();
+    return direct() && rows % kConvLanes ? (blocks + 2) * kConvLanes : 0;
+  }
+  int64_t scratch_point() const { return (2 * blocks + 1) * kConvLanes; }
   // Pages apart, or a core's prefetcher would take lines from the one that writes the neighbouring area.
   int64_t thread_floats() const { return m_floats() + scratch_floats() + (shared ? 0 : gathered_floats()) + kApart; }
   int64_t shared_floats() const { return shared ? gathered_floats() : ceil_div(bordered_floats, kApart) * kApart; }

@@ -12,25 +12,6 @@
 namespace hgfast::cpu::HGFAST_ISA {
 namespace {
 
-// The lanes of both in bfloat16, side by side.
-VecF bfloat16_pairs(VecF first, VecF second) {
-  return bit_cast<VecF>(bfloat16_bits(first) | bfloat16_bits(second) << 16);
-}
-
-// u[point] of 3x3 filters.
-template <class T>
-void transform_filter(const VecF* filter, VecF* u) {
-  constexpr int kPoints = T::kPoints;
-  VecF rows[3][kPoints];  // [filter row][point of the row transform]
-  for (int i = 0; i < 3; ++i) T::weight(filter + 3 * i, rows[i]);
-  for (int q = 0; q < kPoints; ++q) {
-    const VecF g[3] = {rows[0][q], rows[1][q], rows[2][q]};
-    VecF column[kPoints];
-    T::weight(g, column);
-    for (int p = 0; p < kPoints; ++p) u[p * kPoints + q] = column[p];
-  }
-}
-
 class Packer {
  public:
   Packer(const WeightView& weight, const float* extra, const ConvShape& shape, const ConvLayout& layout, float* packed)
@@ -112,17 +93,8 @@ class Packer {
   // Rows in the order of an NHWC image's taps.
   void direct(const VecF* filters, float* to, int64_t first, int64_t count, int width) const {
     const int64_t taps = s_.kernel * s_.kernel;
-    if (l_.tiling.pairs) return direct_pairs(filters, to + first / 2 * width, count, width);
     for (int64_t tap = 0; tap < taps; ++tap)
       for (int64_t c = 0; c < count; ++c) store(to + (tap * s_.c + first + c) * width, filters[c * taps + tap]);
-  }
-
-  void direct_pairs(const VecF* filters, float* to, int64_t count, int width) const {
-    const int64_t taps = s_.kernel * s_.kernel;
-    for (int64_t tap = 0; tap < taps; ++tap)
-      for (int64_t c = 0; c < count; c += 2)
-        store(to + (tap * s_.c + c) / 2 * width,
-              bfloat16_pairs(filters[c * taps + tap], filters[(c + 1) * taps + tap]));
   }
 
   // Zeros below the rows of each point; the extra weights, and zeros below them.
@@ -131,17 +103,11 @@ class Packer {
     for (int64_t p = 0; p < points; ++p)
       for (int64_t row = l_.rows; row < rows; ++row) store(to + (p * l_.point_rows() + row) * width, VecF{});
     to += (l_.direct() ? rows : points * l_.point_rows()) * width;
-    for (int64_t row = 0; row < l_.extra_blocks * kConvLanes; ++row, to += width)
-      if (l_.tiling.pairs)
-        store(to, bfloat16_pairs(extra_channel(k, lanes, 2 * row), extra_channel(k, lanes, 2 * row + 1)));
-      else
-        store(to, extra_channel(k, lanes, row));
-  }
-
-  VecF extra_channel(int64_t k, int64_t lanes, int64_t c) const {
-    VecF v = {};
-    for (int64_t i = 0; i < lanes && c < s_.extra_c; ++i) v[i] = extra_[(k + i) * s_.extra_c + c];
-    return v;
+    for (int64_t c = 0; c < l_.extra_blocks * kConvLanes; ++c) {
+      VecF v = {};
+      for (int64_t i = 0; i < lanes && c < s_.extra_c; ++i) v[i] = extra_[(k + i) * s_.extra_c + c];
+      store(to + c * width, v);
+    }
   }
 
   const WeightView& weight_;
@@ -155,6 +121,7 @@ class Packer {
 
 void pack_weights(const WeightView& weight, const float* extra, const ConvShape& shape, const ConvLayout& layout,
                   float* packed) {
+  if (layout.tiling.pairs) return pack_pairs(weight, extra, shape, layout, packed);
   if (!layout.direct() || weight.c_step != 1 || weight.turned)
     return Packer(weight, extra, shape, layout, packed).run();
   // OHWI weights lie as the packed rows do: a matrix to be transposed.

@@ -10,4 +10,8 @@ namespace hgfast::cpu::HGFAST_ISA {
 void pack_weights(const WeightView& weight, const float* extra, const ConvShape& shape, const ConvLayout& layout,
                   float* packed);
 
+// The same for layouts of pairs.
+void pack_pairs(const WeightView& weight, const float* extra, const ConvShape& shape, const ConvLayout& layout,
+                float* packed);
+
 }  // namespace hgfast::cpu::HGFAST_ISA

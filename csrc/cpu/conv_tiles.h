@@ -37,6 +37,11 @@ inline void gather_extra(const Conv& conv, int64_t image, int64_t i, int64_t j, 
 }
 
 // Storage: of activations; the arithmetic is float32.
+// Of int16 (conv_int16.h): of each tile's points, and of the points of a group of output channels.
+struct Scales {
+  const float *of_tiles, *of_channels;
+};
+
 template <class T, class Storage>
 struct WinogradTiles {
   using Input = Storage;
@@ -48,13 +53,19 @@ struct WinogradTiles {
 
   // Transforms the input of tile `tile` into slot `slot` of V.
   static void gather(const Conv& conv, const ConvLayout& layout, int64_t tile, int64_t slot, float* v, float*) {
-    const ConvShape& s = conv.shape;
     const TilePosition at(layout, tile);
+    transform(conv, at, v + slot * kConvLanes, layout.v_block(), layout.v_point());
+    if (layout.extra_blocks)
+      gather_extra_tile<Storage>(conv, layout, at, slot, v + kPoints * kPoints * layout.v_point());
+  }
+
+  // The points of a tile's input: vectors of channels `block` floats apart, points `point` floats.
+  static void transform(const Conv& conv, const TilePosition& at, float* to, int64_t block, int64_t point) {
+    const ConvShape& s = conv.shape;
     const int64_t y0 = at.y * kOut * T::kStride - 1, x0 = at.x * kOut * T::kStride - 1;
     const auto* image = static_cast<const Storage*>(conv.x) + at.image * s.h * s.w * s.c;
     const bool inside = y0 >= 0 && x0 >= 0 && y0 + kIn <= s.h && x0 + kIn <= s.w && s.c % kConvLanes == 0;
-    float* to = v + slot * kConvLanes;
-    for (int64_t c = 0; c < s.c; c += kConvLanes, to += layout.v_block()) {
+    for (int64_t c = 0; c < s.c; c += kConvLanes, to += block) {
       VecF columns[kPoints][kIn];  // [point of the column transform][column]
       for (int j = 0; j < kIn; ++j) {
         VecF d[kIn], u[kPoints];
@@ -66,31 +77,39 @@ struct WinogradTiles {
       for (int p = 0; p < kPoints; ++p) {
         VecF u[kPoints];
         T::input(columns[p], u);
-        for (int q = 0; q < kPoints; ++q) store(to + (p * kPoints + q) * layout.v_point(), u[q]);
+        for (int q = 0; q < kPoints; ++q) store(to + (p * kPoints + q) * point, u[q]);
       }
     }
-    if (layout.extra_blocks) gather_extra_tile(conv, layout, at, slot, v + kPoints * kPoints * layout.v_point());
   }
 
+  template <class In>
   static void gather_extra_tile(const Conv& conv, const ConvLayout& layout, const TilePosition& at, int64_t slot,
                                 float* v) {
     for (int i = 0; i < kOut; ++i)
       for (int j = 0; j < kOut; ++j) {
         const int64_t row = slot * kOut * kOut + i * kOut + j;
-        gather_extra<Storage>(conv, at.image, at.y * kOut + i, at.x * kOut + j, v + row * kConvLanes,
-                              layout.extra_v_block());
+        gather_extra<In>(conv, at.image, at.y * kOut + i, at.x * kOut + j, v + row * kConvLanes,
+                         layout.extra_v_block());
       }
   }
 
   // Transforms the products of channels k .. of slot `slot` back and finishes the pixels of the tile at `at`. m and
   // extra point at those channels of slot 0; they have `width` floats per row.
   static void scatter(const ConvEpilogue<Storage>& epilogue, const ConvShape& s, const ConvLayout& layout,
-                      const TilePosition& at, int64_t slot, const float* m, const float* extra, int width, int64_t k) {
+                      const TilePosition& at, int64_t slot, const float* m, const float* extra, int width, int64_t k,
+                      const Scales&) {
+    const auto product = [&](int p) { return load(m + p * layout.m_point(width) + slot * width); };
+    finish(epilogue, s, layout, at, slot, product, extra, width, k);
+  }
+
+  // The same for product(point).
+  template <class F>
+  static void finish(const ConvEpilogue<Storage>& epilogue, const ConvShape& s, const ConvLayout& layout,
+                     const TilePosition& at, int64_t slot, const F& product, const float* extra, int width, int64_t k) {
     VecF columns[kOut][kPoints];
     for (int q = 0; q < kPoints; ++q) {
       VecF products[kPoints], y[kOut];
-      for (int p = 0; p < kPoints; ++p)
-        products[p] = load(m + (p * kPoints + q) * layout.m_point(width) + slot * width);
+      for (int p = 0; p < kPoints; ++p) products[p] = product(p * kPoints + q);
       T::output(products, y);
       for (int i = 0; i < kOut; ++i) columns[i][q] = y[i];
     }

@@ -189,4 +189,18 @@ struct S43 {  // even inputs: F(4,2) at points 0, 1, -1, 2, infinity; odd inputs
   }
 };
 
+// u[point] of 3x3 filters.
+template <class T>
+void transform_filter(const VecF* filter, VecF* u) {
+  constexpr int kPoints = T::kPoints;
+  VecF rows[3][kPoints];  // [filter row][point of the row transform]
+  for (int i = 0; i < 3; ++i) T::weight(filter + 3 * i, rows[i]);
+  for (int q = 0; q < kPoints; ++q) {
+    const VecF g[3] = {rows[0][q], rows[1][q], rows[2][q]};
+    VecF column[kPoints];
+    T::weight(g, column);
+    for (int p = 0; p < kPoints; ++p) u[p * kPoints + q] = column[p];
+  }
+}
+
 }  // namespace hgfast::cpu::HGFAST_ISA

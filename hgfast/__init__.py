@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from hgfast.frozen.freeze import freeze
     from hgfast.frozen.model import FrozenModel
     from hgfast.fusion.fuse import FusionReport, fuse, unfuse
+    from hgfast.predict import Predictor
 
 __all__ = [
     "FrozenModel",
     "FusionReport",
+    "Predictor",
     "__version__",
     "build_info",
     "freeze",
@@ -34,6 +36,7 @@ __all__ = [
 _HOMES = {
     "FrozenModel": "frozen",
     "FusionReport": "fusion",
+    "Predictor": "predict",
     "build_info": "_native",
     "freeze": "frozen",
     "fuse": "fusion",

@@ -8,6 +8,6 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress_bar(title: str, quiet: bool = False) -> Callable[[Iterable[Any]], tqdm[Any]]:
-    """Function that wraps an iterable with a bar, which goes away when done."""
-    return lambda items: tqdm(items, title, disable=quiet, leave=False, dynamic_ncols=True)
+def progress_bar(title: str, quiet: bool = False, total: int | None = None) -> Callable[[Iterable[Any]], tqdm[Any]]:
+    """Function that wraps an iterable with a bar, which goes away when done; total: of what has no length."""
+    return lambda items: tqdm(items, title, total, disable=quiet, leave=False, dynamic_ncols=True)

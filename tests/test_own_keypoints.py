@@ -186,7 +186,8 @@ def test_commands_take_the_keypoints_of_a_checkpoint(run, tmp_path, capsys):
     assert json.loads((tmp_path / "m.json").read_text()) == pytest.approx(trainer.metrics, abs=1e-3)
     assert (tmp_path / "a.csv").read_text().startswith("image,person,head_x,head_y,head_score,left_wing_x")
     picture = str(trainer.val_set.persons[0].image)
-    assert main(["predict", checkpoint, picture, "--output", str(tmp_path / "p"), "--quiet"]) == 0
+    command = ["predict", checkpoint, picture, "--whole-picture", "--output", str(tmp_path / "p"), "--quiet"]
+    assert main(command) == 0
     (found,) = json.loads(next((tmp_path / "p").glob("*.json")).read_text())
     assert len(found["keypoints"]) == 5
     assert "RMSE" in capsys.readouterr().out

@@ -6,12 +6,19 @@ import pytest
 import torch
 from torch import nn
 
+import hgfast
 from hgfast import FrozenModel
+from hgfast.checkpoint import save_checkpoint
 from hgfast.codecs import MSRAHeatmap, NewellHeatmap
-from hgfast.data import COCO, MPII, network_input
+from hgfast.data import COCO, MPII, KeypointSet, network_input
 from hgfast.predict import Predictor
+from hgfast.train import preset
+from hgfast.train.build import make_codec, make_model, make_predictor
+from hgfast.train.config import apply
+from hgfast.train.state import checkpoint_meta
 from tests.recipe import apply_recipe
 from tests.small_models import FAMILIES, small_model
+from tests.test_train import SMALL
 
 SIZE = (128, 128)
 
@@ -86,12 +93,52 @@ def test_many_pictures_are_batched_across_and_come_back_in_order():
 def test_paths_and_whole_pictures(tmp_path):
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), picture(150, 90))
-    find = predictor()
+    find = predictor(whole_pictures=True)
     result = find(path)
     assert result.keypoints.shape == (1, 16, 2)
     np.testing.assert_array_equal(result.keypoints, find(str(path), [[0, 0, 300, 240]]).keypoints)
     assert find([path, path])[1].keypoints.shape == (1, 16, 2)
     assert find([]) == []
+
+
+def test_pictures_without_boxes_are_told_once(caplog):
+    find = predictor(freeze=False)
+    assert find([picture(50, 50)], "picture")[0].keypoints.shape == (1, 16, 2) and not caplog.records
+    find(picture(50, 50)), find(picture(50, 50))
+    (record,) = caplog.records
+    assert "there are no boxes, so each picture is taken as a whole" in record.message
+    with pytest.raises(ValueError, match=r"boxes\[0\] must be one of 'picture'; got 'all'"):
+        find(picture(50, 50), "all")
+
+
+def test_a_predictor_out_of_a_checkpoint(tmp_path):
+    """Everything is in the file: keypoints of one's own, sizes, codec, normalisation, padding; options go first."""
+    mice = KeypointSet("mice", ("snout", "left_ear", "right_ear"), ((1, 2),))
+    changes = {
+        "format": "coco",
+        "keypoints": mice.to_table(),
+        "codec": "udp",
+        "mean": (1, 2, 3),
+        "padding": 1.5,
+        "monitor": "auto",
+    }
+    config = apply(preset("demo"), SMALL | changes)
+    model = make_model(config)
+    save_checkpoint(model, tmp_path / "a.pt", "hgfast", checkpoint_meta(config, {}))
+    find = hgfast.Predictor.from_checkpoint(tmp_path / "a.pt", flip_test=False, device="cpu")
+    assert find.table == mice and find.codec.method == "dark_udp" and find.codec.input_size == config.input_size
+    assert (find.mean, find.padding, find.flip_test) == ((1, 2, 3), 1.5, False)
+    expected = make_predictor(config, model, make_codec(config), "cpu")
+    box = [[10, 10, 90, 100]]
+    np.testing.assert_array_equal(
+        Predictor.from_checkpoint(str(tmp_path / "a.pt"))(picture(50, 50), box).keypoints,
+        expected(picture(50, 50), box).keypoints,
+    )
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "plain.pth")
+    with pytest.raises(ValueError, match="plain.pth: holds no configuration of hgfast; give a preset"):
+        Predictor.from_checkpoint(tmp_path / "plain.pth")
+    with pytest.raises(TypeError, match="colour"):
+        Predictor.from_checkpoint(tmp_path / "a.pt", colour=True)
 
 
 def test_model_is_put_into_evaluation_mode_and_table_is_respected():
@@ -238,10 +285,10 @@ def test_frozen_weights_are_those_of_the_moment():
 
 @pytest.mark.parametrize(
     ("model", "amp", "reason"),
-    [(BlobFinder(16), "off", "BlobFinder"), (small_model("mmpose", num_keypoints=16), "bf16", "dtype must be one of")],
+    [(BlobFinder(16), "off", "BlobFinder"), (small_model("mmpose", num_keypoints=16), "fp16", "dtype must be one")],
 )
 def test_what_cannot_be_frozen_runs_as_it_is_and_says_so(model, amp, reason, caplog):
     find = Predictor(model, codec(), amp=amp)
-    assert find.network is model and find(picture(50, 50)).keypoints.shape == (1, 16, 2)
+    assert find.network is model and find(picture(50, 50), "picture").keypoints.shape == (1, 16, 2)
     (record,) = caplog.records
     assert record.message.startswith("Predictor: the network runs as it is, not frozen (") and reason in record.message

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hgfast.checkpoint import save_checkpoint
+from hgfast.checkpoint import read_checkpoint, save_checkpoint
 from hgfast.cli import main
 from hgfast.data.video import VideoWriter
 from hgfast.predict import Predictor
@@ -32,10 +32,15 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def predict(checkpoint, tmp_path):
-    """The command on a folder "in", into a folder "out"."""
+    """The command on a folder "in", into a folder "out"; whole pictures where nothing is said of boxes."""
     (tmp_path / "in").mkdir()
     words = ["predict", str(checkpoint), "--quiet", "--output", str(tmp_path / "out")]
-    return lambda *more: main([*words, *map(str, more)])
+
+    def run(*more):
+        named = {"--box", "--boxes", "--annotations"} & {*map(str, more)}
+        return main([*words, *map(str, more), *([] if named else ["--whole-picture"])])
+
+    return run
 
 
 def results(tmp_path):
@@ -120,6 +125,21 @@ def test_pictures_of_one_name_have_the_persons_of_their_folder(predict, tmp_path
     assert len(json.loads((tmp_path / "out" / "1.json").read_text())) == 1
 
 
+def test_whole_pictures_are_not_taken_silently(checkpoint, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "a.png"), picture(50, 50))
+    words = ["predict", str(checkpoint), str(tmp_path / "a.png"), "--output", str(tmp_path / "out"), "--quiet"]
+    assert main(words) == 2 and "no boxes: give them by --box" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--whole-picture", "--box", "1,2,3,4"]) == 2
+    assert "--box and --whole-picture: give one of the two" in capsys.readouterr().err
+    content = read_checkpoint(checkpoint)
+    content["meta"]["config"] |= {"boxes": "picture", "format": "coco"}
+    save_checkpoint(content["state_dict"], tmp_path / "whole.pt", "hgfast", content["meta"])
+    assert main([words[0], str(tmp_path / "whole.pt"), *words[2:]]) == 0
+    (person,) = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert person["bbox"] == [[0, 0, 300, 240]]
+
+
 def test_nothing_that_is_read_is_overwritten(predict, checkpoint, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "in" / "a.png"), picture(50, 50))
     (tmp_path / "in" / "a.json").write_text(json.dumps({"a.png": [[0, 0, 9, 9]]}))
@@ -153,7 +173,7 @@ def test_names_that_are_not_utf8(checkpoint, tmp_path, monkeypatch):
     (folder / os.fsdecode(b"clip\xfc.mp4")).write_bytes(b"\0\0\0 ftypisom")
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict"))
-    assert main(["predict", str(checkpoint), str(folder), "--output", str(folder)]) == 2
+    assert main(["predict", str(checkpoint), str(folder), "--output", str(folder), "--whole-picture"]) == 2
     out, err = (stream.flush() or stream.buffer.getvalue() for stream in (sys.stdout, sys.stderr))
     assert b"1 persons in 1 inputs: " in out and b"f\\udcfc/*.json" in out
     assert b"bad\\udcfc.png: not a picture" in err and b"clip\\udcfc.mp4" in err

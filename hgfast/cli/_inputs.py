@@ -15,7 +15,7 @@ import numpy as np
 from hgfast.data import load_mpii
 from hgfast.data.person import read_json
 from hgfast.data.video import VIDEO_SUFFIXES
-from hgfast.predict.inputs import check_boxes
+from hgfast.predict.inputs import WHOLE, check_boxes
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -51,7 +51,7 @@ def find_inputs(names: list[str]) -> list[Path]:
 
 
 class BoxSource:
-    """Boxes of every input, from ``--box``, ``--boxes`` or ``--annotations``; the whole picture without these.
+    """Boxes of every input, from ``--box``, ``--boxes`` or ``--annotations``, or with ``--whole-picture`` all of it.
 
     Files call a picture by its path from the folder of all pictures. Where that is, they do not say: an input has the
     boxes of the longest name that its own path ends in.
@@ -62,9 +62,11 @@ class BoxSource:
     """
 
     def __init__(self, options: argparse.Namespace, paths: list[Path]) -> None:
-        given = [name for name in ("box", "boxes", "annotations") if getattr(options, name)]
+        given = [name for name in ("box", "boxes", "annotations", "whole_picture") if getattr(options, name)]
         if len(given) > 1:
-            raise ValueError(f"--{given[0]} and --{given[1]}: give one of the two")
+            first, second = (name.replace("_", "-") for name in given[:2])
+            raise ValueError(f"--{first} and --{second}: give one of the two")
+        self.given = bool(given)
         self._boxes: dict[Path, Any] | None = None
         if options.box:
             if len(paths) != 1:
@@ -80,8 +82,16 @@ class BoxSource:
             self._boxes = _of_paths(self._source, paths, _annotated_boxes(options.annotations))
 
     def of_picture(self, path: Path) -> Any:
-        """Boxes (P, 4) of a picture, or None for the whole of it."""
-        return None if self._boxes is None else self._boxes[path]
+        """Boxes (P, 4) of a picture, or the word for the whole of it."""
+        return WHOLE if self._boxes is None else self._boxes[path]
+
+    def check(self, whole_pictures: bool) -> None:
+        """Raises ValueError where there are no boxes, unless the network was trained on whole pictures."""
+        if not self.given and not whole_pictures:
+            raise ValueError(
+                "no boxes: give them by --box, --boxes or --annotations; or say --whole-picture, if each picture shows "
+                "one individual who fills it"
+            )
 
     def of_frames(self, path: Path) -> Iterator[Any]:
         """Boxes of the frames of a video, one after the other: the same for all, or a list for each frame."""

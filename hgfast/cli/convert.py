@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hgfast.checkpoint import save_checkpoint
 from hgfast.checkpoint.names import FORMATS
-from hgfast.cli._shared import load_network
 from hgfast.train.config import apply, parse_assignments
+from hgfast.train.loaded import load_network
 from hgfast.train.state import checkpoint_meta
 
 

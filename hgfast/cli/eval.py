@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hgfast.cli._shared import changed, load_network
+from hgfast.cli._shared import changed
 from hgfast.cli._text import measures_table
 from hgfast.data.keypoints import known_name
 from hgfast.data.split import PARTS
@@ -18,6 +18,7 @@ from hgfast.results import check_results_path, write_results
 from hgfast.train.build import choose_device, make_codec, make_dataset, make_predictor
 from hgfast.train.config import Config, apply
 from hgfast.train.evaluate import predict_dataset
+from hgfast.train.loaded import load_network
 from hgfast.train.measures import measure, require_packages
 from hgfast.train.parallel import World
 from hgfast.train.parts import truth_file

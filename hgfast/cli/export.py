@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 
 from hgfast._extras import require
-from hgfast.cli._shared import changed, load_network
+from hgfast.cli._shared import changed
 from hgfast.export import FORMS, export_network
 from hgfast.files import check_writable
 from hgfast.frozen import freeze
 from hgfast.train.build import make_codec
+from hgfast.train.loaded import load_network
 
 OF_FREEZE = {"frozen": ".frozen.pt", "safetensors": ".safetensors"}
 

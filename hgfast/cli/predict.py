@@ -14,14 +14,15 @@ import numpy as np
 from hgfast import _checks
 from hgfast._opencv import cv2
 from hgfast.cli._inputs import BoxSource, find_inputs, is_video
-from hgfast.cli._shared import changed, load_network
+from hgfast.cli._shared import changed
 from hgfast.cli._text import one_line
-from hgfast.data.video import VideoWriter, frame_rate, read_frames
+from hgfast.data.video import VideoWriter, frame_count, frame_rate, read_frames
 from hgfast.files import atomic_write, check_writable, write_json
 from hgfast.predict import Predictor, Seen
 from hgfast.progress import progress_bar
 from hgfast.results import instances
 from hgfast.train.build import choose_device, make_codec, make_predictor
+from hgfast.train.loaded import load_network
 from hgfast.viz import draw_people
 
 
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if options.no_flip:
         options.set.append("flip_test=false")
     config = changed(config, options)
+    boxes.check(config.boxes == "picture")
     predictor = make_predictor(config, model, make_codec(config), choose_device(config.device))
 
     def draw(seen: Seen) -> np.ndarray:
@@ -88,7 +90,8 @@ class _Work:
 
     def pictures(self, paths: list[Path]) -> None:
         """Pictures one after the other, each written as soon as it is done."""
-        pairs = ((path, self.boxes.of_picture(path)) for path in progress_bar("pictures", self.quiet)(paths))
+        bar = progress_bar("pictures", self.quiet or not paths)
+        pairs = ((path, self.boxes.of_picture(path)) for path in bar(paths))
         stream = self.predictor.stream(pairs, lambda number, error: self.failed.update({paths[number]: error}))
         used = (path for path in paths if path not in self.failed)  # asked only for what the stream has passed
         for seen in stream:
@@ -116,7 +119,8 @@ class _Work:
             self.failed[path] = error
 
     def _frames(self, path: Path, frames: list[dict[str, Any]]) -> None:
-        pairs = zip(progress_bar(path.name, self.quiet)(read_frames(path)), self.boxes.of_frames(path), strict=False)
+        bar = progress_bar(path.name, self.quiet, frame_count(path))
+        pairs = zip(bar(read_frames(path)), self.boxes.of_frames(path), strict=False)
         failure: OSError | ValueError | None = None
         with VideoWriter(_drawing(self.output, path), frame_rate(path)) as writer:
             for number, seen in enumerate(self.predictor.stream(pairs)):

@@ -9,11 +9,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 
 from hgfast import _checks
 from hgfast._opencv import cv2
+from hgfast.data.h264 import H264Encoder, has_h264
 from hgfast.files import atomic_write
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
@@ -106,8 +108,20 @@ def frame_rate(path: str | Path) -> float:
     return rate if math.isfinite(rate) and rate > 0 else 25.0
 
 
+def frame_count(path: str | Path) -> int | None:
+    """How many frames the file says that it has, which need not be right; None where it does not say.
+
+    Errors as :func:`open_video`.
+    """
+    with open_video(path) as capture:
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    return int(count) if 0 < count < 2**53 else None
+
+
 class VideoWriter:
     """An MP4 file, to be used in a ``with`` block, at whose end the file appears: whole, also after an error.
+
+    In H.264 where PyAV is installed (the extra ``video``), which browsers play; else in MPEG-4 part 2, by OpenCV.
 
     Args:
         path: the file, ending in .mp4.
@@ -122,7 +136,6 @@ class VideoWriter:
         self.path = _checks.path("VideoWriter", "path", path)
         self.rate = _possible_rate(_checks.number("VideoWriter", "rate", rate, above=0))
         self._size: tuple[int, int] | None = None
-        self._count = 0
         self._files = ExitStack()
 
     def write(self, frame: np.ndarray) -> None:
@@ -139,19 +152,16 @@ class VideoWriter:
             self._size = size
         elif size != self._size:
             raise ValueError(f"VideoWriter.write: frame must have the first one's size {self._size}, got {size}")
-        self._writer.write(frame)
-        self._count += 1
+        self._encoder.write(frame)
 
     def _open(self, size: tuple[int, int]) -> None:
-        """OpenCV writes by a link of a simple name to the temporary file of an atomic write."""
         with ExitStack() as files:
             file = files.enter_context(atomic_write(self.path))
-            link = Path(files.enter_context(TemporaryDirectory()), f"video{self.path.suffix}")
-            link.symlink_to(f"/proc/self/fd/{file.fileno()}")
-            self._name = _opencv_name(link)
-            self._writer = cv2.VideoWriter(self._name, cv2.VideoWriter.fourcc(*"mp4v"), self.rate, size)
-            if not self._writer.isOpened():
-                raise OSError(f"{self.path}: cannot write a video of {size[0]} x {size[1]} pixels there")
+            if has_h264() and self.path.suffix == ".mp4":
+                self._encoder: H264Encoder | _OpenCVEncoder = H264Encoder(file, self.rate, size)
+            else:
+                folder = Path(files.enter_context(TemporaryDirectory()))
+                self._encoder = _OpenCVEncoder(self.path, file, folder, self.rate, size)
             self._files = files.pop_all()
 
     def __enter__(self) -> VideoWriter:
@@ -160,16 +170,35 @@ class VideoWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         with self._files:
             if self._size is not None:
-                self._writer.release()
-                self._check_whole()
+                self._encoder.close()
 
-    def _check_whole(self) -> None:
+
+class _OpenCVEncoder:
+    """Writes by a link of a simple name, in a folder, to the temporary file of an atomic write to a path."""
+
+    def __init__(self, path: Path, file: BinaryIO, folder: Path, rate: float, size: tuple[int, int]) -> None:
+        self._path, self._count = path, 0
+        link = folder / f"video{path.suffix}"
+        link.symlink_to(f"/proc/self/fd/{file.fileno()}")
+        self._name = _opencv_name(link)
+        self._writer = cv2.VideoWriter(self._name, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+        if not self._writer.isOpened():
+            raise OSError(f"{path}: cannot write a video of {size[0]} x {size[1]} pixels there")
+
+    def write(self, frame: np.ndarray) -> None:
+        self._writer.write(frame)
+        self._count += 1
+
+    def close(self) -> None:
         """OpenCV says nothing where it cannot write, on a full disk for example."""
+        self._writer.release()
         capture = cv2.VideoCapture(self._name)
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
         capture.release()
         if count < self._count:
-            raise OSError(f"{self.path}: {count:.0f} of the video's {self._count} frames could be written (disk full?)")
+            raise OSError(
+                f"{self._path}: {count:.0f} of the video's {self._count} frames could be written (disk full?)"
+            )
 
 
 def _possible_rate(rate: float) -> float:

@@ -1,7 +1,9 @@
 """From pictures or videos and boxes to keypoints in picture pixels."""
 
+from hgfast.predict.form import autocast
 from hgfast.predict.inputs import Boxes, Image
-from hgfast.predict.predictor import Predictor, autocast
+from hgfast.predict.predictor import Predictor
 from hgfast.predict.results import Prediction, Seen
+from hgfast.predict.tracker import Tracker
 
-__all__ = ["Boxes", "Image", "Prediction", "Predictor", "Seen", "autocast"]
+__all__ = ["Boxes", "Image", "Prediction", "Predictor", "Seen", "Tracker", "autocast"]

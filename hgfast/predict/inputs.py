@@ -15,8 +15,9 @@ from hgfast import _checks
 from hgfast.data.images import MAX_SIDE, read_image
 
 Image = np.ndarray | str | Path
-Boxes = Any  # (P, 4) array or nested list: x1, y1, x2, y2 in pixels, before padding; None is the whole picture
+Boxes = Any  # (P, 4) array or nested list: x1, y1, x2, y2 in pixels, before padding; None or "picture" is the whole
 
+WHOLE = "picture"  # in place of boxes: one individual, who fills the picture
 FARTHEST = 2**20  # pixels: beyond, OpenCV's fixed-point coordinates overflow, and a crop shows anything
 
 
@@ -36,12 +37,14 @@ def as_image(item: Any, name: str) -> np.ndarray:
 
 
 def as_boxes(boxes: Any, image: np.ndarray, name: str) -> np.ndarray:
-    """Boxes as float32 (P, 4), of the whole picture for None.
+    """Boxes as float32 (P, 4), of the whole picture for None and WHOLE.
 
     Raises:
-        TypeError, ValueError: as :func:`check_boxes`.
+        TypeError, ValueError: as :func:`check_boxes`; another word.
     """
-    if boxes is None:
+    if isinstance(boxes, str):
+        _checks.choice("", name, boxes, (WHOLE,))
+    if boxes is None or isinstance(boxes, str):
         return np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
     return check_boxes(boxes, name)
 
@@ -78,8 +81,8 @@ def pairs_of(images: Any, boxes: Any) -> Iterator[tuple[Any, Any]]:
     """
     if not isinstance(images, Iterable) or isinstance(images, (torch.Tensor, Mapping, Set, bytes)):
         raise TypeError(f"images must be a picture or a list of pictures, got {_checks.describe(images)}")
-    if boxes is None:
-        return zip(images, repeat(None), strict=False)
+    if boxes is None or isinstance(boxes, str):
+        return zip(images, repeat(boxes), strict=False)
     images = list(images)
     if not isinstance(boxes, (list, tuple, np.ndarray, torch.Tensor)) or getattr(boxes, "ndim", 1) == 0:
         raise TypeError(f"boxes must be a list of boxes for each picture, got {_checks.describe(boxes)}")

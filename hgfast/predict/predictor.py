@@ -6,7 +6,6 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, overload
 
@@ -22,11 +21,10 @@ from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD, crop, network_input,
 from hgfast.data.keypoint_set import KeypointSet
 from hgfast.data.keypoints import MPII
 from hgfast.data.video import read_frames
-from hgfast.frozen import freeze as freeze_network
+from hgfast.predict.form import DTYPES, autocast, inference_form
 from hgfast.predict.inputs import Boxes, Image, as_boxes, as_image, pairs_of
 from hgfast.predict.results import Prediction, Seen, joined, taken
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _MOST_PADDING = 1000
 Person = tuple[np.ndarray, np.ndarray, np.ndarray]  # picture, centre and size of the box with padding
 log = logging.getLogger("hgfast")
@@ -50,13 +48,15 @@ class Predictor:
         freeze: run :func:`hgfast.freeze`'s form of the model, with its weights as they are now (changes that are made
             to the model later have no effect). Where there is none of this model, precision or device, the model runs
             as it is, and a warning of the logger "hgfast" says why.
+        whole_pictures: the model was trained on whole pictures, so that one without boxes is one individual. For other
+            models a warning says so where there are no boxes, and ``boxes="picture"`` says that it is meant.
 
     Raises:
         TypeError: an argument of another type.
         ValueError: a value that is not finite or out of range, or a device that this machine does not have.
 
     Example:
-        >>> predictor = Predictor(model, codec)  # doctest: +SKIP
+        >>> predictor = Predictor.from_checkpoint("runs/a/best.pt")  # doctest: +SKIP
         >>> keypoints, scores = predictor("picture.jpg", [[x1, y1, x2, y2]])  # doctest: +SKIP
     """
 
@@ -75,6 +75,7 @@ class Predictor:
         std: tuple[float, float, float] = IMAGENET_STD,
         amp: str = "off",
         freeze: bool = True,
+        whole_pictures: bool = False,
     ) -> None:
         where = "Predictor"
         _checks.instance(where, "model", model, nn.Module)
@@ -90,12 +91,34 @@ class Predictor:
         self.padding = _checks.number(where, "padding", padding, above=0, maximum=_MOST_PADDING)
         self.mean = _three(where, "mean", mean)
         self.std = _three(where, "std", std, above=0)
-        _checks.choice(where, "amp", amp, ("off", *_DTYPES))
+        _checks.choice(where, "amp", amp, ("off", *DTYPES))
         self.amp = amp
         self.udp = isinstance(codec, UDPHeatmap)
+        self._is_told = _checks.flag(where, "whole_pictures", whole_pictures)
         frozen = _checks.flag(where, "freeze", freeze)
         self.model = model.eval().to(self.device)
-        self.network = _inference_form(self.model, amp) if frozen else self.model
+        self.network = inference_form(self.model, amp) if frozen else self.model
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, preset: str | None = None, **options: Any) -> Predictor:
+        """The network of a file with its sizes, codec, keypoints, normalisation and padding, as it was trained.
+
+        Args:
+            path: a checkpoint of hgfast, or with a preset one of MMPose or princeton-vl.
+            preset: of :data:`hgfast.train.PRESETS`, for a file that does not say what it holds.
+            **options: of the constructor, in place of what the file says. ``device`` is the GPU where there is one.
+
+        Raises:
+            TypeError: not a path, no name, or an option that there is not.
+            FileNotFoundError, ValueError: no such file, not a checkpoint, one of another network, or one that does not
+                say what it holds; or an option that does not fit.
+        """
+        from hgfast.train.build import choose_device, make_codec, predictor_options  # which import this module
+        from hgfast.train.loaded import load_network
+
+        config, model, _ = load_network(path, preset)
+        options = {"device": choose_device("auto"), **predictor_options(config), **options}
+        return cls(model, make_codec(config), **options)
 
     @overload
     def __call__(self, images: Image, boxes: Any = None) -> Prediction: ...
@@ -109,8 +132,8 @@ class Predictor:
         Args:
             images: a picture or a list of pictures: paths, or uint8 arrays (H, W, 3) in blue-green-red order, as
                 OpenCV reads them.
-            boxes: for one picture (P, 4), for a list a list of such: x1, y1, x2, y2 in pixels, before padding. None
-                takes each picture as a whole.
+            boxes: for one picture (P, 4), for a list a list of such: x1, y1, x2, y2 in pixels, before padding. None or
+                "picture" takes each picture as a whole; see ``whole_pictures``.
 
         Returns:
             one :class:`Prediction`, or a list of them, in the order of the pictures.
@@ -121,7 +144,7 @@ class Predictor:
             TypeError: a picture is neither a path nor a uint8 array, or boxes are no numbers.
         """
         if isinstance(images, (np.ndarray, str, os.PathLike)):
-            return self([images], None if boxes is None else [boxes])[0]
+            return self([images], boxes if boxes is None or isinstance(boxes, str) else [boxes])[0]
         return [seen.prediction for seen in self.stream(pairs_of(images, boxes))]
 
     def stream(
@@ -148,7 +171,7 @@ class Predictor:
         found = self._batch([])
         for number, pair in enumerate(pictures):
             try:
-                image, boxes = _used(pair, number)
+                image, boxes = self._used(pair, number)
             except (OSError, ValueError, TypeError) as error:
                 if skip is None:
                     raise
@@ -171,8 +194,8 @@ class Predictor:
 
         Args:
             path: any video that OpenCV reads.
-            boxes: the same (P, 4) for all frames, None for the whole frame, or a function that finds the boxes in a
-                frame (uint8 (H, W, 3), blue-green-red).
+            boxes: the same (P, 4) for all frames, None or "picture" for the whole frame, or a function that finds the
+                boxes in a frame (uint8 (H, W, 3), blue-green-red).
 
         Yields:
             each frame with its boxes and what was found.
@@ -182,6 +205,19 @@ class Predictor:
         """
         find = boxes if callable(boxes) else lambda _: boxes
         return self.stream((frame, find(frame)) for frame in read_frames(path))
+
+    def _used(self, pair: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """A picture and its boxes, read and checked."""
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"pictures[{number}] must be a picture and its boxes, got {_checks.describe(pair)}")
+        image = as_image(pair[0], f"images[{number}]")
+        if pair[1] is None and not self._is_told:
+            self._is_told = True
+            log.warning(
+                "Predictor: there are no boxes, so each picture is taken as a whole for one individual, on which this "
+                'network was not trained; boxes="picture" says that it is meant'
+            )
+        return image, as_boxes(pair[1], image, f"boxes[{number}]")
 
     def _batch(self, persons: list[Person]) -> Prediction:
         if not persons:
@@ -249,30 +285,6 @@ class Predictor:
                 f"got {_checks.describe(maps)}"
             )
         return maps.split(max(len(images), 1))
-
-
-def _inference_form(model: nn.Module, amp: str) -> nn.Module:
-    """hgfast.freeze's form of a network, or the network itself, and a warning, where there is none."""
-    try:
-        return freeze_network(model, _DTYPES.get(amp))
-    except (TypeError, ValueError, RuntimeError) as error:
-        log.warning("Predictor: the network runs as it is, not frozen (%s)", error)
-        return model
-
-
-def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:
-    """Autocast context for "bf16" or "fp16", none for "off"."""
-    if amp == "off":
-        return nullcontext()
-    return torch.autocast(device.type, _DTYPES[amp])
-
-
-def _used(pair: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture and its boxes, read and checked."""
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise TypeError(f"pictures[{number}] must be a picture and its boxes, got {_checks.describe(pair)}")
-    image = as_image(pair[0], f"images[{number}]")
-    return image, as_boxes(pair[1], image, f"boxes[{number}]")
 
 
 def _three(where: str, name: str, value: Any, above: float | None = None) -> tuple[float, float, float]:

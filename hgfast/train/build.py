@@ -101,19 +101,22 @@ def make_dataset(config: Config, part: str, augment: bool = True) -> PoseDataset
 def make_predictor(config: Config, model: nn.Module, codec: Any, device: torch.device | str) -> Predictor:
     """Predictor with the configuration's preprocessing and flip test; raises as :class:`hgfast.predict.Predictor`."""
     _checks.instance("make_predictor", "config", config, Config)
-    return Predictor(
-        model,
-        codec,
-        config.table,
-        device=device,
-        flip_test=config.flip_test,
-        batch_size=config.val_batch_size,
-        padding=config.crop_padding,
-        mean=config.mean,
-        std=config.std,
-        amp=config.amp,
-        freeze=config.freeze,
-    )
+    return Predictor(model, codec, device=device, **predictor_options(config))
+
+
+def predictor_options(config: Config) -> dict[str, Any]:
+    """What the configuration says of a :class:`hgfast.predict.Predictor`'s options."""
+    return {
+        "keypoints": config.table,
+        "flip_test": config.flip_test,
+        "batch_size": config.val_batch_size,
+        "padding": config.crop_padding,
+        "mean": config.mean,
+        "std": config.std,
+        "amp": config.amp,
+        "freeze": config.freeze,
+        "whole_pictures": config.boxes == "picture",
+    }
 
 
 def check_beforehand(config: Config) -> None:

@@ -17,7 +17,7 @@ apart by their folders: "a/1.jpg" are the boxes of images/a/1.jpg.
 An input that cannot be used (a broken picture, say) is listed at the end; the others are done, and the exit code is 2.
 
 examples:
-  hgfast predict best.pt person.jpg                       one person who fills the picture
+  hgfast predict best.pt person.jpg --whole-picture        one person who fills the picture
   hgfast predict best.pt street.jpg --box 40,60,300,420 --box 310,55,500,400
   hgfast predict best.pt clip.mp4 --box 40,60,300,420
   hgfast predict best.pt images/ --annotations mpii_val.json
@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--box", action="append", metavar="X1,Y1,X2,Y2", help="a person's box, for a single input")
     parser.add_argument("--boxes", metavar="FILE", help="JSON file with the boxes of every input")
     parser.add_argument("--annotations", help="MPII JSON file with the persons' centres and scales")
+    parser.add_argument(
+        "--whole-picture",
+        action="store_true",
+        help="each picture shows one individual who fills it; without this word only for networks trained so",
+    )
     parser.add_argument("--output", default="hgfast-predictions", help="folder (default: %(default)s)")
     parser.add_argument("--no-draw", action="store_true", help="write no pictures and videos")
     parser.add_argument("--min-score", type=float, default=0.2, help="do not draw joints below (default: %(default)s)")

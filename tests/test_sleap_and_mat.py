@@ -140,11 +140,22 @@ def test_other_files(tmp_path):
         load_sleap(tmp_path / "a.slp", "", KeypointSet("x", ("wing",)))
 
 
+def structs(entries):
+    """MATLAB's array of structures; scipy makes a cell array of a list."""
+    array = np.empty((1, len(entries)), [(name, object) for name in entries[0]])
+    array[0] = [tuple(entry.values()) for entry in entries]
+    return array
+
+
 def points_of(person):
+    return structs(_points(person))
+
+
+def _points(person):
     return [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(person["joints"]) if person["joints_vis"][k]]
 
 
-def release(path, people, **changes):
+def release(path, people, packed=False, **changes):
     """MPII's release file: one picture without persons, one person alone in a picture, several in another."""
     savemat = pytest.importorskip("scipy.io").savemat
     box = {"x1": 10, "y1": 10, "x2": 40, "y2": 50}
@@ -156,9 +167,10 @@ def release(path, people, **changes):
     annolist = [
         {"image": {"name": "none.jpg"}, "annorect": []},
         {"image": {"name": "one.jpg"}, "annorect": first},
-        {"image": {"name": "two.jpg"}, "annorect": rest},
+        {"image": {"name": "two.jpg"}, "annorect": structs(rest) if rest else []},
     ]
-    savemat(path, {"RELEASE": {"annolist": annolist, "img_train": [0, 1, 1]}})
+    more = {"img_train": [0, 1, 1], "act": {"cat_name": ["run", "jump"], "code": np.array(["a", 3], object)}}
+    savemat(path, {"version": "12", "RELEASE": {"annolist": structs(annolist)} | more}, do_compression=packed)
     return path
 
 
@@ -170,9 +182,10 @@ def person(seed):
     return {"center": [100.5 + seed, 90.0], "scale": 1.5 + seed, "joints": joints.tolist(), "joints_vis": seen}
 
 
-def test_the_release_file_gives_what_the_json_gives(tmp_path):
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_release_file_gives_what_the_json_gives(tmp_path, packed):
     people = [person(seed) for seed in range(3)]
-    path = release(tmp_path / "mpii.mat", people)
+    path = release(tmp_path / "mpii.mat", people, packed)
     names = ["one.jpg", "two.jpg", "two.jpg"]
     entries = [p | {"image": name, "head_size": 30.0} for p, name in zip(people, names, strict=True)]
     (tmp_path / "mpii.json").write_text(json.dumps(entries))
@@ -203,7 +216,10 @@ def test_damaged_release_files(tmp_path, changes, message):
 def test_no_release_files(tmp_path):
     savemat = pytest.importorskip("scipy.io").savemat
     savemat(tmp_path / "a.mat", {"x": 1})
-    with pytest.raises(AnnotationError, match=r"a.mat: field 'RELEASE.annolist' is missing"):
+    with pytest.raises(AnnotationError, match="a.mat: field 'RELEASE' is missing"):
+        load_mpii_mat(tmp_path / "a.mat", tmp_path)
+    savemat(tmp_path / "a.mat", {"RELEASE": {"x": 1}})
+    with pytest.raises(AnnotationError, match="a.mat: field 'RELEASE.annolist' is missing"):
         load_mpii_mat(tmp_path / "a.mat", tmp_path)
     (tmp_path / "a.mat").write_bytes(b"x" * 500)
     with pytest.raises(AnnotationError, match=r"a.mat: not a MATLAB file"):

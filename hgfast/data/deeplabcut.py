@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def _frames(content: LabelTable, root: Path, names: tuple[str, ...]) -> Iterator
     for row, (number, name) in enumerate(zip(content.rows, content.pictures, strict=True)):
         where = f"{content.path}: row {number}"
         image = picture_path({"picture": name}, "picture", root, where)
-        if not image.is_file() and (beside := content.path.parent / image.name).is_file():
+        if not os.path.isfile(image) and os.path.isfile(beside := content.path.parent / image.name):
             image = beside  # the folder was renamed or moved since
         for individual in content.individuals:
             yield Frame(where, image, content.points_of(row, individual, names), individual)

@@ -27,6 +27,7 @@ _TABLES = {
 }
 _CORNER_ORIGIN = 1.1  # files of older forms count from the picture's corner, not from the first pixel's middle
 _ORDER_KNOWN = 1.4  # files of older forms do not say it: their pictures have red and blue exchanged
+_DAMAGE = (KeyError, RuntimeError, TypeError, ValueError, IndexError)  # what h5py raises where it reads on
 _SYMMETRY = 2  # type of a link that joins left and right; 1 is a limb
 
 
@@ -71,7 +72,7 @@ def sleap_keypoints(annotations: str | Path) -> KeypointSet:
 
 
 class _Content:
-    """An open file."""
+    """An open file; what h5py raises of a damaged one becomes an AnnotationError."""
 
     def __init__(self, path: Path) -> None:
         h5py = require("h5py", f"{path}: reading a SLEAP file")
@@ -96,8 +97,10 @@ class _Content:
     def __enter__(self) -> _Content:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.file.close()
+        if isinstance(error, _DAMAGE) and not isinstance(error, AnnotationError):
+            raise AnnotationError(f"{self.path}: a damaged file ({error})") from None
 
     def frames(self, folder: Path, order: list[int]) -> Iterator[Frame]:
         """All individuals with the points in this order; frames of packages are written into the folder."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from hgfast import _native, reference
 from hgfast.ops import _conv_train as train
 from hgfast.ops import conv2d, explain, set_winograd, winograd_enabled
-from hgfast.ops._conv_choice import DIRECT, F23, F43, S23, S43
+from hgfast.ops._conv_choice import DIRECT, F23, F43, S23, S43, STRIDED
 from hgfast.ops._conv_native import ConvSizes
 from tests.tolerances import assert_close, relative_error
 
@@ -56,9 +56,31 @@ def by_kernels(
     if stride == 1:
         turned = ConvSizes(n, h, w, k, c, kernel, 1).native(lib, algorithm)
         lib.conv_train(turned, pointers[2], pointers[1], 0, 0, pointers[4], 1, last, threads)
+    strided = stride == 2 and kernel in (1, 3)
+    if strided:
+        lib.conv_strided_grad(shape, pointers[2], pointers[1], 0, pointers[4], last, threads)
     if algorithm != S43:
         lib.conv_weight_grad(shape, pointers[0], pointers[2], pointers[5], last, threads)
-    return [y, x_grad if stride == 1 else None, weight_grad if algorithm != S43 else None]
+    return [y, x_grad if stride == 1 or strided else None, weight_grad if algorithm != S43 else None]
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize(("h", "w"), [(1, 1), (2, 3), (9, 8), (40, 41)])
+@pytest.mark.parametrize(("c", "k"), [(3, 70), (33, 16), (64, 5)])
+def test_input_gradient_of_stride_2(kernel: int, h: int, w: int, c: int, k: int) -> None:
+    """It is written whole, beside an addend, also in place of that; the threads change nothing."""
+    lib: Any = _native.library("cpu")
+    x, weight, grad = make(2, h, w, c, k, kernel, 2)
+    shape = ConvSizes(2, h, w, c, k, kernel, 2).native(lib, STRIDED)
+    addend = draw(2, c, h, w)
+    wanted = exact(x, weight, grad, 2)[1] + addend
+    results = []
+    for threads in (1, 2, 7):
+        out = addend.clone(memory_format=torch.preserve_format)
+        lib.conv_strided_grad(shape, grad.data_ptr(), weight.data_ptr(), out.data_ptr(), out.data_ptr(), 0, threads)
+        results.append(out)
+    assert_close("conv2d", results[0], wanted)
+    assert all(torch.equal(out, results[0]) for out in results)
 
 
 def check_kernels(*args: Any) -> None:

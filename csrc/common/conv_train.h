@@ -20,6 +20,16 @@ struct ConvTrain {
   int64_t weight_channels_last = 0;  // weight's order in memory: OHWI instead of OIHW
 };
 
+// The gradient of the input of a convolution of stride 2 with a 1x1 or 3x3 kernel, plus addend.
+struct ConvStridedGrad {
+  ConvShape shape;                // of the convolution
+  const float* grad = nullptr;    // (n, p, q, k)
+  const float* weight = nullptr;  // (k, c, r, r)
+  const float* addend = nullptr;  // (n, h, w, c) or null; may be x_grad
+  float* x_grad = nullptr;        // (n, h, w, c)
+  int64_t weight_channels_last = 0;
+};
+
 // The gradient of the weight of a convolution.
 struct ConvWeightGrad {
   ConvShape shape;                   // of the convolution

@@ -50,11 +50,12 @@ using Exec = std::intptr_t;
 #define HGFAST_FOR_EACH_OP(X) HGFAST_FOR_EACH_CONV_OP(X) HGFAST_FOR_EACH_OTHER_OP(X)
 
 // Ops that only one backend has.
-#define HGFAST_FOR_EACH_CPU_ONLY_OP(X) \
-  X(conv_train, ConvTrain)             \
-  X(conv_weight_grad, ConvWeightGrad)  \
-  X(pointwise, Pointwise)              \
-  X(channel_sum, ChannelSum)           \
+#define HGFAST_FOR_EACH_CPU_ONLY_OP(X)  \
+  X(conv_train, ConvTrain)              \
+  X(conv_weight_grad, ConvWeightGrad)   \
+  X(conv_strided_grad, ConvStridedGrad) \
+  X(pointwise, Pointwise)               \
+  X(channel_sum, ChannelSum)            \
   X(move_running, MoveRunning)
 #define HGFAST_FOR_EACH_CUDA_ONLY_OP(X) \
   X(bottleneck, Bottleneck)             \

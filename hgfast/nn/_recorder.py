@@ -129,7 +129,10 @@ class Recorder:
         if needs[1] and not isinstance(for_weight, str):
             shape = sizes.native(self.lib, for_weight)
             self.kernel("conv_weight_grad", (shape, weight.channels_last), (x, grad), weight_grad)
-        if needs[0] and not isinstance(for_x, str):
+        if needs[0] and for_x == choose.STRIDED:
+            shape = sizes.native(self.lib, choose.STRIDED)
+            self.kernel("conv_strided_grad", (shape, weight.channels_last), (grad, weight, addend), x_grad)
+        elif needs[0] and not isinstance(for_x, str):
             shape = choose.turned(sizes).native(self.lib, for_x)
             self.kernel("conv_train", (shape, True, weight.channels_last), (grad, weight, None, addend), x_grad)
         return x_grad, weight_grad, self.channel_sum(grad) if needs[2] else None

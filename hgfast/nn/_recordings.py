@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hgfast import _native
+from hgfast import _native, _switches
 from hgfast._checks import PLAIN
-from hgfast._switches import disabled
 from hgfast.nn._gradients import Gradients
 from hgfast.nn._norm_record import NormRecord, NormSettings
 from hgfast.nn._program import Program
@@ -47,7 +46,7 @@ class Shapes(NamedTuple):
 def is_possible() -> bool:
     """Whether calls may go past the operators: nobody watches them, and none is turned off."""
     watched = torch._C._len_torch_dispatch_stack() or torch._C._autograd._profiler_enabled()
-    return not watched and not disabled and _native.library("cpu") is not None
+    return not watched and not _switches.disabled and _native.library("cpu") is not None
 
 
 def shapes_of(activations: Sequence[Any], parameters: Sequence[Any], vectors: Sequence[Any]) -> Shapes | None:

@@ -2,7 +2,7 @@
 
 Winograd's algorithm multiplies less, but its weights, transformed at every step, take 16/9 or 36/9 of their room: the
 more pixels share them, and the better they fit the caches, the larger the transform may be. A choice is the number of
-an algorithm of csrc/cpu/conv_layout.h, or a sentence that says why torch's own operator (oneDNN) is taken.
+an algorithm of csrc/cpu/conv_layout.h (or STRIDED), or a sentence that says why torch's own operator (oneDNN) is taken.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from hgfast.ops._conv_native import ConvSizes
 Choice = int | str
 
 DIRECT, F23, F43, S23, S43 = 1, 2, 3, 5, 6
+STRIDED = 7  # csrc/cpu/conv_strided_grad.cpp, for input gradients
 _DIRECT_NOTE = "Winograd is turned off, and the direct convolution of oneDNN is the faster one"
 
 _winograd = True
@@ -55,8 +56,10 @@ def result(sizes: ConvSizes) -> Choice:
 
 def input_grad(sizes: ConvSizes) -> Choice:
     """sizes: of the convolution whose input's gradient is asked for."""
+    if sizes.stride == 2 and sizes.kernel in (1, 3):
+        return STRIDED
     if sizes.stride != 1:
-        return "the input gradient of a strided convolution is oneDNN's"
+        return "only strides of 1 and 2 have input gradients here"
     return result(turned(sizes))
 
 

@@ -142,9 +142,11 @@ def _refusal(first: Tensor, second: Tensor) -> str:
 
 
 def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvSizes, addend: Tensor | None = None) -> Tensor:
-    """The gradient of the input, stride 1, plus addend; by the kernel of the choice made for these tensors' sizes."""
+    """The gradient of the input, plus addend; by the kernel of the choice made for these tensors' sizes."""
     algorithm = choose.input_grad(sizes)
     assert not isinstance(algorithm, str), algorithm
+    if algorithm == choose.STRIDED:
+        return _strided_grad(sizes, grad, weight, addend)
     return _convolve(choose.turned(sizes), algorithm, grad, weight, None, addend, transposed=True)
 
 
@@ -165,6 +167,25 @@ def input_to_weight(grad: Tensor, x: Tensor, sizes: ConvSizes, channels_last: bo
     return out
 
 
+def _strided_grad(sizes: ConvSizes, grad: Tensor, weight: Tensor, addend: Tensor | None) -> Tensor:
+    grad, addend = _nhwc(grad), None if addend is None else _nhwc(addend)
+    weight, channels_last = _dense_weight(weight)
+    x_grad = _buffers.empty_nhwc((sizes.n, sizes.c, sizes.h, sizes.w), grad)
+    lib = _native.library("cpu")
+    assert lib is not None
+    lib.conv_strided_grad(
+        *(sizes.native(lib, choose.STRIDED), *map(_native.ptr, (grad, weight, addend)), _native.out(x_grad)),
+        *(int(channels_last), _native.exec_handle(grad)),
+    )
+    return x_grad
+
+
+def _dense_weight(weight: Tensor) -> tuple[Tensor, bool]:
+    """The weight, dense, with its numbers in memory, and whether it is in channels_last order."""
+    channels_last = not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
+    return (weight if channels_last else weight.contiguous()).resolve_neg(), channels_last
+
+
 def _convolve(
     sizes: ConvSizes,
     algorithm: int,
@@ -176,8 +197,7 @@ def _convolve(
     transposed: bool,
 ) -> Tensor:
     x = _nhwc(x)
-    channels_last = not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
-    weight = (weight if channels_last else weight.contiguous()).resolve_neg()
+    weight, channels_last = _dense_weight(weight)
     addend = None if addend is None else _nhwc(addend)
     y = _buffers.empty_nhwc((sizes.n, sizes.k, *sizes.result), x)
     lib = _native.library("cpu")

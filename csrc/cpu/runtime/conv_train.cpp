@@ -16,6 +16,12 @@ void bind_conv_train(py::module_& m) {
         {shape, as_pointer<float>(x), as_pointer<float>(grad), as_pointer<float>(weight_grad), weight_channels_last},
         exec);
   });
+  m.def("conv_strided_grad", [](const ConvShape& shape, Address grad, Address weight, Address addend, Address x_grad,
+                                int64_t weight_channels_last, Exec exec) {
+    conv_strided_grad({shape, as_pointer<float>(grad), as_pointer<float>(weight), as_pointer<float>(addend),
+                       as_pointer<float>(x_grad), weight_channels_last},
+                      exec);
+  });
 }
 
 }  // namespace hgfast::cpu

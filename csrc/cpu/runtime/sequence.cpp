@@ -52,6 +52,15 @@ void add_conv_train(Sequence& sequence, const ConvShape& shape, bool transposed,
   });
 }
 
+void add_conv_strided_grad(Sequence& sequence, const ConvShape& shape, bool weight_channels_last, Place grad,
+                           Place weight, Place addend, Place x_grad) {
+  sequence.add({grad, weight, addend, x_grad}, [=](auto at, Exec exec) {
+    conv_strided_grad({shape, as_pointer<float>(at(grad)), as_pointer<float>(at(weight)), as_pointer<float>(at(addend)),
+                       as_pointer<float>(at(x_grad)), weight_channels_last},
+                      exec);
+  });
+}
+
 void add_conv_weight_grad(Sequence& sequence, const ConvShape& shape, bool weight_channels_last, Place x, Place grad,
                           Place weight_grad) {
   sequence.add({x, grad, weight_grad}, [=](auto at, Exec exec) {
@@ -173,6 +182,7 @@ void bind_sequence(py::module_& m) {
   py::class_<Sequence>(m, "Sequence", py::module_local())
       .def(py::init<size_t>())
       .def("conv_train", &add_conv_train)
+      .def("conv_strided_grad", &add_conv_strided_grad)
       .def("conv_weight_grad", &add_conv_weight_grad)
       .def("batch_norm_stats", &add_stats)
       .def("batch_norm_apply", &add_apply)

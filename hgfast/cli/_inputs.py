@@ -62,7 +62,9 @@ class BoxSource:
     """
 
     def __init__(self, options: argparse.Namespace, paths: list[Path]) -> None:
-        given = [name for name in ("box", "boxes", "annotations", "whole_picture") if getattr(options, name)]
+        given = [
+            name for name in ("box", "boxes", "annotations", "whole_picture", "detector") if getattr(options, name)
+        ]
         if len(given) > 1:
             first, second = (name.replace("_", "-") for name in given[:2])
             raise ValueError(f"--{first} and --{second}: give one of the two")
@@ -89,8 +91,8 @@ class BoxSource:
         """Raises ValueError where there are no boxes, unless the network was trained on whole pictures."""
         if not self.given and not whole_pictures:
             raise ValueError(
-                "no boxes: give them by --box, --boxes or --annotations; or say --whole-picture, if each picture shows "
-                "one individual who fills it"
+                "no boxes: give them by --box, --boxes or --annotations, have them found by --detector, or say "
+                "--whole-picture, if each picture shows one individual who fills it"
             )
 
     def of_frames(self, path: Path) -> Iterator[Any]:

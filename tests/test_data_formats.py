@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from hgfast.data import (
     load_mpii,
     load_princeton,
 )
+from hgfast.data.hdf5 import check_strings
 from hgfast.metrics import coco_ap, coco_results, oks, oks_nms
 from hgfast.train.measures import measure
 
@@ -205,3 +207,18 @@ def test_broken_princeton_files(tmp_path):
         load_princeton(tmp_path / "b.h5", tmp_path)
     with pytest.raises(FileNotFoundError, match="c.h5: annotation file not found"):
         load_princeton(tmp_path / "c.h5", tmp_path)
+
+
+@pytest.mark.parametrize("chunks", [None, True])
+def test_strings_are_not_longer_than_their_file(tmp_path, chunks):
+    """HDF5's library takes the memory that a damaged length names before it looks for the string."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("imgname", data=["a.jpg", "b.jpg"], chunks=chunks)
+        check_strings(data)
+        place = data.id.get_offset() if chunks is None else data.id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place + 16 : place + 20] = (1 << 30).to_bytes(4, "little")
+    path.write_bytes(content)
+    with h5py.File(path) as file, pytest.raises(ValueError, match="a string of 1073741824 bytes in a file of"):
+        check_strings(file["imgname"])

@@ -11,6 +11,7 @@ import numpy as np
 
 from hgfast._extras import require
 from hgfast.data.fields import LIMIT, AnnotationError
+from hgfast.data.hdf5 import check_strings
 from hgfast.data.label_table import LabelTable, column_places
 
 _BROKEN = (OSError, RuntimeError, KeyError, TypeError, ValueError, IndexError, AttributeError, pickle.UnpicklingError)
@@ -93,6 +94,7 @@ def _axis(group: Any, name: str, size: int) -> list[tuple[str, ...]]:
 def _check_size(data: Any, size: int) -> None:
     if data.nbytes > 2000 * size:  # packed by more than gzip can
         raise ValueError(f"{data.nbytes} bytes in a file of {size}")
+    check_strings(data)
 
 
 def _text(value: Any) -> str:

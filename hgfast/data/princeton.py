@@ -11,6 +11,7 @@ import numpy as np
 from hgfast import _checks
 from hgfast._extras import require
 from hgfast.data.fields import LIMIT, AnnotationError, picture_path
+from hgfast.data.hdf5 import check_strings
 from hgfast.data.person import Person
 
 _NUMBERS, _NAMES = "iuf", "SO"
@@ -103,6 +104,7 @@ def _field(file: Any, name: str, path: Path) -> np.ndarray:
         raise AnnotationError(f"{path}: field {name!r}: expected {_KINDS[kind]}, got {data.dtype}")
     if data.nbytes > 2000 * path.stat().st_size:  # packed by more than gzip can
         raise AnnotationError(f"{path}: field {name!r}: {data.nbytes} bytes in a file of {path.stat().st_size}")
+    check_strings(data)
     array = np.asarray(data)
     if kind == _NUMBERS and not (np.abs(array) <= LIMIT).all():
         entry = int(np.argmin((np.abs(array) <= LIMIT).reshape(len(array), -1).all(axis=1)))

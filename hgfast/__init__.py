@@ -44,7 +44,8 @@ _HOMES = {
     "unfuse": "fusion",
 }
 _PACKAGES = (
-    "codecs", "data", "export", "metrics", "models", "nn", "ops", "predict", "reference", "results", "train", "viz",
+    "codecs", "data", "export", "hub", "metrics", "models", "nn", "ops", "predict", "reference", "results", "train",
+    "viz",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker shall see which names there are

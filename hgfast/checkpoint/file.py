@@ -7,7 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from hgfast import _checks as checks
+from hgfast._extras import require
 from hgfast.checkpoint.archive import CheckpointError, read_archive
 
 __all__ = ["CheckpointError", "read_checkpoint"]
@@ -18,7 +21,7 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})_20\d{6}(?=[._-]|$)")
 
 
 def read_checkpoint(path: str | Path, check_hash: bool = True) -> Any:
-    """Return what a file of ``torch.save`` holds, tensors on the CPU.
+    """Return what a file of ``torch.save`` holds, tensors on the CPU; of one of safetensors its tensors.
 
     Only tensors and plain data are read (``weights_only``); any other object is replaced by an inert stand-in.
     What the file unpacks to is bounded by its size, and the check sums of its records must be right.
@@ -31,12 +34,23 @@ def read_checkpoint(path: str | Path, check_hash: bool = True) -> Any:
     Raises:
         TypeError: If an argument has the wrong type.
         FileNotFoundError: If there is no such file.
+        ImportError: If the name ends in ".safetensors", and safetensors is not installed.
         CheckpointError: If the file is damaged, is no checkpoint, or is not the one that its name says.
     """
     path = checks.path("read_checkpoint", "path", path)
     if checks.flag("read_checkpoint", "check_hash", check_hash) and path.is_file():
         _check_hash(path)
-    return read_archive(path)
+    return {"state_dict": _read_safetensors(path)} if path.suffix == ".safetensors" else read_archive(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such checkpoint")
+    library = require("safetensors.torch", f"{path}", "hub")
+    try:
+        return library.load_file(path)
+    except Exception as error:  # safetensors raises its own kind, and others for what is no file
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
 
 
 def _check_hash(path: Path) -> None:

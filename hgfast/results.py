@@ -20,9 +20,10 @@ from hgfast.data import Person, PoseDataset
 from hgfast.data.keypoints import known_name
 from hgfast.deeplabcut_results import check_deeplabcut_path, write_deeplabcut
 from hgfast.files import atomic_write, check_writable, write_json, write_text
+from hgfast.mmpose_results import mmpose_predictions
 from hgfast.train.measures import coco_entries
 
-RESULT_SUFFIXES = (".dlc.csv", ".csv", ".h5", ".coco.json", ".json", ".mat")  # the longer one first
+RESULT_SUFFIXES = (".dlc.csv", ".csv", ".h5", ".coco.json", ".mmpose.json", ".json", ".mat")  # the longer one first
 
 
 def instances(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
@@ -66,6 +67,7 @@ def write_results(
     """Predictions of a data set's persons, in its order, in the form that the file's name asks for.
 
     - ``.dlc.csv`` and ``.h5``: DeepLabCut's table, see :func:`hgfast.deeplabcut_results.write_deeplabcut`.
+    - ``.mmpose.json``: what MMPose's demos save, a frame for each picture (with its name in ``image``).
     - ``.coco.json``: COCO's results file, whatever the keypoints.
     - ``.csv``: a row for each person: picture, number, then x, y and score of every joint.
     - ``.json``: COCO's results file for COCO's keypoints; otherwise one object with the measures, the joints' names and
@@ -106,6 +108,8 @@ def write_results(
         write_text(path, _table(dataset, names, keypoints, scores))
     elif suffix == ".coco.json":
         write_json(path, coco_entries(dataset, keypoints, scores))
+    elif suffix == ".mmpose.json":
+        write_json(path, _mmpose(dataset, names, keypoints, scores))
     elif suffix == ".json":
         write_json(path, _json(dataset, names, keypoints, scores, metrics))
     else:
@@ -183,10 +187,24 @@ def _json(
 ) -> Any:
     if known_name(dataset.table) == "coco":
         return coco_entries(dataset, keypoints, scores)
-    boxes = [np.r_[p.center - p.size / 2, p.center + p.size / 2] for p in dataset.persons]
-    found = zip(names, dataset.persons, instances(np.reshape(boxes, (-1, 4)), keypoints, scores), strict=True)
+    found = zip(names, dataset.persons, _instances(dataset, keypoints, scores), strict=True)
     persons = [{"image": name, "person": person.ident[1]} | entry for name, person, entry in found]
     return {"metrics": dict(metrics), "keypoint_names": dataset.table.names, "persons": persons}
+
+
+def _instances(dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
+    boxes = [np.r_[p.center - p.size / 2, p.center + p.size / 2] for p in dataset.persons]
+    return instances(np.reshape(boxes, (-1, 4)), keypoints, scores)
+
+
+def _mmpose(dataset: PoseDataset, names: list[str], keypoints: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    frames: dict[str, list[dict[str, Any]]] = {}
+    for name, entry in zip(names, _instances(dataset, keypoints, scores), strict=True):
+        frames.setdefault(name, []).append(entry)
+    return mmpose_predictions(
+        dataset.table,
+        [{"frame_id": n, "image": name, "instances": found} for n, (name, found) in enumerate(frames.items())],
+    )
 
 
 def _write_mat(path: Path, persons: list[Person], names: list[str], points: np.ndarray) -> None:

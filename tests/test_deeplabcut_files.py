@@ -124,7 +124,7 @@ def test_arguments_are_checked(change, message):
 
 def test_evaluation_writes_all_forms(run, tmp_path):  # noqa: F811
     trainer, _ = run
-    files = {suffix: tmp_path / f"a{suffix}" for suffix in (".dlc.csv", ".h5", ".coco.json", ".json")}
+    files = {suffix: tmp_path / f"a{suffix}" for suffix in (".dlc.csv", ".h5", ".coco.json", ".mmpose.json", ".json")}
     out = [text for file in files.values() for text in ("--out", str(file))]
     assert main(["eval", str(trainer.folder / "best.pt"), *out, "--quiet"]) == 0
     table = read_csv(files[".dlc.csv"])
@@ -132,6 +132,13 @@ def test_evaluation_writes_all_forms(run, tmp_path):  # noqa: F811
     np.testing.assert_allclose(read_h5(files[".h5"]).points, table.points, rtol=1e-6)
     persons = json.loads(files[".json"].read_text())["persons"]
     np.testing.assert_allclose([p["keypoints"] for p in persons], table.points, atol=1e-3)
+    theirs = json.loads(files[".mmpose.json"].read_text())
+    frames = theirs["instance_info"]
+    assert [(f["frame_id"], f["image"]) for f in frames] == list(enumerate(table.pictures))
+    assert [f["instances"][0]["keypoints"] for f in frames] == [p["keypoints"] for p in persons]
+    meta = theirs["meta_info"]
+    assert meta["keypoint_id2name"]["1"] == "left_wing" and meta["flip_pairs"] == [["left_wing", "right_wing"]]
+    assert meta["flip_indices"] == [0, 2, 1, 3, 4] and meta["skeleton_links"][0] == [0, 3]
     entries = json.loads(files[".coco.json"].read_text())
     assert [e["image_id"] for e in entries] == [1, 2, 3, 4] and {e["category_id"] for e in entries} == {3}
     np.testing.assert_allclose(np.reshape(entries[0]["keypoints"], (5, 3))[:, :2], table.points[0], atol=1e-3)

@@ -1,6 +1,8 @@
 """Tables of DeepLabCut and Lightning Pose: what is read, and what is wrong with files that are not."""
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ import pytest
 
 from hgfast.data import AnnotationError, KeypointSet, load_coco
 from hgfast.data.deeplabcut import deeplabcut_keypoints, load_deeplabcut
+from hgfast.data.formats import FORMATS, Source
 from hgfast.data.images import picture_size
 from tests.own_data import NAMES, SIZE, beetle, write_beetles
 
@@ -194,6 +197,22 @@ def test_coco_files_without_boxes(tmp_path, boxes):
     extent = np.ptp(first.keypoints, axis=0)
     assert first.size.tolist() == pytest.approx(list(SIZE) if boxes == "picture" else extent.tolist())
     assert first.extent == pytest.approx(extent.max())
+
+
+def test_coco_files_with_points_outside_and_missing_pictures(tmp_path):
+    path = write_beetles(tmp_path, 2)
+    content = json.loads(path.read_text())
+    content["annotations"][1]["keypoints"][:2] = [10, 72.5]
+    path.write_text(json.dumps(content))
+    source = Source(str(path), str(tmp_path / "images"), BEETLE, "given")
+    with pytest.raises(AnnotationError, match=r"annotations\[1\]: 'head' lies at .10, 72.5., outside of the picture"):
+        FORMATS["coco"].read(source)
+    hidden = FORMATS["coco"].read(replace(source, outside="hide"))
+    assert hidden[1].visible.tolist() == [0, 1, 1, 1, 1]
+    assert FORMATS["coco"].read(replace(source, outside="keep"))[1].visible.all()
+    (tmp_path / "images" / "beetles_002.png").unlink()
+    with pytest.raises(AnnotationError, match="beetles.json: the picture .*beetles_002.png is not there"):
+        FORMATS["coco"].read(replace(source, outside="hide"))
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".bmp", ".ppm"])

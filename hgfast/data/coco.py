@@ -13,7 +13,7 @@ from hgfast import _checks
 from hgfast.codecs.affine import box_center_size
 from hgfast.data.coco_file import Annotation, CocoFile, box_area, read_coco
 from hgfast.data.fields import AnnotationError, flag, number_array, picture_path, read_json, whole
-from hgfast.data.frames import BOXES, own_box
+from hgfast.data.frames import BOXES, OUTSIDE, inside, own_box
 from hgfast.data.keypoint_set import KeypointSet
 from hgfast.data.keypoints import COCO, known_name
 from hgfast.data.person import Person
@@ -40,7 +40,11 @@ _PARTS = {
 
 
 def load_coco(
-    annotations: str | Path, images: str | Path, table: KeypointSet = COCO, boxes: str = "given"
+    annotations: str | Path,
+    images: str | Path,
+    table: KeypointSet = COCO,
+    boxes: str = "given",
+    outside: str = "keep",
 ) -> list[Person]:
     """Persons (or faces, or hands) of a COCO JSON file, as MMPose takes them for training.
 
@@ -57,18 +61,20 @@ def load_coco(
         table: :data:`hgfast.data.COCO`, ``FACE`` or ``HAND``, or keypoints of one's own, perhaps those that
             :func:`hgfast.data.coco_keypoints` finds in the file.
         boxes: "given" takes those of the file; "picture" the whole picture, "keypoints" the labelled points' extent.
+        outside: what becomes of points outside of their picture: "keep", "hide" (not labelled) or "error".
 
     Raises:
         FileNotFoundError: no such file.
         AnnotationError: broken JSON, a field that cannot be filled is missing, one is malformed, or two entries have
             the same number. The message names file, entry and field.
-        TypeError, ValueError: arguments of another type, another word for boxes.
+        TypeError, ValueError: arguments of another type, another word for boxes or outside.
     """
     _checks.instance("", "table", table, KeypointSet)
     _checks.choice("", "boxes", boxes, BOXES)
-    folder = _checks.path("", "images", images)
+    _checks.choice("", "outside", outside, OUTSIDE)
+    wanted = _Wanted(_checks.path("", "images", images), table, boxes, outside)
     file = read_coco(_checks.path("", "annotations", annotations))
-    return [person for annotation in file.annotations for person in _instances(annotation, file, folder, table, boxes)]
+    return [person for annotation in file.annotations for person in _instances(annotation, file, wanted)]
 
 
 def load_coco_detections(
@@ -135,21 +141,38 @@ def _path_of(file: CocoFile, ident: int, folder: Path) -> Path:
     return picture_path(file.pictures[ident], "file_name", folder, f"{file.path}: picture {ident}")
 
 
-def _instances(
-    annotation: Annotation, file: CocoFile, folder: Path, table: KeypointSet, boxes: str
-) -> Iterator[Person]:
-    entry, where = annotation.entry, annotation.where
+@dataclass(frozen=True)
+class _Wanted:
+    folder: Path
+    table: KeypointSet
+    boxes: str
+    outside: str
+
+    def points(self, annotation: Annotation, field: str, picture: dict[str, Any]) -> np.ndarray | None:
+        """(K, 3) x, y and visibility, 0 for points outside of the picture where these are to be hidden."""
+        points = annotation.points(field, self.table.count)
+        if points is None or self.outside == "keep":
+            return points
+        seen = np.where(points[:, 2:] > 0, points[:, :2], np.nan)
+        size = (picture["width"], picture["height"])
+        points[np.isnan(inside(seen, size, self.table.names, self.outside, annotation.where)[:, 0]), 2] = 0
+        return points
+
+
+def _instances(annotation: Annotation, file: CocoFile, wanted: _Wanted) -> Iterator[Person]:
+    entry, where, table = annotation.entry, annotation.where, wanted.table
+    picture = file.pictures[annotation.image]
     for part in _PARTS.get(known_name(table), _BODY):
         if part.valid and not flag(entry, part.valid, where):
             continue
-        points = annotation.points(part.points, table.count)
+        points = wanted.points(annotation, part.points, picture)
         if points is None or annotation.crowd:
             continue
         labelled = annotation.labelled(points) if part in _BODY else np.count_nonzero(points[:, 2] > 0)
         if not labelled or not (points[:, 2] > 0).any() or points[:, :2].max() <= 0:
             continue
-        picture, extent = file.pictures[annotation.image], None
-        if boxes == "given":
+        extent = None
+        if wanted.boxes == "given":
             box = annotation.box(part.box)
             if box is None:
                 raise AnnotationError(f'{where}: field {part.box!r} is missing (boxes = "keypoints" needs none)')
@@ -157,12 +180,12 @@ def _instances(
             area = box_area(float(size.prod()))
         else:
             seen = np.where(points[:, 2:] > 0, points[:, :2], np.nan)
-            center, size, extents = own_box(seen, (picture["width"], picture["height"]), boxes)
+            center, size, extents = own_box(seen, (picture["width"], picture["height"]), wanted.boxes)
             area, extent = max(float(extents.prod()), 1.0), float(extents.max())
         if (size <= 0).any():
             continue
         yield Person(
-            image=_path_of(file, annotation.image, folder),
+            image=_path_of(file, annotation.image, wanted.folder),
             center=center,
             size=size,
             keypoints=points[:, :2].astype(np.float32),

@@ -9,8 +9,9 @@ from pathlib import Path
 from hgfast.data.coco import load_coco, load_coco_detections
 from hgfast.data.coco_categories import coco_keypoints
 from hgfast.data.deeplabcut import deeplabcut_keypoints, load_deeplabcut
+from hgfast.data.frames import check_pictures
 from hgfast.data.keypoint_set import KeypointSet
-from hgfast.data.keypoints import MPII
+from hgfast.data.keypoints import MPII, known_name
 from hgfast.data.mpii import load_mpii
 from hgfast.data.mpii_mat import load_mpii_mat
 from hgfast.data.person import Person
@@ -63,7 +64,11 @@ class Format:
 def _coco(source: Source) -> list[Person]:
     if source.detections:
         return load_coco_detections(source.annotations, source.images, source.detections, table=source.table)
-    return load_coco(source.annotations, source.images, source.table, source.boxes)
+    if known_name(source.table):  # as MMPose reads these
+        return load_coco(source.annotations, source.images, source.table, source.boxes)
+    persons = load_coco(source.annotations, source.images, source.table, source.boxes, source.outside)
+    check_pictures(persons, source.annotations)
+    return persons
 
 
 def _mpii(source: Source) -> list[Person]:

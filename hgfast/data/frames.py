@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,7 +67,7 @@ def persons_of(frames: Iterable[Frame], names: Sequence[str], boxes: str, outsid
             before = rows[frame.image, frame.individual].rpartition(": ")[2]
             raise AnnotationError(f"{frame.where}: the picture {frame.image.name!r} stands in {before}, too")
         size = _size_of(frame)
-        points = _inside(frame, size, names, outside)
+        points = inside(frame.points, size, names, outside, frame.where)
         number = numbers.setdefault(frame.image, len(numbers))
         if not np.isnan(points).all():
             persons.append(_person(frame, points, size, boxes, (number, len(persons))))
@@ -88,9 +89,12 @@ def _size_of(frame: Frame) -> tuple[int, int]:
         raise AnnotationError(f"{frame.where}: {error}") from None
 
 
-def _inside(frame: Frame, size: tuple[int, int], names: Sequence[str], outside: str) -> np.ndarray:
-    """The points, those that lie outside hidden where that is wanted."""
-    points = frame.points
+def inside(points: np.ndarray, size: tuple[int, int], names: Sequence[str], outside: str, where: str) -> np.ndarray:
+    """The points (K, 2), NaN where not labelled; those outside of the picture of that size are NaN, too, for "hide".
+
+    Raises:
+        AnnotationError: there are such, and outside is "error"; the message begins with where and names the point.
+    """
     limits = np.array(size) - 1 + _SLACK
     beyond = np.any((points < -_SLACK) | (points > limits), axis=1)  # NaN is neither
     if not beyond.any() or outside == "keep":
@@ -100,9 +104,16 @@ def _inside(frame: Frame, size: tuple[int, int], names: Sequence[str], outside: 
     joint = int(np.argmax(beyond))
     x, y = points[joint]
     raise AnnotationError(
-        f"{frame.where}: {names[joint]!r} lies at ({x:g}, {y:g}), outside of the picture of {size[0]} x {size[1]} "
+        f"{where}: {names[joint]!r} lies at ({x:g}, {y:g}), outside of the picture of {size[0]} x {size[1]} "
         'pixels (outside = "hide" takes such points for not labelled)'
     )
+
+
+def check_pictures(persons: Iterable[Person], where: str) -> None:
+    """Raises AnnotationError, whose message begins with where, for the first picture that is not there."""
+    for image in dict.fromkeys(person.image for person in persons):
+        if not os.path.isfile(image):
+            raise AnnotationError(f"{where}: the picture {image} is not there")
 
 
 def own_box(points: np.ndarray, size: tuple[int, int], boxes: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

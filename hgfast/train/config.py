@@ -69,7 +69,7 @@ class Config:
     boxes: str = (
         "auto"  # "given", "picture" (the whole), "keypoints" (their extent); "auto": as is usual for the format
     )
-    outside: str = "error"  # points outside of their picture: "error", "hide", "keep"; of formats without boxes
+    outside: str = "error"  # points outside of their picture: "error", "hide", "keep"; of own keypoints
     val_head_boxes: str = ""  # mpii_gt_val.mat; "" takes head sizes from the annotations
     val_detections: str = ""  # COCO: detected boxes; "" evaluates with the annotated ones
     pixel_origin: int = 0  # of MPII; 1 is MMPose 1.x's, see hgfast.data.load_mpii

@@ -10,7 +10,8 @@ _EPILOG = """\
 MPII is measured by PCKh (joint groups, mean, mean at 0.1, area under the curve), COCO by AP and AR, faces by NME, hands
 by PCK at 0.2, AUC and EPE, keypoints of one's own by mean (RMSE) and median error in pixels, PCK and AP. --out writes
 every person's keypoints: FILE.csv, FILE.json (COCO: a results file), FILE.coco.json (a results file of any keypoints),
-FILE.dlc.csv and FILE.h5 (DeepLabCut's table), FILE.mat (MPII: `preds` as MMPose's pred.mat, and the toolkit's `pred`).
+FILE.mmpose.json (as MMPose's demos), FILE.dlc.csv and FILE.h5 (DeepLabCut's table), FILE.mat (MPII: `preds` as MMPose's
+pred.mat, and the toolkit's `pred`).
 
 examples:
   hgfast eval runs/a/best.pt --out pred.mat --out table.csv

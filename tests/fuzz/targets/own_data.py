@@ -42,7 +42,7 @@ def _write_csv(content: Any, path: Path) -> None:
         csv.writer(file).writerows(rows)
 
 
-@target("file.deeplabcut_csv", 150, "file")
+@target("file.deeplabcut_csv", 80, "file")
 def deeplabcut(draw: Draw) -> Case:
     _picture(draw.folder)
     columns = [(name, place) for name in NAMES for place in ("x", "y")]
@@ -76,7 +76,7 @@ def _labels_h5() -> bytes:
         return bytes(file.id.get_file_image())
 
 
-@target("file.deeplabcut_h5", 100, "file", needs=[_labels_h5])
+@target("file.deeplabcut_h5", 60, "file", needs=[_labels_h5])
 def labels_h5(draw: Draw) -> Case:
     return file_case(draw, "t.h5", _labels_h5(), read_h5, _write_bytes)
 
@@ -97,7 +97,7 @@ def _write_slp(content: Any, path: Path) -> None:
         file["video0/video"], file["video0/frame_numbers"] = picture[None], [5]
 
 
-@target("file.sleap", 150, "file")
+@target("file.sleap", 80, "file")
 def sleap(draw: Draw) -> Case:
     kind = {"py/reduce": [{"py/type": "sleap.skeleton.EdgeType"}, {"py/tuple": [1]}]}
     links = [{"source": 0, "target": 1, "type": kind}, {"source": 0, "target": 2, "type": {"py/id": 1}}]
@@ -121,18 +121,18 @@ def _release() -> bytes:
     return file.getvalue()
 
 
-@target("file.mpii_release_mat", 150, "file", needs=[_release])
+@target("file.mpii_release_mat", 60, "file", needs=[_release])
 def release(draw: Draw) -> Case:
     return file_case(draw, "a.mat", _release(), lambda path: load_mpii_mat(path, draw.folder), _write_bytes)
 
 
-@target("file.coco_categories", 150, "file")
+@target("file.coco_categories", 60, "file")
 def categories(draw: Draw) -> Case:
     entry = {"id": 1, "name": "mouse", "keypoints": list(NAMES), "skeleton": [[1, 2], [1, 3]], "sigmas": [0.1] * 3}
     return file_case(draw, "coco.json", coco_content() | {"categories": [entry]}, coco_keypoints)
 
 
-@target("file.split_json", 100, "file")
+@target("file.split_json", 40, "file")
 def split(draw: Draw) -> Case:
     box = np.ones(2, np.float32)
     images = [draw.folder / name for name in ("1.png", "a/2.png", "b/2.png")]
@@ -141,7 +141,7 @@ def split(draw: Draw) -> Case:
     return file_case(draw, "split.json", content, lambda path: split_by_list(persons, path))
 
 
-@target("data.keypoint_table", 150)
+@target("data.keypoint_table", 80)
 def keypoint_table(draw: Draw) -> Case:
     """A table with one odd place: refused by name, or a set of keypoints that is the same after a round trip."""
     table = {
@@ -157,7 +157,7 @@ def keypoint_table(draw: Draw) -> Case:
     return Case(lambda: KeypointSet.from_table(content), check, ("keypoints",), spoiled, either=True)
 
 
-@target("file.keypoints_toml", 60, "file")
+@target("file.keypoints_toml", 30, "file")
 def keypoints_toml(draw: Draw) -> Case:
     text = b'names = ["a", "b"]\npairs = [["a", "b"]]\nsigmas = 0.1\n'
     return file_case(draw, "k.toml", text, read_keypoints, _write_bytes)

@@ -167,8 +167,8 @@ class StridedGrad {
       const int64_t blocks = parity.count * part_;
       const float* next = u + blocks * kConvLanes * columns;
       const PanelRows rows{v + parity.first * v_part(), block_ * kConvLanes};
-      multiply_panel(rows, count, u, blocks, columns, ParitySink{problem_, pixels, parity, group * kGemmWidth},
-                     i < 3 ? next : u);
+      multiply_panel<FloatProduct>(rows, count, u, blocks, columns,
+                                   ParitySink{problem_, pixels, parity, group * kGemmWidth}, i < 3 ? next : u);
       u = next;
     }
   }

@@ -13,6 +13,7 @@
 #include "common/ops.h"
 #include "cpu/buffer.h"
 #include "cpu/conv_epilogue.h"
+#include "cpu/conv_product.h"
 #include "cpu/conv_weights.h"
 #include "cpu/parallel.h"
 

@@ -8,9 +8,11 @@ from tests.zoo.openmmlab import TopdownPoseEstimator
 from tests.zoo.princeton import PoseNet
 
 
-def foreign_model(family: str, num_stacks: int = 2) -> nn.Module:
+def foreign_model(family: str, num_stacks: int = 2, shallow: bool = False) -> nn.Module:
     """The peers' form of tests.small_models.small_model, with the same keys."""
-    return TopdownPoseEstimator(num_stacks=num_stacks) if family == "mmpose" else PoseNet(num_stacks)
+    if family == "mmpose":
+        return TopdownPoseEstimator(num_stacks=num_stacks)
+    return PoseNet(num_stacks, depth=2 if shallow else 4)
 
 
 def heatmaps(model: nn.Module, images: Tensor) -> list[Tensor]:

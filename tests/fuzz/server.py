@@ -8,6 +8,7 @@ case before and after, so that a crash, a hang or a kill belongs to its case; an
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -65,6 +66,8 @@ def prepare() -> None:
 
     cv2.setNumThreads(1)
     importlib.import_module("tests.fuzz.targets")
+    gc.collect()
+    gc.freeze()  # or each collection in a child goes through what torch is made of, and copies the pages it lies on
 
 
 @dataclass

@@ -80,10 +80,16 @@ class Merge(nn.Module):
 
 
 class PoseNet(nn.Module):
-    """princeton-vl's; the stem's widths are free."""
+    """princeton-vl's; the stem's widths and the depth are free."""
 
     def __init__(
-        self, nstack: int = 2, f: int = 12, keypoints: int = 5, increase: int = 0, stem: tuple[int, int] = (6, 8)
+        self,
+        nstack: int = 2,
+        f: int = 12,
+        keypoints: int = 5,
+        increase: int = 0,
+        stem: tuple[int, int] = (6, 8),
+        depth: int = 4,
     ) -> None:
         super().__init__()
         self.nstack = nstack
@@ -91,7 +97,7 @@ class PoseNet(nn.Module):
         self.pre = nn.Sequential(
             Conv(3, a, 7, 2, bn=True), Residual(a, b), nn.MaxPool2d(2, 2), Residual(b, b), Residual(b, f)
         )
-        self.hgs = nn.ModuleList(nn.Sequential(Hourglass(4, f, increase)) for _ in range(nstack))
+        self.hgs = nn.ModuleList(nn.Sequential(Hourglass(depth, f, increase)) for _ in range(nstack))
         self.features = nn.ModuleList(nn.Sequential(Residual(f, f), Conv(f, f, 1, bn=True)) for _ in range(nstack))
         self.outs = nn.ModuleList(Conv(f, keypoints, 1, relu=False) for _ in range(nstack))
         self.merge_features = nn.ModuleList(Merge(f, f) for _ in range(nstack - 1))

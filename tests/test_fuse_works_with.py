@@ -145,9 +145,24 @@ def test_functional_call_and_functorch(family: str) -> None:
 def test_traced_and_then_on_another_size(family: str) -> None:
     model = fused(family).eval()
     images = IMAGES.double().permute(0, 2, 3, 1) if family == "princeton" else IMAGES.double()
-    traced = torch.jit.trace(model, images, check_trace=False)
+    traced = torch.jit.trace(model, images)  # which traces it once more, and compares the graphs
     for x in (images, images[:1]):
         torch.testing.assert_close(traced(x), model(x))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_exported_for_any_batch_and_kept_in_a_file(family: str) -> None:
+    """By torch.export, whose program calls hgfast's operators; the model itself by torch.save."""
+    model = hgfast.fuse(apply_recipe(foreign_model(family, num_stacks=1), 1)).eval()
+    images = IMAGES.permute(0, 2, 3, 1) if family == "princeton" else IMAGES
+    with torch.no_grad():
+        program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("n", max=64)},))
+        assert any(str(node.target).startswith("hgfast.") for node in program.graph.nodes)
+        file = io.BytesIO()
+        torch.save(model, file)
+        file.seek(0)
+        for run in (program.module(), torch.load(file, weights_only=False)):
+            torch.testing.assert_close(run(images[:1]), model(images[:1]))
 
 
 def test_one_module_twice_in_a_network() -> None:

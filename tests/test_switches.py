@@ -118,6 +118,19 @@ REFUSALS = [
 ]
 
 
+def test_where_there_is_no_driver_it_is_not_its_version_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = "CUDA driver version is insufficient for CUDA runtime version"
+    for loads, told, said in ((True, old, old), (False, old, "no NVIDIA driver found"), (False, "ok", "ok")):
+
+        def load(name: str, loads: bool = loads) -> str:
+            if not loads:
+                raise OSError(f"{name}: cannot open shared object file")
+            return name
+
+        monkeypatch.setattr(_native.ctypes, "CDLL", load)
+        assert _native._driver_state(told) == said
+
+
 @pytest.mark.parametrize(("card", "reason"), REFUSALS)
 def test_cards_and_drivers_that_do_not_fit_leave_the_ops_to_torch(card: Card, reason: str, monkeypatch) -> None:
     card.put_in(monkeypatch)

@@ -9,11 +9,12 @@ from hgfast.train.presets import preset
 
 
 def changed(config: Config, options: argparse.Namespace) -> Config:
-    """Configuration with what ``--set``, ``--device`` and ``--no-freeze`` say."""
+    """Configuration with what ``--set``, and of ``--device`` and ``--no-freeze`` those that there are, say."""
     config = apply(config, parse_assignments(options.set))
     if getattr(options, "no_freeze", False):
         config = apply(config, {"freeze": False})
-    return apply(config, {"device": options.device}) if options.device else config
+    device = getattr(options, "device", None)
+    return apply(config, {"device": device}) if device else config
 
 
 def base_config(options: argparse.Namespace) -> Config:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from torch import nn
+
 from hgfast._extras import require
 from hgfast.cli._shared import changed
 from hgfast.export import FORMS, export_network
@@ -23,13 +25,16 @@ def run(options: argparse.Namespace) -> None:
     target = Path(options.target) if options.target else checkpoint.with_name(f"{checkpoint.stem}{suffix}")
     if target.exists() and checkpoint.exists() and target.samefile(checkpoint):
         raise ValueError(f"{target}: would overwrite the checkpoint")
+    check_writable(target)
     if form in OF_FREEZE:
-        _export_frozen(options, target)
-        return
-    FORMS[form].check_packages()
-    options.device = None
+        _check_frozen(options, target)
+    else:
+        FORMS[form].check_packages()
     config, model, _ = load_network(options.checkpoint, options.preset)
     config = changed(config, options)
+    if form in OF_FREEZE:
+        _save_frozen(model, target)
+        return
     report = export_network(
         model,
         target,
@@ -44,8 +49,7 @@ def run(options: argparse.Namespace) -> None:
     print(report)
 
 
-def _export_frozen(options: argparse.Namespace, target: Path) -> None:
-    """hgfast.freeze compares the result with the network itself."""
+def _check_frozen(options: argparse.Namespace, target: Path) -> None:
     for name in ("decode", "pixels"):
         if getattr(options, name):
             raise ValueError(f"--{name}: is for the forms that run without hgfast, got --to {options.to}")
@@ -53,8 +57,10 @@ def _export_frozen(options: argparse.Namespace, target: Path) -> None:
         require("safetensors", "--to safetensors", "hub")
         if target.suffix != ".safetensors":
             raise ValueError(f"{target}: expected a name that ends in .safetensors")
-    check_writable(target)
-    _, model, _ = load_network(options.checkpoint, options.preset)
+
+
+def _save_frozen(model: nn.Module, target: Path) -> None:
+    """hgfast.freeze compares the result with the network itself."""
     frozen = freeze(model.eval())
     frozen.save(target)
     print(f"{target}: frozen, {len(frozen.graph.calls)} calls, {target.stat().st_size / 1e6:.1f} MB")

@@ -119,11 +119,13 @@ def info(draw: Draw) -> Case:
 def predict(draw: Draw) -> Case:
     files = small_files()
     start = ["predict", str(files["checkpoint"]), str(files["picture"]), "--output", str(draw.folder), "--quiet"]
-    extra = draw.one(([], ["--no-flip"], ["--no-draw"], ["--no-freeze"], ["--box", "1,2,60,70"], ["--min-score=-1"]))
+    whole = [*start, "--whole-picture"]
+    extra = draw.one(([], ["--no-flip"], ["--no-draw"], ["--no-freeze"], ["--table", "csv"], ["--min-score=-1"]))
+    good = draw.one(([*start, "--box", "1,2,60,70"], whole))
     box = draw.one(("1,2,3", "a,b,c,d", "5,5,1,1", "1,2,nan,4", "1,2,inf,4", "", "1,2,3,4,5", "1e400,0,1,1"))
 
     def with_file(place: int | str) -> tuple[list[str], tuple[str, ...]]:
-        words = list(start)
+        words = list(whole if isinstance(place, int) else start)
         if isinstance(place, int):
             path = broken(draw, Path(words[place]))
             words[place] = str(path)
@@ -133,21 +135,52 @@ def predict(draw: Draw) -> Case:
 
     def with_setting() -> tuple[list[str], tuple[str, ...]]:
         words, blame = spoiled_setting(draw)
-        return [*start, *words], blame
+        return [*whole, *words], blame
 
     bad = [
         lambda: with_file(1),
         lambda: with_file(2),
+        lambda: (start, ("boxes",)),
+        lambda: ([*whole, "--smooth"], ("--smooth",)),
+        lambda: ([*whole, "--track", draw.one(("", "abc"))], ("--track",)),
+        lambda: ([*whole, "--table", "xls"], ("--table",)),
+        lambda: ([*whole, "--detector-weights", "a.pth"], ("--detector-weights",)),
         lambda: with_file("boxes"),
         lambda: with_file("annotations"),
         with_setting,
         lambda: ([*start, "--box", box], ("--box",)),
-        lambda: ([*start, draw.one(numbers("--min-score"))], ("--min-score",)),
-        lambda: ([*start, "--device", draw.one(("abc", "", "cuda:99", "meta"))], ("device",)),
-        lambda: ([*start, "--preset", draw.one(("", "abc"))], ("preset",)),
-        lambda: ([*start[:4], str(files["boxes"]), *start[5:]], (files["boxes"].name,)),
+        lambda: ([*whole, draw.one(numbers("--min-score"))], ("--min-score",)),
+        lambda: ([*whole, draw.one(numbers("--detector-score"))], ("--detector-score",)),
+        lambda: ([*whole, "--device", draw.one(("abc", "", "cuda:99", "meta"))], ("device",)),
+        lambda: ([*whole, "--preset", draw.one(("", "abc"))], ("preset",)),
+        lambda: ([*whole[:4], str(files["boxes"]), *whole[5:]], (files["boxes"].name,)),
     ]
-    return command(draw, [*start, *extra], bad)
+    return command(draw, [*good, *extra], bad)
+
+
+@target("hgfast export", 10, "command", needs=[small_files])
+def export(draw: Draw) -> Case:
+    """Into hgfast's own form: the others take seconds."""
+    checkpoint, out = small_files()["checkpoint"], str(draw.folder / "out.pt")
+    start = ["export", str(checkpoint), out, "--to", "frozen"]
+
+    def with_file() -> tuple[list[str], tuple[str, ...]]:
+        path = broken(draw, checkpoint)
+        return ["export", str(path), out, "--to", "frozen"], (path.name,)
+
+    def with_setting() -> tuple[list[str], tuple[str, ...]]:
+        words, blame = spoiled_setting(draw)
+        return [*start, *words], blame
+
+    bad = [
+        with_file,
+        with_setting,
+        lambda: ([*start[:4], draw.one(("", "abc"))], ("--to",)),
+        lambda: ([*start, "--decode"], ("--decode",)),
+        lambda: (["export", str(checkpoint), str(checkpoint), "--to", "frozen"], (checkpoint.name,)),
+        lambda: ([*start, "--preset", "abc"], ("preset",)),
+    ]
+    return command(draw, start, bad)
 
 
 @target("hgfast eval", 20, "command", needs=[small_files])

@@ -26,13 +26,16 @@ from hgfast.train.measures import coco_entries
 RESULT_SUFFIXES = (".dlc.csv", ".csv", ".h5", ".coco.json", ".mmpose.json", ".json", ".mat")  # the longer one first
 
 
-def instances(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
+def instances(
+    boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, box_scores: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """Persons of a picture as MMPose's inferencers write them.
 
     Args:
         boxes: (P, 4) x1, y1, x2, y2.
         keypoints: (P, K, 2).
         scores: (P, K).
+        box_scores: (P,) of a detector; None for boxes that are certain.
 
     Returns:
         for each person ``keypoints``, ``keypoint_scores``, ``bbox`` (a list of one box, as there) and ``bbox_score``.
@@ -45,14 +48,16 @@ def instances(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> l
     scores = _checks.array("instances", "scores", scores, (None, None))
     _checks.shape("instances", "scores", scores, keypoints.shape[:2], "P and K of keypoints")
     _checks.shape("instances", "boxes", boxes, (len(keypoints), 4), "P of keypoints and scores")
+    sure = np.ones(len(boxes)) if box_scores is None else box_scores
+    sure = _checks.array("instances", "box_scores", sure, (len(boxes),))
     return [
         {
             "keypoints": points.astype(float).round(3).tolist(),
             "keypoint_scores": values.astype(float).round(6).tolist(),
             "bbox": [box.astype(float).round(3).tolist()],
-            "bbox_score": 1.0,
+            "bbox_score": round(float(value), 6),
         }
-        for box, points, values in zip(boxes, keypoints, scores, strict=True)
+        for box, points, values, value in zip(boxes, keypoints, scores, sure, strict=True)
     ]
 
 

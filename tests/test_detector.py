@@ -58,6 +58,7 @@ def test_boxes_of_the_wanted_label_the_surest_first() -> None:
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= (300, 240)).all() and (boxes[:, 2:] > boxes[:, :2]).all()
     assert len(Detector(model, label=None, min_score=0)(image)) > 30
     np.testing.assert_array_equal(Detector(model, most=2)(image), boxes[:2])
+    assert Detector(model).detect(image)[1][0] == found["scores"][wanted].max()
     assert Detector(model, min_score=1.5)(image).shape == (0, 4)
 
 
@@ -176,6 +177,7 @@ def test_the_command_finds_tracks_and_tabulates(
     individuals, parts, coords, *values = rows
     assert header[0] == "scorer" and parts[1:4] == ["right_ankle"] * 3 and coords[1:4] == ["x", "y", "likelihood"]
     person = frames[0]["instances"][0]
+    assert 0.3 <= person["bbox_score"] < 1 and person["bbox_score"] >= frames[0]["instances"][-1]["bbox_score"]
     column = individuals.index(f"individual{person['track_id']}")
     np.testing.assert_allclose([float(v) for v in values[0][column : column + 2]], person["keypoints"][0], atol=1e-3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from hgfast.cli._targets import Targets, write_table
 from hgfast.data import read_image
 from hgfast.data.video import VideoWriter, frame_count, frame_rate, read_frames
 from hgfast.files import atomic_write, write_json
-from hgfast.predict import Prediction, Predictor, Seen, Tracker
+from hgfast.predict import Detector, Prediction, Predictor, Seen, Tracker
 from hgfast.predict.inputs import WHOLE
 from hgfast.progress import progress_bar
 from hgfast.results import instances
@@ -39,13 +40,14 @@ class Work:
 
     predictor: Predictor
     boxes: BoxSource
-    find: Callable[[np.ndarray], np.ndarray] | None
+    find: Detector | None
     targets: Targets
     draw: Callable[[Seen], np.ndarray] | None
     track: Callable[[float], Tracker] | None
     quiet: bool
     count: int = 0
     failed: dict[Path, Exception] = field(default_factory=dict)
+    _box_scores: deque[np.ndarray] = field(default_factory=deque)  # of pictures whose persons are still to come
 
     def pictures(self, paths: list[Path]) -> None:
         """Pictures; the table of them all is written also after Ctrl-C."""
@@ -57,7 +59,7 @@ class Work:
         try:
             for seen in stream:
                 path = next(used)
-                persons = instances(seen.boxes, *seen.prediction)
+                persons = self._persons(seen)
                 try:
                     write_json(self.targets.json(path), persons)
                     if self.draw:
@@ -78,7 +80,17 @@ class Work:
             image = read_image(path)
         except (OSError, ValueError):
             return path, WHOLE  # the predictor says the same of it
-        return image, self.find(image)
+        return image, self._found(image, self.find)
+
+    def _found(self, image: np.ndarray, find: Detector) -> np.ndarray:
+        """Boxes; their scores wait for the keypoints."""
+        boxes, scores = find.detect(image)
+        self._box_scores.append(scores)
+        return boxes
+
+    def _persons(self, seen: Seen) -> list[dict[str, Any]]:
+        """The persons of a picture, as MMPose writes them."""
+        return instances(seen.boxes, *seen.prediction, None if self.find is None else self._box_scores.popleft())
 
     def video(self, path: Path) -> None:
         """A video; what was found is written also after an error, in reading or in drawing, and after Ctrl-C."""
@@ -101,8 +113,10 @@ class Work:
         failure: OSError | ValueError | None = None
         with VideoWriter(self.targets.drawing(path), rate) as writer:
             for seen in self.predictor.stream(self._pairs(path)):
-                persons, seen = _tracked(seen, tracker)
-                frames.append(persons)
+                numbers, seen = _tracked(seen, tracker)
+                frames.append(
+                    [{**person, **number} for person, number in zip(self._persons(seen), numbers, strict=True)]
+                )
                 if self.draw and failure is None:
                     try:
                         writer.write(self.draw(seen))
@@ -117,18 +131,17 @@ class Work:
         if self.find is None:
             yield from zip(frames, self.boxes.of_frames(path), strict=False)
         else:
-            yield from ((frame, self.find(frame)) for frame in frames)
+            yield from ((frame, self._found(frame, self.find)) for frame in frames)
 
     def _write_tables(self, path: Path, index: Any, rows: list[list[dict[str, Any]]]) -> None:
         for table in self.targets.tables(path):
             write_table(table, index, rows, self.predictor.table.names)
 
 
-def _tracked(seen: Seen, tracker: Tracker | None) -> tuple[list[dict[str, Any]], Seen]:
-    """The persons of a frame, with the numbers that a tracker gives them and their keypoints as it has them."""
+def _tracked(seen: Seen, tracker: Tracker | None) -> tuple[list[dict[str, int]], Seen]:
+    """What a tracker says of each person of a frame, and the frame with the keypoints as it has them."""
     if tracker is None:
-        return instances(seen.boxes, *seen.prediction), seen
+        return [{}] * len(seen.boxes), seen
     numbers, keypoints = tracker.update(seen.boxes, seen.prediction.keypoints)
     seen = seen._replace(prediction=Prediction(keypoints, seen.prediction.scores))
-    persons = instances(seen.boxes, *seen.prediction)
-    return [{**person, "track_id": int(number)} for person, number in zip(persons, numbers, strict=True)], seen
+    return [{"track_id": int(number)} for number in numbers], seen

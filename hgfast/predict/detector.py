@@ -53,9 +53,13 @@ class Detector:
         self.device = parameter.device if device is None else _checks.device(where, "device", device)
         self.model = model.eval().to(self.device)
 
-    @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Boxes (P, 4) float32 within a picture, the surest first.
+        """The boxes alone that :meth:`detect` gives, as :meth:`hgfast.Predictor.video` asks for them."""
+        return self.detect(image)[0]
+
+    @torch.inference_mode()
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (P, 4) float32 within a picture, the surest first, and their scores (P,) float32.
 
         Args:
             image: uint8 (H, W, 3), blue-green-red.
@@ -74,7 +78,7 @@ class Detector:
         if self.label is not None:
             wanted &= labels == self.label
         order = scores[wanted].argsort(descending=True, stable=True)[: self.most]
-        return boxes[wanted][order].float().cpu().numpy()
+        return boxes[wanted][order].float().cpu().numpy(), scores[wanted][order].float().cpu().numpy()
 
 
 def _parts(result: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,6 +2,10 @@
 
 import sys
 
-from hgfast.cli import main
+try:
+    from hgfast.cli import main
+except KeyboardInterrupt:
+    print("hgfast: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 sys.exit(main())

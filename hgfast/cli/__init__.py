@@ -7,8 +7,11 @@ import importlib
 import io
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hgfast import __version__
@@ -51,7 +54,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         parser.print_help()
         return 0
     try:
-        return _module(options.command).run(options) or 0  # this imports torch and OpenCV
+        with _interruptible():
+            command = _module(options.command)  # this imports torch and OpenCV
+        return command.run(options) or 0
     except BrokenPipeError:  # the reader of our output has gone (`hgfast info | head`): nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -92,6 +97,25 @@ def _parser() -> argparse.ArgumentParser:
         )
         _module(f"options.{name}").add_arguments(sub)
     return parser
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the process at once: an exception in the midst of numpy's import is swallowed by torch's."""
+
+    def stop(*_: object) -> None:
+        print("hgfast: interrupted", file=sys.stderr, flush=True)
+        os._exit(130)
+
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # somebody else's, or ignored
+        yield
+        return
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _module(name: str) -> Any:

@@ -101,9 +101,9 @@ def results(out: object) -> list[Tensor]:
 NARROW_104: dict[str, Any] = {"dims": (16, 16, 24, 32), "modules": (2, 1, 1, 2)}
 NETWORKS = [
     Network(
-        "hg8 (princeton-vl)", princeton.hg8, princeton.PoseNet, small_size=(128, 128), nhwc=True, left={STEM: 1},
+        "hg8 (princeton-vl)", princeton.hg8, partial(princeton.PoseNet, depth=2), nhwc=True, left={STEM: 1},
         keys={"hgs.7.0.low2.low2.low2.low2.conv2.conv.weight": (128, 128, 3, 3), "pre.1.skip_layer.conv.bias": (128,)},
-        taken=101, fused=101,
+        taken=65, fused=65,
     ),
     Network(
         "hg8 (bearpaw)", partial(bearpaw.HourglassNet, 8), partial(bearpaw.HourglassNet, planes=8, joints=5, depth=3),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import hgfast.export as export
-from hgfast import FrozenModel, fuse
+from hgfast import FrozenModel, fuse, models
 from hgfast.checkpoint import save_checkpoint
 from hgfast.cli import main
 from hgfast.cli.options.export import FORMS as OPTIONS
@@ -25,7 +25,6 @@ from hgfast.train.config import apply
 from hgfast.train.state import checkpoint_meta
 from tests.foreign_models import foreign_model
 from tests.recipe import apply_recipe
-from tests.small_models import small_model
 from tests.test_train import SMALL
 
 SIZES = (64, 64), (16, 16)
@@ -56,7 +55,7 @@ def test_each_form_gives_what_the_network_gives(form: str, tmp_path: Path) -> No
     """By the reader that users of the form have, on images of 0..255, keypoints with steps below a pixel."""
     for package in FORMS[form].packages:
         pytest.importorskip(package)
-    model = fuse(apply_recipe(foreign_model("mmpose", num_stacks=1), 1).eval())
+    model = apply_recipe(models.HourglassPose(5, 1, 1, (8, 6), (1, 1), 12, (4, 8)), 1).eval()
     codec, normalisation = MSRAHeatmap(*SIZES, 2.0), {"mean": (100, 110, 120), "std": (50, 60, 70)}
     path, options = tmp_path / "net", {"keypoints": POINTS, "decode": True, "pixels": True, **normalisation}
     report = export.export_network(model, path, form, codec, **options)
@@ -93,8 +92,8 @@ def test_every_decoder_and_what_the_file_says(codec: HeatmapCodec, form: str, tm
     assert about["heatmaps"] == {"count": 5, "size": [16, 16], "decode": codec.method, "sigma": codec.sigma}
 
 
-def test_heatmaps_of_a_built_network_which_stays_as_it_was(tmp_path: Path) -> None:
-    model = apply_recipe(small_model("princeton", num_stacks=1), 1).train()
+def test_heatmaps_of_a_fused_network_which_stays_as_it_was(tmp_path: Path) -> None:
+    model = fuse(apply_recipe(foreign_model("mmpose", num_stacks=1), 1)).train()
     before = [type(module) for module in model.modules()]
     codec = NewellHeatmap(*SIZES)
     report = export.export_network(model, tmp_path / "a", "torchscript", codec, keypoints=POINTS)

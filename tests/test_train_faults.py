@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from torch.utils.data._utils import worker as torch_worker
 
 from hgfast.checkpoint import read_checkpoint
 from hgfast.cli import main
@@ -37,6 +38,7 @@ def train_in_a_group(method, errors, arguments):
     """`hgfast train` in a process group of its own; what it says of errors goes into a file."""
     os.setpgid(0, 0)
     multiprocessing.set_start_method(method, force=True)
+    torch_worker.MP_STATUS_CHECK_INTERVAL = 0.2  # s, not 5: how often a forked loader process looks for its trainer
     sys.stderr = open(errors, "w", buffering=1)
     sys.exit(main(arguments))
 

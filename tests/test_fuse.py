@@ -158,7 +158,7 @@ def test_saved_activations(name: str, default: float, least: float) -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            model(torch.randn(1, 3, 256, 256))
+            model(torch.randn(1, 3, 128, 256))
         return sum(t.untyped_storage().nbytes() for address, t in kept.items() if address not in parameters)
 
     model = models.build(name, implementation="reference")

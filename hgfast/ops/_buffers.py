@@ -83,7 +83,7 @@ def empty_strided(size: Sequence[int], stride: Sequence[int], like: torch.Tensor
     for length in size:
         count *= length
     if count < SMALLEST or like.device.type != "cpu" or not _COUNTED:
-        return torch.empty_strided(size, stride, dtype=like.dtype, device=like.device)
+        return like.new_empty_strided(size, stride)
     return torch.empty(0, dtype=like.dtype).set_(POOL.take(count), 0, size, stride)  # type: ignore[call-overload]
 
 

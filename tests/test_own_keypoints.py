@@ -161,6 +161,26 @@ def test_broken_tables_are_named(table, message):
         Config(format="coco", keypoints=table)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "dlc"}, "format must be one of 'mpii', 'coco', .*'deeplabcut', .*got 'dlc'"),
+        ({"format": "mpii", "boxes": "picture"}, r"boxes \(of format 'mpii'\) must be one of 'auto', 'given'"),
+        ({"format": "sleap", "keypoints": "auto", "boxes": "given"}, r"boxes \(of format 'sleap'\) must be one of"),
+        ({"format": "mpii-mat", "keypoints": "coco"}, r"keypoints \(of format 'mpii-mat'\) must be 'mpii'"),
+        ({"outside": "drop"}, "outside must be one of 'error', 'hide', 'keep'"),
+        ({"val_share": 1.0}, "val_share must be below 1"),
+        ({"test_share": -0.1}, "test_share must be at least 0"),
+        ({"split_seed": 0.5}, "split_seed must be an int"),
+        ({"backbone_rate": -1}, "backbone_rate must be at least 0"),
+        ({"weights": 3}, "weights must be a text"),
+    ],
+)
+def test_wrong_settings_of_own_data_are_named(changes, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        Config(**changes)
+
+
 def test_keypoints_that_are_not_read_yet_are_said():
     with pytest.raises(ConfigError, match="keypoints: 'auto' has not been read yet"):
         make_model(Config(format="coco", keypoints="auto"))

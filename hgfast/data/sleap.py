@@ -14,6 +14,7 @@ from hgfast import _checks
 from hgfast._extras import require
 from hgfast.data.fields import AnnotationError
 from hgfast.data.frames import Frame, persons_of
+from hgfast.data.hdf5 import check_strings
 from hgfast.data.keypoint_set import KeypointSet
 from hgfast.data.person import Person
 from hgfast.data.sides import pairs_by_name
@@ -141,6 +142,7 @@ class _Content:
         places = np.flatnonzero(np.asarray(group["frame_numbers"]) == index)
         if len(places) != 1:
             raise AnnotationError(f"{where}: video{video} does not hold the picture of frame {index}")
+        check_strings(group["video"])
         data = np.asarray(group["video"][int(places[0])]).view(np.uint8)
         if data.ndim != 1:
             raise AnnotationError(f"{where}: video{video} holds no pictures that are packed as PNG or JPEG")
@@ -152,6 +154,7 @@ class _Content:
     def _listed(self, video: int, index: int, where: str) -> Path:
         """A picture of a video that is a list of pictures."""
         try:
+            check_strings(self.file["videos_json"])
             names = json.loads(self.file["videos_json"][video])["filename"]
         except (KeyError, TypeError, ValueError, IndexError):
             raise AnnotationError(f"{where}: field 'videos_json' does not describe video {video}") from None

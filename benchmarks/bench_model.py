@@ -18,7 +18,7 @@ from torch import Tensor
 import hgfast
 from benchmarks.harness import Call, Case, benchmark_test
 from benchmarks.models import GFLOP, network
-from benchmarks.peers import Lazy, available_peers, check
+from benchmarks.peers import ALLOWED_ERROR, BFLOAT16_ERROR, Lazy, available_peers, check
 
 SIZE = 256
 SETTLE = 0.06
@@ -27,21 +27,22 @@ SETTLE = 0.06
 class Frozen:
     """hgfast.freeze, at the first call."""
 
-    def __init__(self, name: str, images: Tensor) -> None:
-        self.name, self.images = name, images
+    def __init__(self, name: str, images: Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.name, self.images, self.dtype = name, images, dtype
         self.model: hgfast.FrozenModel | None = None
 
     def __call__(self) -> Tensor:
         if self.model is None:
-            self.model = frozen(self.name)
-            check("hgfast", self.model(self.images)[-1], network(self.name), self.images)
+            self.model = frozen(self.name, self.dtype)
+            allowed = ALLOWED_ERROR if self.dtype == torch.float32 else BFLOAT16_ERROR
+            check("hgfast", self.model(self.images)[-1], network(self.name), self.images, allowed)
         return self.model(self.images)[-1]
 
 
 @cache
-def frozen(name: str) -> hgfast.FrozenModel:
+def frozen(name: str, dtype: torch.dtype = torch.float32) -> hgfast.FrozenModel:
     """One frozen model for all cases: its packed weights are large."""
-    return hgfast.freeze(network(name))
+    return hgfast.freeze(network(name), dtype=dtype)
 
 
 def make(device: str, name: str, batch: int) -> dict[str, Call]:

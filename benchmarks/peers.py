@@ -23,6 +23,7 @@ from benchmarks.harness import Call
 
 Maker = Callable[[nn.Module, Tensor], Call]
 ALLOWED_ERROR = 1e-3
+BFLOAT16_ERROR = 3e-2
 
 
 class LastStack(nn.Module):
@@ -74,6 +75,17 @@ def compiled(model: nn.Module, images: Tensor) -> Call:
     return call
 
 
+def compiled_bfloat16(model: nn.Module, images: Tensor) -> Call:
+    """torch.compile with freezing under autocast to bfloat16."""
+    call = compiled(model, images)
+
+    def cast() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return call().float()
+
+    return cast
+
+
 def onnx_bytes(model: nn.Module, images: Tensor) -> bytes:
     """The model as ONNX, constants folded."""
     buffer = io.BytesIO()
@@ -98,6 +110,15 @@ def onnxruntime(model: nn.Module, images: Tensor) -> Call:
 
 def openvino(model: nn.Module, images: Tensor) -> Call:
     """OpenVINO, latency hint, float32 arithmetic."""
+    return _openvino(model, images, {"INFERENCE_PRECISION_HINT": "f32"})
+
+
+def openvino_default(model: nn.Module, images: Tensor) -> Call:
+    """OpenVINO, latency hint, in the precision that it chooses: bfloat16 where the processor multiplies in it."""
+    return _openvino(model, images, {})
+
+
+def _openvino(model: nn.Module, images: Tensor, more: dict[str, str]) -> Call:
     import openvino as ov
 
     core = ov.Core()
@@ -105,7 +126,7 @@ def openvino(model: nn.Module, images: Tensor) -> Call:
     options = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "INFERENCE_PRECISION_HINT": "f32",
+        **more,
     }
     request = core.compile_model(read, "CPU", options).create_infer_request()
     feed = {"images": images.numpy()}
@@ -138,37 +159,42 @@ MAKERS: dict[str, tuple[Maker, tuple[str, ...]]] = {
     "OpenVINO": (openvino, ("onnx", "openvino")),
     "OpenCV dnn": (opencv, ("onnx", "cv2")),
 }
+BFLOAT16_MAKERS: dict[str, tuple[Maker, tuple[str, ...]]] = {
+    "OpenVINO, default": (openvino_default, ("onnx", "openvino")),
+    "torch.compile, bf16 autocast": (compiled_bfloat16, ()),
+}
 
 
-def available_peers() -> list[str]:
+def available_peers(makers: dict[str, tuple[Maker, tuple[str, ...]]] = MAKERS) -> list[str]:
     """Names of the peers whose packages are installed."""
-    return [name for name, (_, needs) in MAKERS.items() if all(map(importlib.util.find_spec, needs))]
+    return [name for name, (_, needs) in makers.items() if all(map(importlib.util.find_spec, needs))]
 
 
 class Lazy:
     """A peer's call, made and checked against the model at the first use."""
 
     def __init__(self, name: str, model: nn.Module, images: Tensor) -> None:
-        """name: one of MAKERS."""
+        """name: one of MAKERS or BFLOAT16_MAKERS."""
         self.name, self.model, self.images = name, model, images
         self.call: Call | None = None
 
     def __call__(self) -> Any:
         """Run the peer."""
         if self.call is None:
-            self.call = MAKERS[self.name][0](self.model, self.images)
-            check(self.name, self.call(), self.model, self.images)
+            self.call = {**MAKERS, **BFLOAT16_MAKERS}[self.name][0](self.model, self.images)
+            allowed = BFLOAT16_ERROR if self.name in BFLOAT16_MAKERS else ALLOWED_ERROR
+            check(self.name, self.call(), self.model, self.images, allowed)
         return self.call()
 
 
-def check(name: str, result: Any, model: nn.Module, images: Tensor) -> None:
+def check(name: str, result: Any, model: nn.Module, images: Tensor, allowed: float = ALLOWED_ERROR) -> None:
     """A peer that computes something else is no peer.
 
     Raises:
-        RuntimeError: result is not the model's last heat-maps within ALLOWED_ERROR.
+        RuntimeError: result is not the model's last heat-maps within the allowed relative error.
     """
     with torch.no_grad():
         expected = model(images)[-1]
     error = ((torch.as_tensor(result) - expected).norm() / expected.norm()).item()
-    if not error <= ALLOWED_ERROR:
+    if not error <= allowed:
         raise RuntimeError(f"{name} differs from the model: relative error {error:.1e}")

@@ -16,6 +16,7 @@ from hgfast import _native, reference
 from hgfast.ops import conv_bias_act
 from hgfast.ops._conv_native import ConvSizes, pack, query
 from tests.conv_calls import BFLOAT16_ERROR, FLOAT_ALGORITHMS, PAIR_ALGORITHMS, check_bfloat16, double, has_pairs, make
+from tests.processes import PACKAGE_FOLDER
 from tests.tolerances import relative_error
 
 needs_pairs = pytest.mark.skipif(not has_pairs(), reason="no AVX512_BF16")
@@ -126,9 +127,8 @@ def test_nan_and_infinity_pass_through() -> None:
 def test_lesser_processors() -> None:
     """Each instruction set below this processor's, in a process of its own."""
     cpu = hgfast.build_info()["cpu"]
-    path = os.pathsep.join([str(Path(hgfast.__file__).parents[1]), str(Path(__file__).parents[1])])
     for isa in cpu["compiled_isas"][: cpu["compiled_isas"].index(cpu["isa"])]:
-        environment = {**os.environ, "HGFAST_CPU_ISA": isa, "PYTHONPATH": path}
+        environment = {**os.environ, "HGFAST_CPU_ISA": isa, "PYTHONPATH": str(Path(__file__).parents[1])}
         command = [sys.executable, "-m", "tests.conv_calls"]
-        run = subprocess.run(command, env=environment, capture_output=True, text=True)
+        run = subprocess.run(command, cwd=PACKAGE_FOLDER, env=environment, capture_output=True, text=True)
         assert run.returncode == 0 and run.stdout.split() == [isa, "float32"], run.stderr

@@ -40,9 +40,8 @@ def planted(mutant: Mutant) -> Iterator[None]:
     pairs = dict(_pairs(compile(text, str(path), "exec"), compile(mutant.apply(text), str(path), "exec")))
     changed = [
         (function, function.__code__)
-        for function in gc.get_objects()
-        if type(function) is FunctionType
-        and function.__code__.co_filename == str(path)
+        for function in _functions()
+        if function.__code__.co_filename == str(path)
         and function.__code__ != pairs.get(function.__code__, function.__code__)
     ]
     assert changed, f"no function has the lines of {mutant.name!r}"
@@ -53,6 +52,16 @@ def planted(mutant: Mutant) -> Iterator[None]:
     finally:
         for function, code in changed:
             function.__code__ = code
+
+
+def _functions() -> list[FunctionType]:
+    """All that live, those too that tests/conftest.py has hidden from the collector."""
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    functions = [each for each in gc.get_objects() if type(each) is FunctionType]
+    if frozen:
+        gc.freeze()
+    return functions
 
 
 def _pairs(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:

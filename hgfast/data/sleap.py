@@ -28,7 +28,14 @@ _TABLES = {
 }
 _CORNER_ORIGIN = 1.1  # files of older forms count from the picture's corner, not from the first pixel's middle
 _ORDER_KNOWN = 1.4  # files of older forms do not say it: their pictures have red and blue exchanged
-_DAMAGE = (KeyError, RuntimeError, TypeError, ValueError, IndexError)  # what h5py raises where it reads on
+_DAMAGE = (
+    AttributeError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+)  # what h5py raises where it reads on
 _SYMMETRY = 2  # type of a link that joins left and right; 1 is a limb
 
 
@@ -128,7 +135,7 @@ class _Content:
         data = self.file.get(name)
         fields = getattr(getattr(data, "dtype", None), "names", None) or ()
         missing = [field for field in _TABLES[name] if field not in fields]
-        if data is None or missing:
+        if getattr(data, "shape", None) is None or missing:  # a type of such rows, not a table, has the fields too
             raise AnnotationError(f"{self.path}: table {name!r} is missing, or lacks {', '.join(missing)}")
         if data.nbytes > 2000 * self.path.stat().st_size:  # packed by more than gzip can
             raise AnnotationError(f"{self.path}: table {name!r} is larger than such a file can hold")

@@ -205,8 +205,8 @@ def oks_ap(
     require("pycocotools.cocoeval", "AP by OKS")
     pred = _checks.array("", "pred", pred, (None, None, 2), finite=True)
     count, joints, _ = pred.shape
-    numbers = _checks.integers("", "images", images, count, -_checks.INT64_MAX)
     scores = _checks.array("", "scores", scores, (count,), finite=True, why="as pred")
+    numbers = _checks.integers("", "images", images, count, -_checks.INT64_MAX)
     pred, gt, mask = keypoint_arrays(pred, gt, visible)
     areas, sigmas = _areas(areas, count), _sigmas(sigmas, joints)
     if not count:

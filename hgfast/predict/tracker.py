@@ -80,7 +80,9 @@ class Tracker:
         """
         boxes = _checks.array("Tracker.update", "boxes", boxes, (None, 4), finite=True).astype(np.float64)
         shape = (len(boxes), self.table.count, 2)
-        points = _checks.array("Tracker.update", "keypoints", keypoints, shape, finite=True).astype(np.float64)
+        points = _checks.array("Tracker.update", "keypoints", keypoints, shape, finite=True, why="as boxes").astype(
+            np.float64
+        )
         self._frame += 1
         self._tracks = [track for track in self._tracks if self._frame - track.seen <= self.patience + 1]
         known = dict(self._matches(boxes, points))

@@ -89,6 +89,39 @@ def epe(draw: Draw) -> Case:
     return call(draw, metrics.epe, arguments, check)
 
 
+@target("metrics.pixel_errors")
+def pixel_errors(draw: Draw) -> Case:
+    arguments = persons(draw, draw.one((1, 5)))
+    pred, gt, visible = (argument.value for argument in arguments.values())
+
+    def check(result: Any) -> str | None:
+        found = np.linalg.norm(pred - gt, axis=2)[visible > 0]
+        wanted = (found.mean(), np.median(found)) if found.size else (np.nan, np.nan)
+        good = np.allclose((result["mean"], result["median"]), wanted, rtol=1e-4, atol=1e-4, equal_nan=True)
+        return None if good else f"errors {result['mean']} and {result['median']}, expected {wanted}"
+
+    return call(draw, metrics.pixel_errors, arguments, check)
+
+
+@target("metrics.oks_ap", 50)
+def oks_ap(draw: Draw) -> Case:
+    joints = draw.one((1, 5))
+    arguments = persons(draw, joints)
+    count = len(arguments["pred"].value)
+    arguments |= {
+        "images": Arg(draw.numpy.integers(1, 4, count), Array((0,))),
+        "scores": Arg(draw.array(count, low=0.1, high=1), Array((0,))),
+        "areas": Arg(draw.array(count, low=100, high=20_000), Array((0,), low=0)),
+        "sigmas": Arg(draw.array(joints, low=0.02, high=0.1), Array((0,), low=0)),
+    }
+
+    def check(result: Any) -> str | None:
+        good = len(result) == 10 and all(value == -100 or 0 <= value <= 100 for value in result.values())
+        return None if good else f"measures {result}"
+
+    return call(draw, metrics.oks_ap, arguments, check)
+
+
 @target("metrics.nme")
 def nme(draw: Draw) -> Case:
     arguments = persons(draw, draw.one((1, 5)))

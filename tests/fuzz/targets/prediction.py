@@ -13,7 +13,7 @@ import torch
 from hgfast import results
 from hgfast.codecs import NewellHeatmap
 from hgfast.data import MPII, Person, PoseDataset
-from hgfast.predict import Predictor
+from hgfast.predict import Predictor, Tracker
 from tests.fuzz.cases import Arg, Case, Spoiler, call, target
 from tests.fuzz.draw import Draw
 from tests.fuzz.kinds import Choice, Flag, Instance, Int, Number, Text
@@ -34,6 +34,36 @@ def network() -> torch.nn.Module:
 @cache
 def predictor(flip_test: bool) -> Predictor:
     return Predictor(network(), NewellHeatmap((64, 64), (16, 16)), flip_test=flip_test, batch_size=2)
+
+
+@target("predict.Tracker", 60)
+def tracker(draw: Draw) -> Case:
+    settings: dict[str, Any] = {
+        "measure": Arg(draw.one(("oks", "iou")), Choice()),
+        "least": Arg(draw.float(0, 1), Number(low=0, high=1)),
+        "patience": Arg(draw.one((0, 3)), Int(0)),
+        "rate": Arg(draw.float(1, 60), Number(above=0)),
+        "smooth": Arg(draw.chance(0.5), Flag()),
+    }
+    return call(draw, lambda **given: Tracker(MPII, **given), settings)
+
+
+@target("predict.Tracker.update", 60)
+def update(draw: Draw) -> Case:
+    count, frames = draw.one((0, 1, 4)), Tracker(MPII, draw.one(("oks", "iou")), smooth=draw.chance(0.5))
+    corner = draw.array(count, 2, low=0, high=500)
+    boxes, points = np.hstack([corner, corner + 50]), draw.array(count, K, 2, low=0, high=500)
+    frames.update(boxes, points)
+    arguments = {
+        "boxes": Arg(boxes, Array((0, 1), finite=True)),
+        "keypoints": Arg(points, Array((0, 1, 2), finite=True)),
+    }
+
+    def check(result: Any) -> str | None:
+        good = result[0].tolist() == list(range(1, count + 1)) and np.allclose(result[1], points, rtol=1e-5, atol=1e-3)
+        return None if good else f"numbers {result[0]} for the same individuals again"
+
+    return call(draw, frames.update, arguments, check)
 
 
 @target("predict.Predictor", 60)

@@ -178,6 +178,39 @@ def test_wrong_shapes_are_the_operators_to_refuse(calls: list[_recording.Recordi
     assert all(map(torch.equal, after, before[3:]))
 
 
+def _empty_bias(case: Case) -> None:
+    case.parameters[1] = torch.zeros(0)
+
+
+def _empty_norm(case: Case) -> None:
+    case.norms[1].weight = nn.Parameter(torch.zeros(0))
+
+
+def _no_filters(case: Case) -> None:
+    case.parameters[:2] = torch.zeros(0, CHANNELS, 3, 3), torch.zeros(0)
+
+
+@pytest.mark.parametrize("change", [_empty_bias, _empty_norm, _no_filters])
+def test_empty_parameters_are_not_taken_for_none(change: Any, calls: list[_recording.Recording]) -> None:
+    case = Case("basic", "training")
+    change(case)
+    with pytest.raises(ValueError, match="bias|weight"):
+        run(case.program, case.inputs, case.parameters, case.norms)
+    assert not calls
+
+
+@pytest.mark.parametrize("name", ["weight", "bias"])
+@pytest.mark.parametrize("mode", ["training", "evaluation"])
+def test_parameters_that_shrink_before_the_way_back(name: str, mode: str, calls: list[_recording.Recording]) -> None:
+    """autograd does not notice: no version is counted for `.data`."""
+    case = Case("basic", mode)
+    y = run(case.program, case.inputs, case.parameters, case.norms)
+    getattr(case.norms[1], name).data = torch.ones(1)
+    with pytest.raises(ValueError, match=name):
+        y.sum().backward()
+    assert len(calls) == 1
+
+
 def test_recordings_are_bounded(calls: list[_recording.Recording], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_recordings, "MOST", 2)
     for name in ("basic", "bottleneck", "merge"):

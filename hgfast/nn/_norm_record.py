@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hgfast.nn._recorder import CannotRecord, Recorder, Value, rows_and_channels
+from hgfast.nn._recorder import Recorder, Value, fit, rows_and_channels
 
 
 class NormSettings(NamedTuple):
@@ -44,9 +44,8 @@ class NormRecord:
     def normaliser(self, x: Value) -> NormRecord:
         """The module with its statistics for x."""
         rows, c = rows_and_channels(x)
-        given = (self.weight, self.bias, *self.running)
-        if rows == 1 or any(value is not None and value.shape != (c,) for value in given):
-            raise CannotRecord
+        self._fit(x)
+        fit(rows > 1)
         if self.settings.of_batch:
             self.count = float(rows)
             self.statistics = Value((c,)), Value((c,))
@@ -56,8 +55,7 @@ class NormRecord:
 
     def apply(self, x: Value, residual: Value | None, relu: bool) -> Value:
         """relu(bn(x) + residual)."""
-        if residual is not None and residual.shape != x.shape:
-            raise CannotRecord
+        self._fit(x, residual)
         out = Value(x.shape)
         settings = (*rows_and_channels(x), self.settings.eps, relu)
         self.recorder.kernel("batch_norm_apply", settings, (x, residual, *self.statistics, self.weight, self.bias), out)
@@ -73,6 +71,7 @@ class NormRecord:
         self, grad: Value, x: Value, residual: Value | None, addend: Value | None, relu: bool, want_residual: bool
     ) -> tuple[Value, Value | None, Value | None, Value]:
         """Gradients of x (plus addend), weight, bias, and residual; the residual's value is needed behind a ReLU."""
+        self._fit(x, grad, residual, addend)
         (rows, c), want_masked = rows_and_channels(x), relu and want_residual
         kernel, parameters = self.recorder.kernel, (*self.statistics, self.weight, self.bias)
         masked, weight_grad, bias_grad = Value(x.shape) if want_masked else None, Value((c,)), Value((c,))
@@ -85,3 +84,9 @@ class NormRecord:
         reads = (grad, x, residual, *parameters, weight_grad, bias_grad, addend)
         kernel("batch_norm_backward_apply", (*settings, float(rows), self.settings.of_batch), reads, x_grad)
         return x_grad, self.weight and weight_grad, self.bias and bias_grad, grad
+
+    def _fit(self, x: Value, *others: Value | None) -> None:
+        """Others are of x's shape, vectors of its channels: a module may hold others than in its forward pass."""
+        vectors = (*self.statistics, self.weight, self.bias)
+        fit(*(value is None or value.shape == x.shape[1:2] for value in vectors))
+        fit(*(value is None or value.shape == x.shape for value in others))

@@ -98,7 +98,7 @@ class Recorder:
         """Convolution plus addend."""
         sizes = _sizes(x, weight, stride)
         y = Value((sizes.n, sizes.k, *sizes.result))
-        _fit(bias is None or bias.shape == (sizes.k,), addend is None or addend.shape == y.shape)
+        fit(bias is None or bias.shape == (sizes.k,), addend is None or addend.shape == y.shape)
         algorithm = choose.result(sizes)
         if isinstance(algorithm, str):
 
@@ -116,7 +116,7 @@ class Recorder:
     ) -> tuple[Value | None, Value | None, Value | None]:
         """Gradients of x (plus addend), weight and bias, as far as needs says."""
         sizes = _sizes(x, weight, stride)
-        _fit(grad.shape == (sizes.n, sizes.k, *sizes.result), addend is None or addend.shape == x.shape)
+        fit(grad.shape == (sizes.n, sizes.k, *sizes.result), addend is None or addend.shape == x.shape)
         for_x, for_weight = choose.input_grad(sizes), choose.weight_grad(sizes)
         rest = needs[0] and isinstance(for_x, str), needs[1] and isinstance(for_weight, str), False
         x_grad, weight_grad = Value(x.shape) if needs[0] else None, None
@@ -152,7 +152,7 @@ class Recorder:
     def merge(self, skip: Value, low: Value) -> Value:
         """Skip plus low brought to its size."""
         n, c, h, w = skip.shape
-        _fit(low.shape[:2] == (n, c))
+        fit(low.shape[:2] == (n, c))
         out = Value(skip.shape)
         if low.shape[2:] == ((h + 1) // 2, (w + 1) // 2):
             self.kernel("upsample_add", (n, h, w, c), (skip, low), out)
@@ -184,7 +184,7 @@ class Recorder:
         return self._pointwise(SUM, a, b)
 
     def _pointwise(self, kind: int, a: Value, b: Value | None) -> Value:
-        _fit(b is None or b.shape == a.shape)
+        fit(b is None or b.shape == a.shape)
         out = Value(a.shape)
         self.kernel("pointwise", (kind, a.count), (a, b), out)
         return out
@@ -210,12 +210,13 @@ def rows_and_channels(x: Value) -> tuple[int, int]:
     return n * h * w, c
 
 
-def _fit(*conditions: bool) -> None:
+def fit(*conditions: bool) -> None:
+    """Raise CannotRecord unless all hold."""
     if not all(conditions):
         raise CannotRecord
 
 
 def _sizes(x: Value, weight: Value, stride: int) -> ConvSizes:
     (n, c, h, w), (k, channels, height, kernel) = x.shape, weight.shape
-    _fit(channels == c, height == kernel, kernel % 2 == 1)
+    fit(channels == c, height == kernel, kernel % 2 == 1, k > 0)
     return ConvSizes(n, h, w, c, k, kernel, stride)

@@ -7,6 +7,7 @@ then Python's part in a residual block is to find its recording and to make a fe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -74,8 +75,8 @@ def shapes_of(activations: Sequence[Any], parameters: Sequence[Any], vectors: Se
 
 
 def _lengths(vectors: Sequence[Any]) -> tuple[int, ...] | None:
-    """Length of each vector, 0 for None; None if one is no dense vector."""
-    if all(vector is None or (vector.dim() == 1 and vector.is_contiguous()) for vector in vectors):
+    """Length of each vector, 0 for None; None if one is no dense vector, or empty."""
+    if all(vector is None or (vector.dim() == 1 and vector.numel() and vector.is_contiguous()) for vector in vectors):
         return tuple([0 if vector is None else vector.shape[0] for vector in vectors])
     return None
 
@@ -161,6 +162,7 @@ def _find(key: Key, record: Callable[[Recorder], Record]) -> Recording | None:
     except CannotRecord:
         pass  # the operators say why
     while len(_kept) >= MOST:
-        _kept.pop(next(iter(_kept)), None)
+        with suppress(RuntimeError, StopIteration):  # another thread has been at it meanwhile
+            _kept.pop(next(iter(_kept)), None)
     _kept[key] = recording
     return recording

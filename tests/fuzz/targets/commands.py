@@ -78,9 +78,10 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def spoiled_setting(draw: Draw) -> tuple[list[str], tuple[str, ...]]:
+def spoiled_setting(draw: Draw, start: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The words of `start` with a wrong setting, and its name."""
     text = draw.one(SETTINGS)
-    return ["--set", text], (text.partition("=")[0].rpartition(".")[2],)
+    return [*start, "--set", text], (text.partition("=")[0].rpartition(".")[2],)
 
 
 def broken(draw: Draw, path: Path) -> Path:
@@ -133,10 +134,6 @@ def predict(draw: Draw) -> Case:
         path = broken(draw, files[place])
         return [*words, f"--{place}", str(path)], (path.name,)
 
-    def with_setting() -> tuple[list[str], tuple[str, ...]]:
-        words, blame = spoiled_setting(draw)
-        return [*whole, *words], blame
-
     bad = [
         lambda: with_file(1),
         lambda: with_file(2),
@@ -147,7 +144,7 @@ def predict(draw: Draw) -> Case:
         lambda: ([*whole, "--detector-weights", "a.pth"], ("--detector-weights",)),
         lambda: with_file("boxes"),
         lambda: with_file("annotations"),
-        with_setting,
+        lambda: spoiled_setting(draw, whole),
         lambda: ([*start, "--box", box], ("--box",)),
         lambda: ([*whole, draw.one(numbers("--min-score"))], ("--min-score",)),
         lambda: ([*whole, draw.one(numbers("--detector-score"))], ("--detector-score",)),
@@ -168,13 +165,9 @@ def export(draw: Draw) -> Case:
         path = broken(draw, checkpoint)
         return ["export", str(path), out, "--to", "frozen"], (path.name,)
 
-    def with_setting() -> tuple[list[str], tuple[str, ...]]:
-        words, blame = spoiled_setting(draw)
-        return [*start, *words], blame
-
     bad = [
         with_file,
-        with_setting,
+        lambda: spoiled_setting(draw, start),
         lambda: ([*start[:4], draw.one(("", "abc"))], ("--to",)),
         lambda: ([*start, "--decode"], ("--decode",)),
         lambda: (["export", str(checkpoint), str(checkpoint), "--to", "frozen"], (checkpoint.name,)),
@@ -198,15 +191,11 @@ def evaluate(draw: Draw) -> Case:
         # or the picture, where a damaged file names another one
         return [*start, f"--{option}", str(path)], (f"{path.name}|picture not found",)
 
-    def with_setting() -> tuple[list[str], tuple[str, ...]]:
-        words, blame = spoiled_setting(draw)
-        return [*start, *words], blame
-
     bad = [
         lambda: with_file("checkpoint"),
         lambda: with_file("annotations"),
         lambda: with_file("images"),
-        with_setting,
+        lambda: spoiled_setting(draw, start),
         lambda: ([*start, "--out", str(draw.folder / draw.one(("a.txt", "a", ".csv.x")))], ()),
         lambda: ([*start, "--device", draw.one(("abc", "cuda:99", "meta"))], ("device",)),
     ]
@@ -228,10 +217,6 @@ def train(draw: Draw) -> Case:
     show = [*start, "--show"]
     good = draw.one((start, ["train", "--list"], show, [*show, "--config", str(files["settings"])]))
 
-    def with_setting() -> tuple[list[str], tuple[str, ...]]:
-        words, blame = spoiled_setting(draw)
-        return [*start, *words], blame
-
     def with_config() -> tuple[list[str], tuple[str, ...]]:
         path = broken(draw, files["settings"])
         return [*start, "--show", "--config", str(path)], ()
@@ -243,7 +228,7 @@ def train(draw: Draw) -> Case:
         )
 
     bad = [
-        with_setting,
+        lambda: spoiled_setting(draw, start),
         with_config,
         with_annotations,
         lambda: ([*start, "--preset", draw.one(("", "abc", "\ud800"))], ("preset",)),
@@ -262,13 +247,9 @@ def convert(draw: Draw) -> Case:
         path = broken(draw, files["checkpoint"])
         return ["convert", str(path), str(out)], (path.name,)
 
-    def with_setting() -> tuple[list[str], tuple[str, ...]]:
-        words, blame = spoiled_setting(draw)
-        return [*start, *words], blame
-
     bad = [
         with_file,
-        with_setting,
+        lambda: spoiled_setting(draw, start),
         lambda: ([*start, "--form", draw.one(("princeton", "mmpose"))], ("form",)),
         lambda: ([*start, "--form", draw.one(("", "abc"))], ("--form",)),
         lambda: (["convert", str(files["checkpoint"]), str(files["boxes"])], (files["boxes"].name,)),

@@ -94,6 +94,8 @@ def export_network(
     decode, pixels = _checks.flag(where, "decode", decode), _checks.flag(where, "pixels", pixels)
     mean = _checks.array(where, "mean", mean, (3,), finite=True).tolist()
     std = _checks.array(where, "std", std, (3,), finite=True).tolist()
+    if min(std) <= 0:
+        raise ValueError(f"{where}: std must be positive, got {std}")
     form = FORMS[to]
     form.check_packages()
     targets = [path, *(path.with_suffix(suffix) for suffix in form.suffixes[1:])]

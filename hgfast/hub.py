@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from hgfast import _checks
 from hgfast._extras import require
+from hgfast.checkpoint import load_checkpoint
 from hgfast.predict import Predictor
 from hgfast.train.build import choose_device, make_codec, make_model, predictor_options
 from hgfast.train.config import Config, ConfigError, apply, to_dict
@@ -45,6 +47,7 @@ class PoseModel(nn.Module, _Mixin, library_name="hgfast", tags=["keypoint-detect
     def __init__(self, settings: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
         super().__init__()
         _checks.instance("PoseModel", "settings", settings, Mapping)
+        _checks.instance("PoseModel", "metrics", metrics, Mapping, type(None))
         unknown = sorted(settings.keys() - {*SETTINGS})
         if unknown:
             raise ConfigError(f"PoseModel: settings must be among {', '.join(SETTINGS)}; got {unknown[0]!r:.80}")
@@ -59,6 +62,39 @@ class PoseModel(nn.Module, _Mixin, library_name="hgfast", tags=["keypoint-detect
         model = cls(settings=settings, metrics=metrics)
         model.network = network
         return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> PoseModel:
+        """The network of a folder, in evaluation mode, or of a repository, which huggingface_hub downloads.
+
+        Args:
+            pretrained_model_name_or_path: a folder as ``save_pretrained`` writes it, or the name of a repository.
+            **options: of huggingface_hub's ModelHubMixin.from_pretrained.
+
+        Raises:
+            TypeError: an argument of another kind.
+            ConfigError: ``config.json`` is missing, damaged, or holds what :class:`PoseModel` refuses.
+            CheckpointError: ``model.safetensors`` is damaged, or holds weights of another network.
+        """
+        given = pretrained_model_name_or_path
+        path = _checks.path("PoseModel.from_pretrained", "pretrained_model_name_or_path", given)
+        if path.is_dir():
+            _check_config(path / "config.json")
+        return super().from_pretrained(given, **options)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> PoseModel:
+        """The mixin's, whose errors name the file that the settings came from."""
+        try:
+            return super()._from_pretrained(model_id=model_id, **options)
+        except (TypeError, ConfigError) as error:
+            raise ConfigError(f"{Path(model_id, 'config.json')}: {error}") from None
+
+    @classmethod
+    def _load_as_safetensor(cls, model: PoseModel, model_file: str, map_location: str, strict: bool) -> PoseModel:
+        """All of the weights, or an error that names the file."""
+        load_checkpoint(model.network, model_file)
+        return model.to(map_location).eval()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Heatmaps of each stack for normalised images (N, 3, H, W), as the network gives them."""
@@ -75,3 +111,15 @@ class PoseModel(nn.Module, _Mixin, library_name="hgfast", tags=["keypoint-detect
         """
         options = {"device": choose_device("auto"), **predictor_options(self.trained_as), **options}
         return Predictor(self.network, make_codec(self.trained_as), **options)
+
+
+def _check_config(file: Path) -> None:
+    """Raises ConfigError where the file is not what PoseModel writes."""
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file") from None
+    except (ValueError, RecursionError) as error:  # no JSON, no text, or nested too deeply
+        raise ConfigError(f"{file}: not a JSON file ({error})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
+        raise ConfigError(f"{file}: must hold an object with the object 'settings', got {_checks.describe(content)}")

@@ -133,7 +133,8 @@ def test_a_file_that_is_wrong_does_not_come_to_its_place(decode: bool, tmp_path:
         ({"decode": 1}, TypeError, "decode must be True or False"),
         ({"mean": (1, 2)}, ValueError, r"mean must have shape \(3\)"),
         ({"path": "no/such/\0"}, ValueError, "path must be a path"),
-        ({"std": (1.0, 0.0, 1.0)}, ValueError, "std must be positive"),
+        ({"std": (1.0, 0.0, 1.0)}, ValueError, r"std must be from 0.001 to 1e\+06"),
+        ({"mean": (1.0, 2.0, 1e38)}, ValueError, "mean must be from 0 to 255"),
     ],
 )
 def test_bad_arguments(changes: dict[str, Any], error: type[Exception], message: str, tmp_path: Path) -> None:

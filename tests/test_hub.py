@@ -64,6 +64,31 @@ def test_settings_that_are_none_of_a_network(tmp_path: Path) -> None:
             hgfast.hub.PoseModel(settings=settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b"{", "not a JSON file"),
+        ("config.json", b"[" * 100000, "not a JSON file"),
+        ("config.json", b"[]", "must hold an object with the object 'settings', got list"),
+        ("config.json", b'{"settings": {"input_size": 3}}', "input_size must be"),
+        ("config.json", b'{"settings": {}, "metrics": 3}', "metrics must be a Mapping or NoneType, got int 3"),
+        ("config.json", None, "no such file"),
+        ("model.safetensors", b"{", "not a readable checkpoint"),
+        ("model.safetensors", None, "no such checkpoint"),
+    ],
+)
+def test_a_damaged_folder_is_refused_by_file(
+    name: str, content: bytes | None, message: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("huggingface_hub")
+    hgfast.hub.PoseModel.from_checkpoint(checkpoint).save_pretrained(tmp_path)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises((ValueError, OSError), match=rf"{name}: .*{message}"):
+        hgfast.hub.PoseModel.from_pretrained(tmp_path)
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "hgfast.hub", raising=False)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)

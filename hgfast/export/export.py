@@ -22,6 +22,7 @@ from hgfast.export.forms import FORMS
 from hgfast.files import atomic_write, check_writable
 from hgfast.frozen.modes import evaluating
 
+LEAST_STD, MOST_STD = 1e-3, 1e6  # pixels are whole numbers of 0..255, and float32 shall hold them normalised
 BATCHES = 1, 3  # that the result is tried with; it is traced with 2
 
 
@@ -77,7 +78,7 @@ def export_network(
         decode: whether the file gives keypoints (N, K, 2) in pixels of the images and scores (N, K); else the last
             heatmaps (N, K, h, w). There is no flip test in it.
         pixels: whether it takes images of 0..255 and normalises them itself.
-        mean, std: by which images are normalised (red, green, blue, of 0..255).
+        mean, std: by which images are normalised (red, green, blue, of 0..255); std from 0.001 to a million.
 
     Raises:
         TypeError, ValueError: an argument of another kind, or a model that gives no such heatmaps.
@@ -94,8 +95,10 @@ def export_network(
     decode, pixels = _checks.flag(where, "decode", decode), _checks.flag(where, "pixels", pixels)
     mean = _checks.array(where, "mean", mean, (3,), finite=True).tolist()
     std = _checks.array(where, "std", std, (3,), finite=True).tolist()
-    if min(std) <= 0:
-        raise ValueError(f"{where}: std must be positive, got {std}")
+    if not all(0 <= value <= 255 for value in mean):
+        raise ValueError(f"{where}: mean must be from 0 to 255, got {mean}")
+    if not all(LEAST_STD <= value <= MOST_STD for value in std):
+        raise ValueError(f"{where}: std must be from {LEAST_STD:g} to {MOST_STD:g}, got {std}")
     form = FORMS[to]
     form.check_packages()
     targets = [path, *(path.with_suffix(suffix) for suffix in form.suffixes[1:])]

@@ -15,6 +15,7 @@ from hgfast.data import (
     KeypointSet,
     Person,
     coco_keypoints,
+    deeplabcut_keypoints,
     load_deeplabcut,
     load_mpii_mat,
     load_sleap,
@@ -42,15 +43,24 @@ def _write_csv(content: Any, path: Path) -> None:
         csv.writer(file).writerows(rows)
 
 
-@target("file.deeplabcut_csv", 80, "file")
-def deeplabcut(draw: Draw) -> Case:
-    _picture(draw.folder)
+def _deeplabcut_table() -> list[list[Any]]:
     columns = [(name, place) for name in NAMES for place in ("x", "y")]
-    content = [
+    return [
         ["scorer", *["me"] * 6], ["bodyparts", *(name for name, _ in columns)], ["coords", *(c for _, c in columns)],
         ["1.png", 1.5, 2.5, 3.0, 4.0, "", ""],
     ]  # fmt: skip
-    return file_case(draw, "t.csv", content, lambda path: load_deeplabcut(path, draw.folder, TABLE), _write_csv)
+
+
+@target("file.deeplabcut_csv", 80, "file")
+def deeplabcut(draw: Draw) -> Case:
+    _picture(draw.folder)
+    read = lambda path: load_deeplabcut(path, draw.folder, TABLE)  # noqa: E731
+    return file_case(draw, "t.csv", _deeplabcut_table(), read, _write_csv)
+
+
+@target("file.deeplabcut_csv, its keypoints", 40, "file")
+def deeplabcut_names(draw: Draw) -> Case:
+    return file_case(draw, "t.csv", _deeplabcut_table(), deeplabcut_keypoints, _write_csv)
 
 
 def _write_bytes(content: Any, path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import importlib.util
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +159,16 @@ def rate(draw: Draw) -> Case:
         "epoch": Arg(draw.int(0, 210), Int(0)),
     }
     return call(draw, learning_rate, arguments, lambda value: None if 0 <= value <= Config().lr else f"{value}")
+
+
+@cache
+def _in_mmengine() -> Any:
+    return importlib.import_module("hgfast.mmpose")
+
+
+if importlib.util.find_spec("mmengine"):  # which hgfast.mmpose asks for when it is imported
+
+    @target("mmpose.options_of", 60, needs=[_in_mmengine])
+    def mmengine_options(draw: Draw) -> Case:
+        arguments = {name: Arg(draw.chance(0.5), Flag()) for name in ("fuse", "recompute")}
+        return call(draw, lambda **options: _in_mmengine().options_of(options), arguments)

@@ -23,20 +23,40 @@ from typing import Any
 
 import torch
 
+from hgfast._times import Measured, Time
 from hgfast.files import write_json
 
 log = logging.getLogger("hgfast")
-FORMAT = 1
+FORMAT = 2
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Of one kernel for one call. right: None where it was not tried; why: it is wrong; microseconds: of a call."""
+    """Of one kernel for one call. right: None where it was not tried; why: it is wrong; times in microseconds.
+
+    card and host are what a call takes them, the errors the standard errors of these; None where it was not timed.
+    """
 
     right: bool | None = None
     why: str = ""
-    microseconds: float | None = None
+    card: float | None = None
+    card_error: float | None = None
+    host: float | None = None
+    host_error: float | None = None
+
+    @property
+    def time(self) -> Time | None:
+        """How long a call takes."""
+        if self.card is None or self.card_error is None or self.host is None or self.host_error is None:
+            return None
+        return Time(Measured(self.card, self.card_error), Measured(self.host, self.host_error))
+
+
+def as_fields(time: Time) -> dict[str, float]:
+    """The time as a finding has it."""
+    card, host = time.card, time.host
+    return {"card": card.value, "card_error": card.error, "host": host.value, "host_error": host.error}
 
 
 class Table:
@@ -62,7 +82,7 @@ class Table:
             name = f"{kernel} | {call}"
             self._findings[name] = replace(self._findings.get(name, Finding()), **found)
             self._new.add(name)
-            if "microseconds" in found:
+            if "card" in found:
                 self._timed.add(name)
 
     def was_timed_now(self, kernel: str, call: str) -> bool:
@@ -104,9 +124,13 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, Finding]]:
 
 
 def _is_sound(finding: Finding) -> bool:
-    time = finding.microseconds
-    sound = time is None or (isinstance(time, (int, float)) and not isinstance(time, bool) and 0 <= time < 1e12)
+    times = finding.card, finding.card_error, finding.host, finding.host_error
+    sound = times == (None,) * 4 or all(map(_is_time, times))
     return sound and isinstance(finding.why, str) and finding.right in (None, True, False)
+
+
+def _is_time(number: object) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < 1e12
 
 
 @contextlib.contextmanager

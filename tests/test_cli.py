@@ -76,7 +76,7 @@ def test_report_has_what_a_wrong_kernel_is_told_by(capsys, monkeypatch, tmp_path
     monkeypatch.setenv("SECRET_TOKEN", "x")
     table = Table({"card": "NVIDIA H100", "driver": "580"}, tmp_path / "hgfast")
     table.note("wgmma 128x64", "conv", right=False, why="1 of 8 elements")
-    table.note("mma 64x64", "conv", right=True, microseconds=3.0)
+    table.note("mma 64x64", "conv", right=True, card=3.0, card_error=0.2, host=5.0, host_error=0.1)
     table.save()
     assert main(["info", "--report"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -54,7 +54,7 @@ def test_the_table_fits_the_sources() -> None:
 
 
 def case_of(mutant: Mutant) -> Any:
-    marks = [pytest.mark.verify] if "verify_cuda::" in mutant.name else []
+    marks = [pytest.mark.verify] if re.search("(verify|first_call)_cuda::", mutant.name) else []
     return pytest.param(mutant, id=mutant.name, marks=marks)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor
 
 from hgfast import _kernel_table, _switches, ops
-from hgfast.frozen import tune
+from hgfast._times import DEVIATIONS
 from hgfast.ops import _first_call
+from hgfast.ops._ways import CONVOLUTIONS, KERNEL, TORCH
+from tests.card_times import FakeClock, time_of, use
 from tests.fake_cuda import kernels, library
 from tests.fake_cuda.machine import Machine
 
@@ -110,10 +113,15 @@ def test_a_wrong_kernel_is_not_used(
     with caplog.at_level(logging.WARNING, "hgfast"):
         for _ in range(2):
             assert_right(case)
-    assert [record.message.count("differs from torch's in float32") for record in caplog.records] == [1]
+    assert [record.message.count("differs from torch's in float32") for record in caplog.records] == [1] * (
+        4 if case == "block" else 1  # the block, and each of the three convolutions that take its place
+    )
     known = _first_call._convs if case == "conv" else _first_call._blocks
-    (needs,) = known.values()
-    assert needs is None if case == "block" else needs is not None and needs.kernel == "fake"
+    ((needs, way),) = known.values()
+    if case == "block":
+        assert needs is None and way == CONVOLUTIONS
+    else:
+        assert needs is not None and (needs.kernel, way) == ("fake", KERNEL)
 
 
 def test_torch_has_what_no_kernel_gets_right(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,14 +133,17 @@ def test_torch_has_what_no_kernel_gets_right(gpu: Machine, monkeypatch: pytest.M
 
 
 @both
-def test_nothing_is_tried_in_a_capture(case: str, gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor kept as known; but what the table says counts."""
+@pytest.mark.parametrize("tune", ["0", "1"])
+def test_nothing_is_tried_in_a_capture(case: str, tune: str, gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor timed, nor kept as known; but what the table says counts."""
+    clock = use(monkeypatch)
+    monkeypatch.setattr(_switches, "tune", tune)
     op, make = CASES[case]
     arguments = make()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         op(*arguments)
-    assert not findings() and not _first_call._convs and not _first_call._blocks
+    assert not findings() and not clock.asked and not _first_call._convs and not _first_call._blocks
     spoil(monkeypatch, 2)
     op(*arguments)
     new_process(monkeypatch)
@@ -144,31 +155,74 @@ def test_nothing_is_tried_in_a_capture(case: str, gpu: Machine, monkeypatch: pyt
     assert findings() == known and any(finding.right is False for finding in known.values())
 
 
-class Clock:
-    """One kernel is the fastest."""
-
-    fastest = ""
-
-    def __init__(self, device: torch.device) -> None:
-        pass
-
-    def microseconds(self, call: Callable[[], None]) -> float:
-        (step,) = [cell.cell_contents for cell in call.__closure__ or () if hasattr(cell.cell_contents, "kernel")]
-        return 10.0 if step.kernel == Clock.fastest else 100.0
+WAYS = {"_by_kernel": KERNEL, "_by_convolutions": CONVOLUTIONS, "_reference": TORCH}
 
 
-@pytest.mark.parametrize("fastest", ["fake", "fake odd", "torch conv2d, pointwise kernels"])
+@pytest.mark.parametrize("fastest", ["fake", "fake odd"])
 def test_the_fastest_kernel_is_taken(fastest: str, gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_switches, "tune", "1")
-    monkeypatch.setattr(tune, "Clock", Clock)
-    monkeypatch.setattr(Clock, "fastest", fastest)
+    use(monkeypatch, lambda name: time_of(10.0 if name == fastest else 100.0))
     assert_right("conv")
-    (needs,) = _first_call._convs.values()
-    assert fastest.startswith("torch") if needs is None else needs.kernel == fastest
-    assert_right("block")
-    (block,) = _first_call._blocks.values()
-    assert block is not None and block.kernel == "fake block"
-    assert sum(finding.microseconds is not None for finding in findings().values()) == 4
+    ((needs, way),) = _first_call._convs.values()
+    assert needs is not None and (needs.kernel, way) == (fastest, KERNEL)
+    assert sum(finding.time is not None for finding in findings().values()) == 4  # two kernels, two ways
+
+
+@pytest.mark.parametrize("faster_by", [0.9, 1.1])
+@pytest.mark.parametrize(
+    ("case", "function"),
+    [("conv", "_by_kernel"), ("conv", "_reference"), *(("block", name) for name in WAYS)],
+)
+def test_the_fastest_way_is_gone(
+    case: str, function: str, faster_by: float, gpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was timed, where it is the faster one by more than the noise; else the kernel's way."""
+    fast = 100 - faster_by * DEVIATIONS * hypot(2.0, 2.0)
+    clock = use(monkeypatch, lambda name: time_of(fast if name == function else 100.0, error=2.0))
+    expected = WAYS[function] if faster_by > 1 else KERNEL
+    for _ in range(2):
+        gpu.log.clear()
+        assert_right(case)
+        known: dict[Any, Any] = _first_call._convs if case == "conv" else _first_call._blocks
+        assert [way for _, way in known.values()] == [expected]
+        launched = [line.rpartition(": ")[2] for line in gpu.log]
+    assert ("bottleneck" in launched) == (case == "block" and expected == KERNEL)
+    assert ("batch_norm_apply" in launched) == (expected == CONVOLUTIONS)
+    asked = list(clock.asked)
+    new_process(monkeypatch)
+    _kernel_table._tables.clear()  # the file remembers
+    assert_right(case)
+    assert clock.asked == asked
+
+
+def test_ways_are_timed_again_where_that_is_forced(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = use(monkeypatch)
+    assert_right("conv")
+    asked = len(clock.asked)
+    monkeypatch.setattr(_switches, "tune", "force")
+    for _ in range(2):
+        new_process(monkeypatch)
+        assert_right("conv")
+        assert len(clock.asked) == asked  # by this process
+    _kernel_table._tables.clear()
+    new_process(monkeypatch)
+    assert_right("conv")
+    assert len(clock.asked) == 2 * asked
+
+
+@both
+def test_without_memory_the_kernels_way_is_gone(
+    case: str, gpu: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_memory(self: FakeClock, calls: list[Any]) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    clock = use(monkeypatch)
+    monkeypatch.setattr(clock, "times", no_memory)
+    with caplog.at_level(logging.WARNING, "hgfast"):
+        assert_right(case)
+    assert "an operator's way is chosen without times, for lack of memory: CUDA out of memory" in caplog.text
+    known: dict[Any, Any] = _first_call._convs if case == "conv" else _first_call._blocks
+    assert [way for _, way in known.values()] == [KERNEL]
 
 
 @both

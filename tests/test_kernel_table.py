@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from hgfast import _kernel_table
-from hgfast._kernel_table import FORMAT, Finding, Table, read, table_of
+from hgfast._kernel_table import FORMAT, Finding, Table, as_fields, read, table_of
+from hgfast._times import Measured, Time
 
 IDENTITY = {"card": "NVIDIA H100", "driver": "580.65", "module": "0123"}
 
@@ -20,13 +21,15 @@ IDENTITY = {"card": "NVIDIA H100", "driver": "580.65", "module": "0123"}
 def test_findings_are_kept(tmp_path: Path) -> None:
     table = Table(IDENTITY, tmp_path)
     table.note("mma 64x64", "conv A", right=True)
-    table.note("mma 64x64", "conv A", microseconds=12.5)
+    time = Time(Measured(12.5, 0.25), Measured(8.0, 0.5))
+    table.note("mma 64x64", "conv A", **as_fields(time))
     table.note("wgmma 128x256", "conv A", right=False, why="element 3 is 0")
     assert not list(tmp_path.iterdir())
     table.save()
     again = Table(IDENTITY, tmp_path)
-    assert again.get("mma 64x64", "conv A") == Finding(True, "", 12.5)
-    assert again.get("mma 64x64", "conv B") == Finding()
+    assert again.get("mma 64x64", "conv A") == Finding(True, "", 12.5, 0.25, 8.0, 0.5)
+    assert again.get("mma 64x64", "conv A").time == time
+    assert again.get("mma 64x64", "conv B") == Finding() and Finding().time is None
     assert again.failures() == {"wgmma 128x256 | conv A": "element 3 is 0"}
     assert read(table.path)[0] == IDENTITY  # type: ignore[arg-type]
 
@@ -40,6 +43,7 @@ def test_another_driver_card_or_build_begins_anew(key: str, tmp_path: Path) -> N
     assert Table(dict(reversed(IDENTITY.items())), tmp_path).get("k", "c").right
 
 
+TIMES = {"card": 12.5, "card_error": 0.25, "host": 8.0, "host_error": 0.5}
 DAMAGE = {
     "empty": b"",
     "cut off": b'{"format": 1, "identity": {}, "kern',
@@ -49,7 +53,10 @@ DAMAGE = {
     "another format": json.dumps({"format": FORMAT + 1, "identity": {}, "kernels": {"k | c": {}}}).encode(),
     "unknown field": json.dumps({"format": FORMAT, "identity": {}, "kernels": {"k | c": {"colour": 1}}}).encode(),
     "a word for a time": json.dumps(
-        {"format": FORMAT, "identity": {}, "kernels": {"k | c": {"microseconds": "fast"}}}
+        {"format": FORMAT, "identity": {}, "kernels": {"k | c": {**TIMES, "card": "fast"}}}
+    ).encode(),
+    "a time without its error": json.dumps(
+        {"format": FORMAT, "identity": {}, "kernels": {"k | c": {**TIMES, "host_error": None}}}
     ).encode(),
     "a word for right": json.dumps({"format": FORMAT, "identity": {}, "kernels": {"k | c": {"right": "yes"}}}).encode(),
 }

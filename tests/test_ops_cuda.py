@@ -16,10 +16,10 @@ import torch
 from hgfast import _native, _switches, ops
 from hgfast.cli import main
 from hgfast.cli.info import describe
-from hgfast.frozen import tune
 from hgfast.ops import _conv_train, _conv_train_cuda
 from hgfast.ops._conv_native import ConvSizes
 from tests import test_cuda_runtime as on_gpu
+from tests.card_times import time_of, use
 from tests.fake_cuda import kernels, library
 from tests.fake_cuda.machine import Fault, Machine
 from tests.op_samples import SAMPLES
@@ -64,9 +64,7 @@ def test_convolutions_of_training_that_nobody_timed(gpu: Machine) -> None:
 def test_convolutions_of_training_by_kernels(gpu: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Timed and tried at the first call, on the stream where it is; inside a capture nothing is."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(_switches, "tune", "1")
-    monkeypatch.setattr(tune, "COLD_BYTES", 1024)
-    monkeypatch.setattr(_conv_train_cuda, "PACKING", -1e9)  # hgfast's kernels are the faster ones
+    use(monkeypatch, lambda name: time_of(100.0 if "torch" in name or name == "conv2d_add" else 10.0))
     monkeypatch.setattr(_conv_train_cuda, "_choices", {})
     given = torch.randn(2, 8, 4, 4), torch.randn(8, 8, 3, 3), torch.randn(8)
     x, weight, bias = (tensor.to("cuda:1").requires_grad_() for tensor in given)
@@ -100,9 +98,7 @@ def test_convolutions_of_training_that_are_pytorchs(
     gpu: Machine, why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(_switches, "tune", "1")
-    monkeypatch.setattr(tune, "COLD_BYTES", 1024)
-    monkeypatch.setattr(_conv_train_cuda, "PACKING", -1e9)  # hgfast's kernels are the faster ones
+    use(monkeypatch, lambda name: time_of(100.0 if "torch" in name or name == "conv2d_add" else 10.0))
     monkeypatch.setattr(_conv_train_cuda, "_choices", {})
     if why == "no kernel":
         monkeypatch.setitem(library.OWN, "conv_candidates", refuse)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
+from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,13 @@ import pytest
 import torch
 
 from hgfast import _kernel_table, _switches
+from hgfast._times import DEVIATIONS
 from hgfast.frozen import make, tune, verify
-from hgfast.frozen.choices import NOISE, TORCH_HOST, Choices
+from hgfast.frozen.choices import Choices
 from hgfast.frozen.graph import BottleneckCall, ConvCall
 from hgfast.frozen.plan import Plan
-from hgfast.frozen.steps import Step
 from hgfast.frozen.torch_step import WITH_POINTWISE
+from tests.card_times import FakeClock, time_of, use
 from tests.frozen_on_card import (
     SIZES,
     calls,
@@ -28,47 +31,29 @@ from tests.frozen_on_card import (
     trust,
 )
 
-Times = Callable[[str], float]  # of a kernel's name
-WRONG = "mma 128x64"  # the kernel that tests plant mistakes in
-
-
-class FakeClock:
-    """Says what the test wants; one for all plans. Of the kernels it runs those of `runs`."""
-
-    times: Times
-    runs: str
-    asked: list[str]
-    seconds: float
-
-    def __init__(self, device: torch.device) -> None:
-        pass
-
-    def microseconds(self, call: Callable[[], None]) -> float:
-        step = _step_of(call)
-        FakeClock.asked.append(step.kernel)
-        FakeClock.seconds += 0.001
-        if step.kernel.startswith(FakeClock.runs):
-            call()
-        return FakeClock.times(step.kernel)
-
-
-def _step_of(call: Any) -> Step:
-    """The step that `Probe.ready` runs."""
-    (step,) = [cell.cell_contents for cell in call.__closure__ if isinstance(cell.cell_contents, Step)]
-    return step
+WRONG = "mma 128x64"  # the kernel that tests plant mistakes in, and the only one that is run
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch, card: Path) -> Iterator[type[FakeClock]]:
-    """On the emulated card all kernels take as long, unless the test says otherwise, and are right."""
-    FakeClock.times, FakeClock.asked, FakeClock.seconds = staticmethod(lambda kernel: 10.0), [], 0.0
-    FakeClock.runs = WRONG
+    """On the emulated card all kernels take 10 us, unless the test says otherwise, and are right; each run is 1 ms."""
+    found, runs = use(monkeypatch), []
+    first_run = tune._first_run
+
+    def run(probe: Any, needs: Any) -> Any:
+        runs.append(needs)
+        return first_run(probe, needs) if needs.kernel.startswith(WRONG) else probe.ready(needs)
+
     trust(monkeypatch, WRONG)
-    monkeypatch.setattr(tune, "Clock", FakeClock)
-    monkeypatch.setattr(tune.time, "monotonic", lambda: FakeClock.seconds)
+    monkeypatch.setattr(tune, "_first_run", run)
+    monkeypatch.setattr(tune.time, "monotonic", lambda: 0.001 * len(runs))
     monkeypatch.setattr(make, "tunes", lambda device: _switches.tune != "0")
-    monkeypatch.setattr(_switches, "tune", "1")
-    yield FakeClock
+    yield found
+
+
+def only(kernel: str, fast: float, slow: float = 10.0) -> Any:
+    """This kernel takes the card so long, the others so long."""
+    return staticmethod(lambda name: time_of(fast if name == kernel else slow))
 
 
 def kernels_of(plan: Plan) -> set[str]:
@@ -76,7 +61,6 @@ def kernels_of(plan: Plan) -> set[str]:
 
 
 def test_ties_go_to_what_was_expected(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock.runs = ""  # all
     plan = plan_of(frozen_network("mmpose", torch.bfloat16))
     monkeypatch.setattr(_switches, "tune", "0")
     forget(monkeypatch)
@@ -90,7 +74,7 @@ def test_ties_go_to_what_was_expected(clock: type[FakeClock], monkeypatch: pytes
 
 @pytest.mark.parametrize("fastest", ["mma 128x64", "wgmma 128x64", WITH_POINTWISE.kernel])
 def test_the_fastest_kernel_is_taken(fastest: str, clock: type[FakeClock]) -> None:
-    clock.times = staticmethod(lambda kernel: 4.0 if kernel == fastest else 10.0)
+    clock.time = only(fastest, 4.0)
     plan = check_results("mmpose", torch.bfloat16)
     assert fastest in kernels_of(plan)
     for call in calls(plan):
@@ -99,18 +83,32 @@ def test_the_fastest_kernel_is_taken(fastest: str, clock: type[FakeClock]) -> No
             assert plan.needs[call.output].kernel == fastest
 
 
-def test_less_than_the_noise_is_no_reason(clock: type[FakeClock]) -> None:
-    clock.times = staticmethod(lambda kernel: 10 * (1 - NOISE / 2) if kernel == "mma 128x64" else 10.0)
-    assert "mma 128x64" not in kernels_of(plan_of(frozen_network("mmpose", torch.bfloat16)))
+@pytest.mark.parametrize(("faster_by", "taken"), [(0.9, False), (1.1, True)])
+def test_less_than_the_noise_is_no_reason(faster_by: float, taken: bool, clock: type[FakeClock]) -> None:
+    """That of a difference: two standard errors of two times, whatever kernel it is."""
+    noise = DEVIATIONS * hypot(0.3, 0.3)
+    for kernel in ("mma 128x64", WITH_POINTWISE.kernel):
+        clock.time = staticmethod(
+            lambda name, kernel=kernel: time_of(10 - faster_by * noise * (name == kernel), error=0.3)
+        )
+        _kernel_table._tables.clear()
+        plan = frozen_network("mmpose", torch.bfloat16)._new_plan(*SIZES["mmpose"])
+        assert isinstance(plan, Plan) and (kernel in kernels_of(plan)) == taken
+        plan.choices.table.path.unlink()  # type: ignore[union-attr]
 
 
-def test_torch_must_win_by_what_it_takes_the_host(clock: type[FakeClock]) -> None:
-    clock.times = staticmethod(lambda kernel: 10.5 - TORCH_HOST if kernel == WITH_POINTWISE.kernel else 10.0)
-    assert WITH_POINTWISE.kernel not in kernels_of(plan_of(frozen_network("mmpose", torch.bfloat16)))
+@pytest.mark.parametrize("launched", [True, False])
+def test_the_hosts_time_counts_where_calls_are_launched(launched: bool, clock: type[FakeClock]) -> None:
+    """torch's way is the card's fastest, and the host's slowest."""
+    by_torch = WITH_POINTWISE.kernel
+    clock.time = staticmethod(lambda name: time_of(4.0, host=25.0) if name == by_torch else time_of(10.0, host=6.0))
+    frozen = frozen_network("mmpose", torch.bfloat16)
+    plan = make.make_plan(frozen._lib, frozen.graph, frozen._weights, *SIZES["mmpose"], launched=launched)
+    assert (by_torch in kernels_of(plan)) != launched
 
 
 def test_times_are_taken_once_a_card(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
+    clock.time = only("mma 128x64", 9.0)
     plan = plan_of(frozen_network("mmpose", torch.bfloat16))
     assert len(clock.asked) > len({name for name in plan.choices.names.values()})
     clock.asked.clear()
@@ -119,7 +117,7 @@ def test_times_are_taken_once_a_card(clock: type[FakeClock], monkeypatch: pytest
     assert not clock.asked and kernels_of(again) == kernels_of(plan)
     monkeypatch.setattr(_switches, "tune", "force")
     forget(monkeypatch)
-    clock.times = staticmethod(lambda kernel: 8.0 if kernel == "mma 64x64" else 10.0)
+    clock.time = only("mma 64x64", 8.0)
     forced = plan_of(frozen_network("mmpose", torch.bfloat16))
     assert clock.asked and "mma 64x64" in kernels_of(forced) and "mma 128x64" not in kernels_of(forced)
     clock.asked.clear()
@@ -129,7 +127,7 @@ def test_times_are_taken_once_a_card(clock: type[FakeClock], monkeypatch: pytest
 
 @pytest.mark.parametrize(("block", "taken"), [(25.0, True), (35.0, False)])
 def test_a_block_is_held_against_its_three_convolutions(block: float, taken: bool, clock: type[FakeClock]) -> None:
-    clock.times = staticmethod(lambda kernel: block if "bottleneck" in kernel else 10.0)
+    clock.time = staticmethod(lambda name: time_of(block if "bottleneck" in name else 10.0))
     plan = check_results("princeton", torch.bfloat16)
     blocks = [call for call in calls(plan) if isinstance(call, BottleneckCall)]
     assert (len(blocks) > 5) == taken and bool(blocks) == taken
@@ -141,7 +139,8 @@ def test_time_is_bounded_and_the_rest_is_timed_later(clock: type[FakeClock], mon
     counts = []
     for _ in range(12):
         clock.asked.clear()
-        clock.seconds = 0
+        runs = itertools.count()
+        monkeypatch.setattr(tune.time, "monotonic", lambda runs=runs: 0.001 * next(runs))
         forget(monkeypatch)
         check_results("mmpose", torch.bfloat16) if not counts else plan_of(frozen_network("mmpose", torch.bfloat16))
         counts.append(len(clock.asked))
@@ -149,7 +148,7 @@ def test_time_is_bounded_and_the_rest_is_timed_later(clock: type[FakeClock], mon
 
 
 def test_the_fastest_kernel_must_be_right_too(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
+    clock.time = only("mma 128x64", 9.0)
     plant(monkeypatch, WRONG, second_item)
     plan = check_results("mmpose", torch.bfloat16)
     assert "mma 128x64" not in kernels_of(plan)
@@ -179,7 +178,7 @@ def test_lack_of_memory_leaves_the_cost_model(
 
 
 def test_in_a_capture_times_count_and_none_is_taken(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
+    clock.time = only("mma 128x64", 9.0)
     frozen = frozen_network("mmpose", torch.bfloat16)
     plan = plan_of(frozen)
     clock.asked.clear()
@@ -191,7 +190,7 @@ def test_in_a_capture_times_count_and_none_is_taken(clock: type[FakeClock], monk
 
 def test_times_without_verification(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_switches, "disabled", frozenset({"verify"}))
-    clock.times = staticmethod(lambda kernel: 9.0 if kernel == "mma 128x64" else 10.0)
+    clock.time = only("mma 128x64", 9.0)
     plan = plan_of(frozen_network("mmpose", torch.bfloat16))
     assert "mma 128x64" in kernels_of(plan) and plan.choices.table is not None
     assert not any(finding.right for finding in plan.choices.table._findings.values())

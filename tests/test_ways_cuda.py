@@ -10,10 +10,12 @@ import pytest
 import torch
 
 import hgfast
-from hgfast import _switches
+from hgfast import _clock, _switches
+from hgfast._times import Time
 from hgfast.frozen import tune
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_plan import TorchPlan
+from tests.card_times import FakeClock, time_of, use
 from tests.fake_cuda import kernels, library, networks
 from tests.fake_cuda.machine import Machine
 from tests.fake_cuda.networks import assert_right, network, pictures
@@ -29,7 +31,7 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for family in ("princeton", "sums"):
         networks.graph_of(family)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(tune, "COLD_BYTES", 1 << 10)
+    monkeypatch.setattr(_clock, "COLD_BYTES", 1 << 10)
     monkeypatch.setattr(tune, "SECONDS", 1000.0)
 
 
@@ -109,35 +111,20 @@ def test_a_kernel_that_finds_no_memory_is_not_called_wrong(
     assert plan.choices.table is not None and not plan.choices.table.failures()
 
 
-class Clock:
-    """Kernels whose names have the text take 10 us, others 100."""
-
-    fastest = ""
-    asked = 0
-
-    def __init__(self, device: torch.device) -> None:
-        pass
-
-    def microseconds(self, call: Callable[[], None]) -> float:
-        Clock.asked += 1
-        (step,) = [cell.cell_contents for cell in call.__closure__ or () if hasattr(cell.cell_contents, "kernel")]
-        call()
-        return 10.0 if Clock.fastest in step.kernel else 100.0
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch, gpu: Machine) -> type[Clock]:
-    monkeypatch.setattr(tune, "Clock", Clock)
-    monkeypatch.setattr(Clock, "asked", 0)
-    monkeypatch.setattr(Clock, "fastest", "")
-    monkeypatch.setattr(_switches, "tune", "1")
-    return Clock
+def clock(monkeypatch: pytest.MonkeyPatch, gpu: Machine) -> type[FakeClock]:
+    return use(monkeypatch)
+
+
+def only(text: str) -> Callable[[str], Time]:
+    """Kernels whose names have the text take 10 us, others 100."""
+    return staticmethod(lambda name: time_of(10.0 if text in name else 100.0))
 
 
 @pytest.mark.parametrize("fastest", ["fake block", "fake odd"])
-def test_a_block_is_held_against_three_convolutions(clock: type[Clock], fastest: str) -> None:
+def test_a_block_is_held_against_three_convolutions(clock: type[FakeClock], fastest: str) -> None:
     """100 us against 3 x 100, or against 3 x 10."""
-    clock.fastest = fastest
+    clock.time = only(fastest)
     frozen = network(family="princeton", dtype=torch.bfloat16)
     plan = plan_of(frozen, 2)
     assert ("fake block" in {step.kernel for step in plan.steps}) == (fastest == "fake block")
@@ -147,20 +134,20 @@ def test_a_block_is_held_against_three_convolutions(clock: type[Clock], fastest:
         assert relative_error(ours.cpu(), theirs) < 0.05
 
 
-def test_times_are_taken_again_where_that_is_forced(clock: type[Clock], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_taken_again_where_that_is_forced(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
     plan_of(network(family="sums"))
-    asked = clock.asked
+    asked = len(clock.asked)
     assert asked
     plan_of(network(family="sums"))
-    assert clock.asked == asked
+    assert len(clock.asked) == asked
     monkeypatch.setattr(_switches, "tune", "force")
     hgfast._kernel_table._tables.clear()  # as a new process
     for _ in range(2):
         plan_of(network(family="sums"))
-    assert clock.asked == 2 * asked
+    assert len(clock.asked) == 2 * asked
 
 
-def test_what_there_was_no_time_for_is_left(clock: type[Clock], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_there_was_no_time_for_is_left(clock: type[FakeClock], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "SECONDS", -1.0)
     frozen = network(family="sums")
     assert_right(frozen(pictures(1, side=64)), networks.expected(1, side=64, family="sums"))
@@ -168,7 +155,7 @@ def test_what_there_was_no_time_for_is_left(clock: type[Clock], monkeypatch: pyt
 
 
 def test_a_kernel_that_fails_is_neither_timed_nor_used(
-    clock: type[Clock], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    clock: type[FakeClock], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conv = kernels.conv
 
@@ -186,12 +173,12 @@ def test_a_kernel_that_fails_is_neither_timed_nor_used(
 
 
 def test_without_memory_nothing_is_timed(
-    clock: type[Clock], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    clock: type[FakeClock], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_memory(self: Clock, call: Callable[[], None]) -> float:
+    def no_memory(self: FakeClock, calls: object) -> list[Time]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Clock, "microseconds", no_memory)
+    monkeypatch.setattr(FakeClock, "times", no_memory)
     with caplog.at_level(logging.WARNING, "hgfast"):
         frozen = network(family="sums")
         assert_right(frozen(pictures(1, side=64)), networks.expected(1, side=64, family="sums"))

@@ -48,6 +48,6 @@ def _table(identity: dict[str, str], findings: dict[str, _kernel_table.Finding])
     return {
         "identity": identity,
         "right": sum(finding.right is True for finding in findings.values()),
-        "timed": sum(finding.microseconds is not None for finding in findings.values()),
+        "timed": sum(finding.time is not None for finding in findings.values()),
         "failures": {name: finding.why for name, finding in sorted(findings.items()) if finding.right is False},
     }

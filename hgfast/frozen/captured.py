@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from hgfast import _native
+from hgfast import _native, _switches
+from hgfast._switches import GRAPH
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_plan import TorchPlan
 
@@ -54,11 +55,20 @@ class CapturedPlan:
 class CapturedPlans:
     """The plans of a network that run as CUDA graphs."""
 
-    def __init__(self, batch_sizes: Sequence[int] | None) -> None:
-        """batch_sizes: those that get a graph; None for all."""
-        self.batch_sizes = batch_sizes
+    def __init__(self, wanted: bool, batch_sizes: Sequence[int] | None) -> None:
+        """wanted: whether there are to be graphs at all; batch_sizes: those that get one; None for all."""
+        self.wanted, self.batch_sizes = wanted, batch_sizes
         self._captured: WeakKeyDictionary[AnyPlan, CapturedPlan] = WeakKeyDictionary()
         self._refused = False
+
+    @property
+    def on(self) -> bool:
+        """Whether plans run as graphs: they are wanted, and HGFAST_DISABLE does not name them."""
+        return self.wanted and GRAPH not in _switches.disabled
+
+    def will_capture(self, batch: int) -> bool:
+        """Whether a new plan of this batch size is to be a graph."""
+        return self.on and not self._refused and (self.batch_sizes is None or batch in self.batch_sizes)
 
     def run(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor] = ()) -> list[Tensor]:
         """Heat-maps for inputs of a plan's sizes, dtypes and device, which is the current one.
@@ -70,7 +80,7 @@ class CapturedPlans:
         if captured is not None:
             return captured(plan, images, others)
         heatmaps = plan.run(images, others)
-        if not self._refused and (self.batch_sizes is None or len(images) in self.batch_sizes):
+        if self.will_capture(len(images)):
             self._capture(plan, images, others)
         return heatmaps
 

@@ -1,19 +1,22 @@
 """Which kernel runs each call of a plan: of those that a library has, the best one that is not known to be wrong.
 
 On the CPU the library's own choice. CUDA's library lists all its kernels; the table of the card
-(hgfast._kernel_table) knows which were found wrong (hgfast.frozen.verify), and how long they take (hgfast.frozen.tune).
+(hgfast._kernel_table) knows which were found wrong (hgfast.frozen.verify), and how long they take (hgfast.frozen.tune):
+the fastest is taken, and of those that the noise of their times does not tell apart, the one that is expected to be.
 After the kernels comes torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
 
 from hgfast._kernel_table import Finding, Table
+from hgfast._times import Time
 from hgfast.frozen.graph import BottleneckCall, ConvCall, NativeCall, PlainCall, PoolCall, Value
 from hgfast.frozen.torch_step import TORCH_ALONE, WITH_POINTWISE
 from hgfast.ops import _bottleneck_native, _conv_native
@@ -22,8 +25,6 @@ from hgfast.ops._candidates import Candidate, bottleneck_candidates, conv_candid
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes
 
 Needs = ConvNeeds | BottleneckNeeds
-NOISE = 0.03  # of a time: among kernels that differ by less the one that is expected to be the fastest is taken
-TORCH_HOST = 5.0  # us by which torch's convolution must be faster: it takes the host three launches instead of one
 POOL, POINTWISE = ConvNeeds(0, 0, 0, 0, "max_pool"), ConvNeeds(0, 0, 0, 0, "batch_norm_act")
 
 
@@ -96,6 +97,8 @@ class Choices:
         table: Table | None = None,
         timed: bool = False,
         possible: Callable[[NativeCall, Needs], bool] | None = None,
+        launched: bool = True,
+        by_torch: bool = True,
     ) -> None:
         """Choose.
 
@@ -105,8 +108,11 @@ class Choices:
             table: of the card; None where nothing is known of kernels but what the library expects of them.
             timed: whether the times in the table count.
             possible: whether a kernel can have a call; one that cannot is taken where there is no other.
+            launched: whether calls are launched one by one, so that the host's time counts; else as a CUDA graph.
+            by_torch: whether torch.conv2d with hgfast's pointwise kernels is among the kernels of a convolution.
         """
         self.lib, self.threads, self.table, self.timed, self.possible = lib, threads, table, timed, possible
+        self.launched, self.by_torch = launched, by_torch
         self.listed = has_candidates(lib)
         self.names: dict[Value, str] = {}
         self.kernels: dict[str, list[Any]] = {}
@@ -146,12 +152,14 @@ class Choices:
         if name not in self.kernels:
             asked = (_bottleneck_native.query(self.lib, sizes, self.threads, c.algorithm) for c in found)
             self.kernels[name] = [kernel for kernel in asked if kernel is not None]
-        kernels, times = self.kernels[name], self._times_of_both(call, sizes, name)
-        if self.blocks is None and times is None:
+        kernels, three_are_faster = self.kernels[name], None
+        if self.blocks is None:
+            three_are_faster = self._are_three_faster(call, sizes, name)
+        if three_are_faster:
+            return None
+        if self.blocks is None and three_are_faster is None:
             expected = {c.kernel for c in found if c.cycles < three}
             kernels = [kernel for kernel in kernels if kernel.kernel in expected]
-        elif self.blocks is None and times is not None and times[0] > times[1]:
-            return None
         return self._best(call, name, kernels)
 
     def plain(
@@ -165,34 +173,34 @@ class Choices:
         if name not in self.kernels:
             listed = shortlist(conv_candidates(self.lib, sizes))
             own = [_conv_native.query(self.lib, sizes, self.threads, candidate.algorithm) for candidate in listed]
-            self.kernels[name] = [*own, WITH_POINTWISE]
+            self.kernels[name] = [*own, WITH_POINTWISE] if self.by_torch else own
         return self.kernels[name]
 
-    def _times_of_both(self, call: BottleneckCall, sizes: BottleneckSizes, name: str) -> tuple[float, float] | None:
-        """Of the block and of its three convolutions, by their fastest kernels; None where one is not known."""
-        if not self.timed:
-            return None
-        times = [self._time(name, self.kernels[name])]
+    def _are_three_faster(self, call: BottleneckCall, sizes: BottleneckSizes, name: str) -> bool | None:
+        """Than the block, each by its fastest kernel; None where that is not known, or lost in the noise."""
+        times = [self._fastest(name, self.kernels[name])]
         for conv, inner in zip(call.convs, sizes.convs, strict=True):
             inner_name = conv_name(conv, inner)
-            times.append(self._time(inner_name, self._convs(inner_name, inner)))
-        block, *three = times
-        return None if block is None or None in three else (block, sum(time for time in three if time is not None))
+            times.append(self._fastest(inner_name, self._convs(inner_name, inner)))
+        known = [time for time in times if time is not None]
+        if not self.timed or len(known) < len(times):
+            return None
+        block, three = (time.counted(self.launched) for time in (known[0], reduce(add, known[1:])))
+        return block.exceeds(three) if block.exceeds(three) or three.exceeds(block) else None
 
-    def _time(self, name: str, kernels: list[Any]) -> float | None:
-        """The shortest of what is not wrong."""
-        times = []
-        for kernel in kernels:
-            found = self.finding(kernel, name)
-            if found.right is not False and found.microseconds is not None:
-                times.append(found.microseconds + (TORCH_HOST if kernel == WITH_POINTWISE else 0))
-        return min(times, default=None)
+    def _fastest(self, name: str, kernels: list[Any]) -> Time | None:
+        """The shortest time of what is not wrong."""
+        found = [self.finding(kernel, name) for kernel in kernels]
+        times = [finding.time for finding in found if finding.right is not False and finding.time is not None]
+        return min(times, key=lambda time: time.counted(self.launched).value, default=None)
 
     def _best(self, call: NativeCall, name: str, kernels: list[Any]) -> Any:
         """Of those not known to be wrong, and possible if any is, the fastest, or the one that is expected to be."""
         right = [kernel for kernel in kernels if self.finding(kernel, name).right is not False]
         possible = [kernel for kernel in right if self.possible is None or self.possible(call, kernel)] or right
-        shortest = self._time(name, possible[:1]) and self._time(name, possible)
-        if not self.timed or shortest is None:
+        fastest = self._fastest(name, possible)
+        if not self.timed or fastest is None or self.finding(possible[0], name).time is None:
             return next(iter(possible), None)
-        return next(kernel for kernel in possible if (self._time(name, [kernel]) or inf) <= shortest * (1 + NOISE))
+        shortest = fastest.counted(self.launched)
+        times = ((kernel, self.finding(kernel, name).time) for kernel in possible)
+        return next(k for k, time in times if time is not None and not time.counted(self.launched).exceeds(shortest))

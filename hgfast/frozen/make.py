@@ -26,9 +26,18 @@ Made = TypeVar("Made", bound=Tried)
 @torch.inference_mode(False)  # what is made here may be written to in another mode
 @torch.no_grad()
 def make_plan(
-    lib: Any, graph: Graph, weights: Weights, batch: int, height: int, width: int, others: Others = ()
+    lib: Any,
+    graph: Graph,
+    weights: Weights,
+    batch: int,
+    height: int,
+    width: int,
+    others: Others = (),
+    launched: bool = True,
 ) -> Plan:
     """A plan for images (batch, C, height, width) and the other inputs; on CUDA its kernels are timed and tried first.
+
+    launched: whether its calls will be launched one by one, not replayed as a CUDA graph.
 
     Raises:
         NoKernel: a layer has none.
@@ -39,9 +48,10 @@ def make_plan(
         return Plan(lib, graph, weights, *size, None, others)
     table = table_of(lib, weights.device)
     if is_capturing(weights.device):
-        known = Choices(lib, 1, table, timed, functools.partial(_is_there, weights))
+        known = Choices(lib, 1, table, timed, functools.partial(_is_there, weights), launched=False)
         return Plan(lib, graph, weights, *size, known, others)
-    return best(lambda choices: Plan(lib, graph, weights, *size, choices, others), Choices(lib, 1, table, timed))
+    choices = Choices(lib, 1, table, timed, launched=launched)
+    return best(lambda choices: Plan(lib, graph, weights, *size, choices, others), choices)
 
 
 def best(make: Callable[[Choices], Made], choices: Choices) -> Made:

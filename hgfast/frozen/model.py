@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from hgfast import _checks as checks
-from hgfast import _native, _switches
-from hgfast._switches import GRAPH
+from hgfast import _native
 from hgfast.frozen.arguments import only
 from hgfast.frozen.captured import CapturedPlans
 from hgfast.frozen.check import check_graph
@@ -112,7 +111,7 @@ class FrozenModel(GraphState):
             log.warning("this CPU has no AVX512_BF16: frozen networks are not faster in bfloat16 than in float32")
         self._weights = Weights(self.graph, self.dtype, self.device, exact=not self.tf32)
         self._plans: OrderedDict[tuple[Any, ...], Plan | TorchPlan] = OrderedDict()
-        self._graphs = CapturedPlans(self.batch_sizes)
+        self._graphs = CapturedPlans(self.cuda_graph, self.batch_sizes)
         self._turns = Turns()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -175,7 +174,7 @@ class FrozenModel(GraphState):
             if not alone or self._in_a_capture():
                 return self._new_plan(*size).run(images, others)
             plan = self._plan(*size)
-            if self.cuda_graph and GRAPH not in _switches.disabled:
+            if self._graphs.on:
                 return self._graphs.run(plan, images, others)
             return plan.run(images, others)
 
@@ -282,7 +281,7 @@ class FrozenModel(GraphState):
         if self._lib is None:
             return TorchPlan(*size, self._no_kernels, others)
         try:
-            return make_plan(self._lib, *size, others)
+            return make_plan(self._lib, *size, others, launched=not self._graphs.will_capture(batch))
         except NoKernel as error:
             log.warning("a frozen network runs by PyTorch: %s", error)
             return TorchPlan(*size, str(error), others)

@@ -5,6 +5,7 @@ All its values are the caller's: the memory to try kernels in is allocated, and 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -57,12 +58,22 @@ def are_chosen(lib: Any, device: torch.device) -> bool:
     return has_candidates(lib) and (_switches.VERIFY not in _switches.disabled or tunes(device))
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """needs: of the kernel, None where all are wrong; name: of the call in the card's table; is_known: whether kernels
+    were tried, which in a capture none is."""
+
+    needs: Needs | None
+    name: str
+    is_known: bool
+
+
 @torch.inference_mode(False)
 @torch.no_grad()
 def choose(
     lib: Any, call: Calls, shapes: dict[Value, Shape], batch: int, dtype: torch.dtype, device: torch.device, exact: bool
-) -> tuple[Needs | None, bool]:
-    """The kernel of a call, None where all are wrong, and whether it is known: in a capture nothing is tried.
+) -> Chosen:
+    """The fastest kernel of a call that is not wrong. Whether torch is faster is not asked (hgfast.ops._ways).
 
     Args:
         lib: the library, for which `are_chosen`.
@@ -77,11 +88,11 @@ def choose(
         NoKernel: there is none.
     """
     weights = Weights(Graph(1, 0, 1), dtype, device, exact)
-    choices = Choices(lib, 1, table_of(lib, device), tunes(device))
+    choices = Choices(lib, 1, table_of(lib, device), tunes(device), by_torch=False)
     capturing = is_capturing(device)
 
     def make(choices: Choices) -> OneCall:
         return OneCall(call, shapes, batch, weights, choices)
 
     found = make(choices) if capturing else best(make, choices)
-    return found.needs.get(call.output), not capturing
+    return Chosen(found.needs.get(call.output), choices.names[call.output], not capturing)

@@ -1,9 +1,10 @@
 """Which kernel is the fastest for a call, by its time on this card instead of the cost model's estimate.
 
 Before a plan is made on CUDA, for each distinct call that the card's table has no times of: the kernels that are
-expected best, and torch.conv2d (cuDNN's best algorithm) with hgfast's pointwise kernels, run in a plan's buffers, each
-time with a cold L2 cache; whole bottlenecks too, to be held against their three convolutions. The times stay in the
-table. SECONDS bound what a plan takes; what is left then is timed when a plan next needs it.
+expected best, and torch.conv2d (cuDNN's best algorithm) with hgfast's pointwise kernels, run in a plan's buffers, in
+turn, each time with a cold L2 cache; whole bottlenecks too, to be held against their three convolutions. The times and
+their noise (hgfast._times) stay in the table. SECONDS bound what a plan takes; what is left then is timed when a plan
+next needs it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from statistics import median
 
 import torch
 
 from hgfast import _switches
+from hgfast._clock import Clock
+from hgfast._kernel_table import as_fields
 from hgfast.frozen.choices import Choices, Needs, label
 from hgfast.frozen.failures import report, wait
 from hgfast.frozen.graph import BottleneckCall, Call, PlainCall
@@ -25,30 +27,6 @@ from hgfast.frozen.verify import Noise, Probe, Tried, distinct_calls
 log = logging.getLogger("hgfast")
 SECONDS = 2.0
 KERNELS = 6  # of hgfast's own, for each call
-RUNS = 3
-COLD_BYTES = 256 << 20  # more than any L2 cache holds
-
-
-class Clock:
-    """Times calls on the current stream."""
-
-    def __init__(self, device: torch.device) -> None:
-        """With memory that a write to leaves nothing else in the L2 cache."""
-        self.cold = torch.empty(COLD_BYTES, dtype=torch.uint8, device=device)
-
-    def microseconds(self, call: Callable[[], None]) -> float:
-        """Of a call, the median of RUNS; one goes before that loads code, and lets cuDNN try its algorithms."""
-        call()
-        events = []
-        for _ in range(RUNS):
-            self.cold.zero_()  # takes longer than the host does to launch the call
-            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            start.record()
-            call()
-            end.record()
-            events.append((start, end))
-        events[-1][1].synchronize()
-        return 1000 * median(start.elapsed_time(end) for start, end in events)
 
 
 def tune(choices: Choices, make: Callable[[Choices], Tried]) -> None:
@@ -90,25 +68,43 @@ def _is_timed(choices: Choices, needs: Needs, call: Call) -> bool:
     name = choices.names[call.output]
     if _switches.tune == "force":
         return choices.table.was_timed_now(label(needs), name)
-    return choices.finding(needs, name).microseconds is not None
+    return choices.finding(needs, name).time is not None
 
 
 def _time_call(probe: Probe, clock: Clock, deadline: float) -> None:
+    """Note the times of the kernels of a call that have none."""
     choices, name = probe.plan.choices, probe.plan.choices.names[probe.call.output]
     assert choices.table is not None
+    runs: dict[Needs, Callable[[], None]] = {}
     for needs in _to_time(choices, probe.call):
         if _is_timed(choices, needs, probe.call) or time.monotonic() > deadline:
             continue
-        try:
-            run = probe.ready(needs)
-            choices.table.note(label(needs), name, microseconds=clock.microseconds(run))
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, ValueError) as error:
-            why = f"{type(error).__name__}: {error}"
-            choices.turn_away(needs, name, why)
-            report(choices, needs, name, why, probe.plan.device)
-            wait(probe.plan.device)
+        if (run := _first_run(probe, needs)) is not None:
+            runs[needs] = run
+    for needs, found in zip(runs, clock.times(list(runs.values())), strict=True):
+        choices.table.note(label(needs), name, **as_fields(found))
+
+
+def _first_run(probe: Probe, needs: Needs) -> Callable[[], None] | None:
+    """A kernel's call that has run once; None where it fails, which is told.
+
+    Raises:
+        torch.OutOfMemoryError: there is not enough memory.
+    """
+    choices, name, device = probe.plan.choices, probe.plan.choices.names[probe.call.output], probe.plan.device
+    try:
+        run = probe.ready(needs)
+        run()
+        wait(device)
+        return run
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"
+        choices.turn_away(needs, name, why)
+        report(choices, needs, name, why, device)
+        wait(device)
+        return None
 
 
 def tunes(device: torch.device) -> bool:

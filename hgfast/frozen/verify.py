@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -178,7 +179,7 @@ class Probe:
             RuntimeError: torch fails.
         """
         call, memory = self.noise.call(self.call), self.plan.maker.memory
-        inputs, tensors = self._inputs(call), self._tensors(call)
+        inputs, tensors = self._inputs(call), self._tensors
         try:
             step = self.maker(needs).make(call, needs)
             for _ in range(2 if needs.workspace_bytes else 1):  # the first call leaves the workspace fit for the second
@@ -192,9 +193,8 @@ class Probe:
         return self._compare(call, needs, inputs, [tensors[value] for value in self._written(call)])
 
     def ready(self, needs: Needs) -> Callable[[], None]:
-        """A kernel's call on random data, to be timed."""
-        call = self.noise.call(self.call)
-        tensors = self._tensors(call)
+        """A kernel's call on random data, to be timed; all kernels' have the same tensors."""
+        call, tensors = self.noise.call(self.call), self._tensors
         self._fill(call, self._inputs(call), tensors)
         step, handle = self.maker(needs).make(call, needs), _native.exec_handle(self.plan.maker.memory.arena)
         return lambda: step.run(tensors, handle)
@@ -224,10 +224,11 @@ class Probe:
             for number, value in enumerate(values)
         }
 
-    def _tensors(self, call: NativeCall) -> dict[Value, Tensor]:
+    @cached_property
+    def _tensors(self) -> dict[Value, Tensor]:
         """Where the call's values are: external ones in memory of their own."""
-        memory, found = self.plan.maker.memory, {}
-        for value in (*call.inputs(), *self._written(call)):
+        memory, found = self.plan.maker.memory, dict[Value, Tensor]()
+        for value in (*self.call.inputs(), *self._written(self.call)):
             shape = memory.batch, *memory.shapes[value]
             if value not in memory.external:
                 found[value] = memory.tensor(value)

@@ -19,7 +19,7 @@ from hgfast.ops._conv_checks import check
 from hgfast.ops._conv_choice import Choice
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes
 from hgfast.ops._operands import expect
-from hgfast.reference.conv2d import Gradients, conv2d, conv2d_gradients
+from hgfast.reference.conv2d import Gradients, conv2d_add, conv2d_gradients
 
 OP = "conv2d"
 Tensor = torch.Tensor
@@ -41,9 +41,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, addend:
     if isinstance(algorithm, ConvNeeds):
         return cuda.convolve(algorithm, sizes, _nhwc(x), weight, bias, None if addend is None else _nhwc(addend))
     if isinstance(algorithm, str):
-        y = conv2d(_nhwc(x), weight, bias, stride)
-        y = y.contiguous(memory_format=torch.channels_last)
-        return y if addend is None else y.add_(addend)
+        return conv2d_add(_nhwc(x), weight, bias, stride, addend)
     return _convolve(sizes, algorithm, x, weight, bias, addend, transposed=False)
 
 

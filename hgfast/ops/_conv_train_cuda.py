@@ -1,12 +1,14 @@
 """The forward convolution of training on CUDA: hgfast's kernel where it is faster on this card than cuDNN's, else ATen.
 
 Sizes that are new are timed and tried as a frozen network's are (hgfast.frozen.tune, .verify), on random data, in a
-small graph of two such convolutions, one with a residual. Without times, as with HGFAST_TUNE=0, ATen has them all.
+small graph of two such convolutions, one with a residual; then the fastest kernel, with the packing of the weights
+before it, is held against ATen (hgfast.ops._ways). Without times, as with HGFAST_TUNE=0, ATen has them all.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +17,10 @@ from torch import Tensor
 from hgfast import _native
 from hgfast.ops._candidates import has_candidates
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, NoKernel, pack
+from hgfast.ops._ways import KERNEL, TORCH, fastest
+from hgfast.reference.conv2d import conv2d_add
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-PACKING = 10.0  # us: weights are cast and packed at each call, which the times of kernels do not have
 WHY_NOT = "cuDNN's convolution is the faster one here, or nothing was timed (HGFAST_TUNE)"
 
 _choices: dict[tuple[int, ConvSizes, bool], ConvNeeds | None] = {}
@@ -49,10 +52,9 @@ def _known(x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None
 
 
 def _measured(lib: Any, x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None:
-    from hgfast.frozen.choices import label
     from hgfast.frozen.graph import IMAGE, ConvCall, Graph
     from hgfast.frozen.make import make_plan
-    from hgfast.frozen.torch_step import BY_TORCH, WITH_POINTWISE
+    from hgfast.frozen.torch_step import BY_TORCH
     from hgfast.frozen.weights import Weights
 
     weight, bias = torch.zeros(sizes.k, sizes.c, sizes.kernel, sizes.kernel), torch.zeros(sizes.k)
@@ -66,11 +68,31 @@ def _measured(lib: Any, x: Tensor, sizes: ConvSizes, with_residual: bool) -> Con
     except NoKernel:
         return None
     output = calls[with_residual].output
-    needs, name = plan.needs[output], plan.choices.names[output]
+    needs = plan.needs[output]
     if not isinstance(needs, ConvNeeds) or needs.algorithm in BY_TORCH or plan.choices.table is None:
         return None
-    own, other = (plan.choices.table.get(label(kernel), name).microseconds for kernel in (needs, WITH_POINTWISE))
-    return needs if own is not None and other is not None and own + PACKING < other else None
+    return needs if _is_faster(lib, needs, x, sizes, with_residual, plan.choices.names[output]) else None
+
+
+@torch.no_grad()
+def _is_faster(lib: Any, needs: ConvNeeds, x: Tensor, sizes: ConvSizes, with_residual: bool, name: str) -> bool:
+    """Whether a kernel beats ATen, by more than the noise, in whole calls for images like x."""
+    from hgfast.frozen.verify import generator_on
+
+    generator = generator_on(x.device)
+
+    def drawn(*shape: int) -> Tensor:
+        like = torch.empty(shape, dtype=x.dtype, device=x.device)
+        like = like.contiguous(memory_format=torch.channels_last) if like.dim() == 4 else like
+        return like.uniform_(-1, 1, generator=generator)
+
+    images, weight = drawn(*x.shape), drawn(sizes.k, sizes.c, sizes.kernel, sizes.kernel)
+    addend = drawn(sizes.n, sizes.k, *sizes.result) if with_residual else None
+    ways = {
+        TORCH: partial(conv2d_add, images, weight, None, sizes.stride, addend),
+        KERNEL: partial(convolve, needs, sizes, images, weight, None, addend),
+    }
+    return fastest(lib, x.device, f"training, {name}", ways) == KERNEL
 
 
 def convolve(

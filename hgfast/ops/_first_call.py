@@ -1,11 +1,13 @@
 """Which kernel an operator that is called by itself has on CUDA: tried, and timed, at the first call of its sizes.
 
 As a frozen network's are (hgfast.frozen.one_call), with the same table of the card, so that the next process does
-neither again. What is known of a card by its table counts in a capture, too, where nothing is tried.
+neither again; then held against torch's operators (hgfast.ops._ways). What is known of a card by its table counts in a
+capture, too, where nothing is tried.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -14,22 +16,27 @@ from torch import Tensor
 from hgfast.ops import _bottleneck_native, _conv_native
 from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes
+from hgfast.ops._ways import KERNEL, Ways, fastest
 
 X, RESIDUAL, LARGE, OUTPUT = range(4)  # the values of a call
 
-Found = TypeVar("Found", ConvNeeds, BottleneckNeeds)
-_convs: dict[tuple[int, ConvSizes, bool, bool], ConvNeeds | None] = {}
-_blocks: dict[tuple[int, BottleneckSizes], BottleneckNeeds | None] = {}
+Needs = TypeVar("Needs", ConvNeeds, BottleneckNeeds)
+WaysWith = Callable[["Needs | None"], Ways]  # the ways of an operator, with a kernel for the one that has it
+Found = tuple["Needs | None", str]  # the kernel, and the way
+_convs: dict[tuple[int, ConvSizes, bool, bool], Found[ConvNeeds]] = {}
+_blocks: dict[tuple[int, BottleneckSizes], Found[BottleneckNeeds]] = {}
 
 
-def conv(lib: Any, x: Tensor, sizes: ConvSizes, with_residual: bool, relu: bool, threads: int) -> ConvNeeds | None:
-    """The kernel of a convolution of x; None where torch's operators are right, or faster, and no kernel is."""
+def conv(
+    lib: Any, x: Tensor, sizes: ConvSizes, with_residual: bool, relu: bool, threads: int, ways: WaysWith[ConvNeeds]
+) -> Found[ConvNeeds]:
+    """The kernel of a convolution of x, None where none is right, and the way that the operator goes."""
     from hgfast.frozen.graph import ConvCall
     from hgfast.frozen.one_call import are_chosen, choose
     from hgfast.frozen.torch_step import BY_TORCH
 
     if not are_chosen(lib, x.device):
-        return _conv_native.query(lib, sizes, threads)
+        return _conv_native.query(lib, sizes, threads), KERNEL
     key = x.get_device(), sizes, with_residual, relu
     if key in _convs:
         return _convs[key]
@@ -40,18 +47,24 @@ def conv(lib: Any, x: Tensor, sizes: ConvSizes, with_residual: bool, relu: bool,
     shapes = {X: (sizes.c, sizes.h, sizes.w), OUTPUT: (sizes.k, *sizes.output)}
     shapes |= {RESIDUAL: (sizes.k, p, q)} if with_residual else {}
     shapes |= {LARGE: (sizes.k, *sizes.output)} if large else {}
-    needs, is_known = choose(lib, call, shapes, sizes.n, sizes.dtype, x.device, sizes.exact)
-    assert isinstance(needs, ConvNeeds)
-    return _kept(_convs, key, None if needs.algorithm in BY_TORCH else needs, is_known)
+    chosen = choose(lib, call, shapes, sizes.n, sizes.dtype, x.device, sizes.exact)
+    assert isinstance(chosen.needs, ConvNeeds)
+    needs = None if chosen.needs.algorithm in BY_TORCH else chosen.needs
+    found = needs, fastest(lib, x.device, chosen.name, ways(needs))
+    if chosen.is_known:
+        _convs[key] = found
+    return found
 
 
-def block(lib: Any, x: Tensor, sizes: BottleneckSizes, threads: int) -> BottleneckNeeds | None:
-    """The kernel of a whole bottleneck on x; None where there is none that is right."""
+def block(
+    lib: Any, x: Tensor, sizes: BottleneckSizes, threads: int, ways: WaysWith[BottleneckNeeds]
+) -> Found[BottleneckNeeds]:
+    """The kernel of a whole bottleneck on x, None where none is right, and the way that the operator goes."""
     from hgfast.frozen.graph import BottleneckCall, ConvCall
     from hgfast.frozen.one_call import are_chosen, choose
 
     if not are_chosen(lib, x.device):
-        return _bottleneck_native.query(lib, sizes, threads)
+        return _bottleneck_native.query(lib, sizes, threads), KERNEL
     key = x.get_device(), sizes
     if key in _blocks:
         return _blocks[key]
@@ -61,17 +74,14 @@ def block(lib: Any, x: Tensor, sizes: BottleneckSizes, threads: int) -> Bottlene
     upsample_to = LARGE if large else None
     call = BottleneckCall("bottleneck", OUTPUT, X, _sized(c), _sized(c), inner, upsample_to)  # type: ignore[arg-type]
     shapes = {X: (c, sizes.h, sizes.w), OUTPUT: (c, *sizes.output)} | ({LARGE: (c, *sizes.output)} if large else {})
-    needs, is_known = choose(lib, call, shapes, sizes.n, sizes.dtype, x.device, False)
-    assert needs is None or isinstance(needs, BottleneckNeeds)
-    return _kept(_blocks, key, needs, is_known)
+    chosen = choose(lib, call, shapes, sizes.n, sizes.dtype, x.device, False)
+    assert chosen.needs is None or isinstance(chosen.needs, BottleneckNeeds)
+    found = chosen.needs, fastest(lib, x.device, chosen.name, ways(chosen.needs))
+    if chosen.is_known:
+        _blocks[key] = found
+    return found
 
 
 def _sized(*shape: int) -> Tensor:
     """In the place of weights: kernels are tried with numbers of their own."""
     return torch.empty(shape, device="meta")
-
-
-def _kept(known: dict[Any, Found | None], key: Any, needs: Found | None, is_known: bool) -> Found | None:
-    if is_known:
-        known[key] = needs
-    return needs

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hgfast import _checks, _native, reference
+from hgfast.constants import constant
+from hgfast.ops import _batch_norm_native as pointwise
 from hgfast.ops import _bottleneck_native, _first_call
-from hgfast.ops._bottleneck_native import BottleneckSizes
+from hgfast.ops._batch_norm_native import as_stats
+from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
 from hgfast.ops._conv_native import packed_weight
 from hgfast.ops._conv_native import query as conv_query
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
+from hgfast.ops._ways import CONVOLUTIONS, KERNEL, TORCH, Ways
+from hgfast.ops.conv_bias_act import conv_bias_act
 
 OP = "bottleneck"
 VECTORS = ("scale", "shift", "bias1", "bias2", "bias3")
@@ -35,7 +42,8 @@ def bottleneck(
 
     The block of Newell's hourglass in inference; 3x3 padding is of the activation, as in the network. The CUDA kernel
     reads x once and writes the result once. It takes float16 and bfloat16, C and M multiples of 8, M up to 128; the
-    rest, and the CPU, take torch's own operators. Its first call of a size is compared with torch (docs/gpu.md).
+    rest, and the CPU, take torch's own operators. Its first call of a size is compared with torch, and timed beside
+    hgfast's convolutions and torch's operators: the fastest of the three has the size (docs/gpu.md).
 
     Args:
         x: (N, C, H, W) with C, H and W at least 1; channels_last is the fast layout.
@@ -124,13 +132,35 @@ def _aligned(tensor: Tensor | None) -> Tensor | None:
     return tensor.clone() if tensor.data_ptr() % 16 else tensor
 
 
-def _kernel(lib: ModuleType, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> Tensor:
+def _kernel(lib: ModuleType, *args: Any) -> Tensor:
+    x, handle = args[0], _native.exec_handle(args[0])
+
+    def ways(needs: BottleneckNeeds | None) -> Ways:
+        own = {} if needs is None else {KERNEL: partial(_by_kernel, lib, needs, *args)}
+        return {**own, CONVOLUTIONS: partial(_by_convolutions, lib, *args), TORCH: partial(_reference, *args)}
+
+    needs, way = _first_call.block(lib, x, _sizes(x, args[3], args[-1]), handle, ways)
+    return ways(needs)[way]()
+
+
+def _by_convolutions(lib: ModuleType, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> Tensor:
+    """By four kernels: the activation, and three convolutions, which are chosen each for itself."""
+    weight1, bias1, weight2, bias2, weight3, bias3, upsample_to = rest
+    x = x.contiguous(memory_format=torch.channels_last)
+    zeros, ones = (constant((number,), x.device, x.shape[1]) for number in (0.0, 1.0))
+    scale, shift = as_stats(x, {"scale": scale, "shift": shift})
+    inner = pointwise.apply(lib, x, zeros, ones, scale, shift, None, True, 0.0)
+    inner = conv_bias_act(inner, weight1, bias1.to(x.dtype))
+    inner = conv_bias_act(inner, weight2, bias2.to(x.dtype))
+    return conv_bias_act(inner, weight3, bias3.to(x.dtype), 1, x, False, upsample_to)
+
+
+def _by_kernel(
+    lib: ModuleType, needs: BottleneckNeeds, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor
+) -> Tensor:
     *layers, upsample_to = rest
     weights, biases = layers[::2], layers[1::2]
     sizes, handle = _sizes(x, weights[0], upsample_to), _native.exec_handle(x)
-    needs = _first_call.block(lib, x, sizes, handle)
-    if needs is None:
-        return _reference(x, scale, shift, *rest)
     x, upsample_to = _aligned(x), _aligned(upsample_to)  # type: ignore[assignment]
     scale, shift, *biases = (_aligned(v.float()) for v in (scale, shift, *biases))  # type: ignore[assignment]
     convolutions = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch import Tensor
 from hgfast import _checks, _native, reference
 from hgfast.ops import _first_call
 from hgfast.ops._conv_checks import check as check_convolution
-from hgfast.ops._conv_native import ConvSizes, packed_weight, query
+from hgfast.ops._conv_native import ConvNeeds, ConvSizes, packed_weight, query
 from hgfast.ops._registry import define
+from hgfast.ops._ways import KERNEL, TORCH, Ways
 
 
 def conv_bias_act(
@@ -118,9 +120,28 @@ def _kernel(
     upsample_to: Tensor | None,
 ) -> Tensor:
     sizes, exec_handle = _sizes(x, weight, stride, upsample_to), _native.exec_handle(x)
-    needs = _first_call.conv(lib, x, sizes, residual is not None, relu, exec_handle)
-    if needs is None:
-        return _reference(x, weight, bias, stride, residual, relu, upsample_to)
+    args = x, weight, bias, stride, residual, relu, upsample_to
+
+    def ways(needs: ConvNeeds | None) -> Ways:
+        own = {} if needs is None else {KERNEL: partial(_by_kernel, lib, needs, *args)}
+        return {**own, TORCH: partial(_reference, *args)}
+
+    needs, way = _first_call.conv(lib, x, sizes, residual is not None, relu, exec_handle, ways)
+    return ways(needs)[way]()
+
+
+def _by_kernel(
+    lib: ModuleType,
+    needs: ConvNeeds,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    residual: Tensor | None,
+    relu: bool,
+    upsample_to: Tensor | None,
+) -> Tensor:
+    sizes, exec_handle = _sizes(x, weight, stride, upsample_to), _native.exec_handle(x)
     packed = packed_weight(lib, weight, sizes, needs, exec_handle)
     x = x.contiguous(memory_format=torch.channels_last)
     residual, upsample_to = _nhwc(residual), _nhwc(upsample_to)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
-__all__ = ["conv2d", "conv2d_gradients", "conv2d_input_grad", "conv2d_weight_grad"]
+__all__ = ["conv2d", "conv2d_add", "conv2d_gradients", "conv2d_input_grad", "conv2d_weight_grad"]
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -24,6 +24,12 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 
     if 1 < stride >= x.shape[-1] and x.dtype is torch.bfloat16 and x.device.type == "cpu":
         return F.conv2d(x, weight, bias, (stride, 1), padding)[..., :1]
     return F.conv2d(x, weight, bias, stride, padding)
+
+
+def conv2d_add(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, addend: Tensor | None) -> Tensor:
+    """conv2d plus addend, in channels_last."""
+    y = conv2d(x, weight, bias, stride).contiguous(memory_format=torch.channels_last)
+    return y if addend is None else y.add_(addend)
 
 
 def conv2d_input_grad(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> Tensor:

@@ -12,7 +12,9 @@ import numpy as np
 
 from hgfast._opencv import cv2
 from hgfast.cli._inputs import BoxSource
+from hgfast.cli._shares import Outcome
 from hgfast.cli._targets import Targets, write_table
+from hgfast.cli._text import one_line
 from hgfast.data import read_image
 from hgfast.data.video import VideoWriter, frame_count, frame_rate, read_frames
 from hgfast.files import atomic_write, write_json
@@ -34,8 +36,8 @@ class Work:
         draw: draws what was found; None writes no pictures.
         track: makes a tracker for a video of so many frames a second; or None.
         quiet: no progress bars.
-        count: persons so far.
-        failed: inputs that could not be used.
+        finished: told of each input whose results are all written, and of its persons.
+        outcome: what became of the inputs so far.
     """
 
     predictor: Predictor
@@ -45,32 +47,36 @@ class Work:
     draw: Callable[[Seen], np.ndarray] | None
     track: Callable[[float], Tracker] | None
     quiet: bool
-    count: int = 0
-    failed: dict[Path, Exception] = field(default_factory=dict)
+    finished: Callable[[Path, int], None]
+    outcome: Outcome = field(default_factory=Outcome)
     _box_scores: deque[np.ndarray] = field(default_factory=deque)  # of pictures whose persons are still to come
 
     def pictures(self, paths: list[Path]) -> None:
-        """Pictures; the table of them all is written also after Ctrl-C."""
+        """Pictures, but for the table of them all."""
         bar = progress_bar("pictures", self.quiet or not paths)
         pairs = (self._picture(path) for path in bar(paths))
-        stream = self.predictor.stream(pairs, lambda number, error: self.failed.update({paths[number]: error}))
-        used = (path for path in paths if path not in self.failed)  # asked only for what the stream has passed
-        rows: dict[str, list[dict[str, Any]]] = {}
-        try:
-            for seen in stream:
-                path = next(used)
-                persons = self._persons(seen)
-                try:
-                    write_json(self.targets.json(path), persons)
-                    if self.draw:
-                        with atomic_write(self.targets.drawing(path)) as file:
-                            file.write(cv2.imencode(".png", self.draw(seen))[1].tobytes())
-                    self.count += len(persons)
-                    rows[path.name] = persons
-                except OSError as error:
-                    self.failed[path] = error
-        finally:
-            self._write_tables(paths[0], list(rows), list(rows.values())) if rows else None
+        stream = self.predictor.stream(pairs, lambda number, error: self._fail(paths[number], error))
+        used = (path for path in paths if path not in self.outcome.failed)  # asked only for what the stream has passed
+        for seen in stream:
+            path = next(used)
+            persons = self._persons(seen)
+            try:
+                write_json(self.targets.json(path), persons)
+                if self.draw:
+                    with atomic_write(self.targets.drawing(path)) as file:
+                        file.write(cv2.imencode(".png", self.draw(seen))[1].tobytes())
+                self.outcome.count += len(persons)
+                self._done(path, len(persons))
+            except OSError as error:
+                self._fail(path, error)
+
+    def _done(self, path: Path, persons: int) -> None:
+        self.finished(path, persons)
+        self.outcome.done[path] = persons
+
+    def _fail(self, path: Path, error: Exception) -> None:
+        name = "" if str(path) in str(error) else f"{path}: "
+        self.outcome.failed[path] = f"{name}{one_line(error)}"
 
     def _picture(self, path: Path) -> tuple[Any, Any]:
         """A picture and its boxes."""
@@ -102,10 +108,12 @@ class Work:
                 if frames:
                     content = [{"frame_id": number, "instances": persons} for number, persons in enumerate(frames)]
                     write_json(self.targets.json(path), content)
-                    self.count += sum(map(len, frames))
-                    self._write_tables(path, range(len(frames)), frames)
+                    self.outcome.count += sum(map(len, frames))
+                    for table in self.targets.tables(path):
+                        write_table(table, range(len(frames)), frames, self.predictor.table.names)
+            self._done(path, sum(map(len, frames)))
         except (OSError, ValueError, TypeError) as error:
-            self.failed[path] = error
+            self._fail(path, error)
 
     def _frames(self, path: Path, frames: list[list[dict[str, Any]]]) -> None:
         rate = frame_rate(path)
@@ -132,10 +140,6 @@ class Work:
             yield from zip(frames, self.boxes.of_frames(path), strict=False)
         else:
             yield from ((frame, self._found(frame, self.find)) for frame in frames)
-
-    def _write_tables(self, path: Path, index: Any, rows: list[list[dict[str, Any]]]) -> None:
-        for table in self.targets.tables(path):
-            write_table(table, index, rows, self.predictor.table.names)
 
 
 def _tracked(seen: Seen, tracker: Tracker | None) -> tuple[list[dict[str, int]], Seen]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hgfast.cli._inputs import is_video
+from hgfast.data.person import read_json
 from hgfast.deeplabcut_results import check_deeplabcut_path, write_deeplabcut
 from hgfast.files import check_writable
 
@@ -38,6 +39,22 @@ class Targets:
         """Of a video, or the one of all pictures."""
         stem = path.stem if is_video(path) else PICTURES
         return [self.folder / f"{stem}.{form}" for form in self.forms]
+
+    def write_picture_tables(self, pictures: Sequence[Path], names: Sequence[str]) -> None:
+        """The tables of all pictures, from what was written of each: by whichever process, or in an earlier run.
+
+        Args:
+            pictures: those that are done.
+            names: of the joints.
+
+        Raises:
+            OSError, ValueError: a picture's file is not there any more, or is another one.
+        """
+        if not (self.forms and pictures):
+            return
+        rows = [read_json(self.json(path)) for path in pictures]
+        for table in self.tables(pictures[0]):
+            write_table(table, [path.name for path in pictures], rows, names)
 
     def check(self, paths: list[Path], read: list[Path]) -> None:
         """Results overwrite earlier results, but nothing that this run reads.
@@ -71,5 +88,6 @@ def write_table(
     keypoints, scores = np.full((*shape, 2), np.nan), np.full(shape, np.nan)
     for number, row in enumerate(rows):
         for place, person in zip(places[number], row, strict=True):
-            keypoints[number, place - 1], scores[number, place - 1] = person["keypoints"], person["keypoint_scores"]
+            keypoints[number, place - 1] = np.array(person["keypoints"], float)  # JSON has None for NaN
+            scores[number, place - 1] = np.array(person["keypoint_scores"], float)
     write_deeplabcut(path, index, names, keypoints, scores)

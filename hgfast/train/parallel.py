@@ -1,4 +1,4 @@
-"""Several processes that train one network together, as ``torchrun`` starts them."""
+"""Several processes that share training, evaluation or prediction, as ``torchrun`` starts them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gc
 import importlib
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from hgfast import _checks
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among those that train together; alone without ``torchrun``.
+    """This process's place among those that work together; alone without ``torchrun``.
 
     Attributes:
         rank: number of this process, 0 .. size - 1; process 0 writes files and talks.
@@ -38,24 +39,29 @@ class World:
         _checks.integer("World", "local_rank", self.local_rank, 0)
 
     @classmethod
-    def join(cls, device_type: str) -> World:
+    def join(cls, device_type: str, patience: timedelta | None = None) -> World:
         """Takes its place from torchrun's environment variables and connects to the others (NCCL, Gloo on the CPU).
 
         A connection made here is closed when the process ends.
+
+        Args:
+            device_type: "cpu" or "cuda".
+            patience: how long a process waits for the others before it gives up; None: torch's 10 or 30 minutes.
 
         Raises:
             TypeError, ValueError: no text, or a variable that is no number.
         """
         _checks.instance("World.join", "device_type", device_type, str)
+        _checks.instance("World.join", "patience", patience, timedelta, type(None))
         size = _variable("WORLD_SIZE", 1)
         if size == 1:
             return cls()
         if not dist.is_initialized():
             # DistributedDataParallel imports this; imported when a group exists, it keeps that group alive for good.
             importlib.import_module("torch._dynamo")
-            dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+            dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=patience)
             atexit.register(leave)
-        hosts = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        hosts = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=patience)
         return cls(dist.get_rank(), size, _variable("LOCAL_RANK", 0), hosts)
 
     @property
@@ -106,6 +112,14 @@ class World:
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
         dist.all_gather(parts, tensor)
         return torch.stack(parts)
+
+    def objects(self, value: Any) -> list[Any]:
+        """This value of all processes, in the order of ranks; it travels pickled."""
+        if self.size == 1:
+            return [value]
+        parts: list[Any] = [None] * self.size
+        dist.all_gather_object(parts, value, group=self.hosts)
+        return parts
 
     def mean(self, value: float, device: torch.device) -> float:
         """Mean over all processes."""

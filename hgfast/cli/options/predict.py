@@ -18,6 +18,7 @@ apart by their folders: "a/1.jpg" are the boxes of images/a/1.jpg.
 person also has a track_id, counted from 1, which is its individual in tables; without, that is its place in the frame.
 
 An input that cannot be used (a broken picture, say) is listed at the end; the others are done, and the exit code is 2.
+--resume goes on after a crash or Ctrl-C. Under torchrun the processes share the inputs; a video is one process's.
 
 examples:
   hgfast predict best.pt person.jpg --whole-picture        one person who fills the picture
@@ -25,6 +26,7 @@ examples:
   hgfast predict best.pt clip.mp4 --box 40,60,300,420
   hgfast predict best.pt clip.mp4 --detector fasterrcnn_resnet50_fpn_v2 --track oks --smooth --table csv
   hgfast predict best.pt images/ --annotations mpii_val.json
+  torchrun --nproc-per-node 8 -m hgfast predict best.pt images/ --boxes b.json --resume
   hgfast predict hourglass52_mpii_256x256-ae358435_20200812.pth --preset hourglass52-mpii-256 images/ --boxes b.json"""
 
 
@@ -67,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write keypoints in DeepLabCut's shape: NAME.csv for a video, pictures.csv for all pictures",
     )
     parser.add_argument("--output", default="hgfast-predictions", help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out what an earlier run with the same settings has done there"
+    )
     parser.add_argument("--no-draw", action="store_true", help="write no pictures and videos")
     parser.add_argument("--min-score", type=float, default=0.2, help="do not draw joints below (default: %(default)s)")
     parser.add_argument("--no-flip", action="store_true", help="do not average with the mirrored picture")

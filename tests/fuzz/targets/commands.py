@@ -12,15 +12,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hgfast.checkpoint import save_checkpoint
 from hgfast.cli import main
+from hgfast.cli._journal import Journal
 from hgfast.data.synthetic import write_set
 from hgfast.train.build import make_model
 from hgfast.train.state import checkpoint_meta
 from tests.fuzz.cases import Case, target
 from tests.fuzz.damage import any_bytes, damaged
 from tests.fuzz.draw import Draw
+from tests.fuzz.targets.annotations import file_case
 from tests.fuzz.targets.checkpoints import TINY, small_run
 
 
@@ -121,7 +124,9 @@ def predict(draw: Draw) -> Case:
     files = small_files()
     start = ["predict", str(files["checkpoint"]), str(files["picture"]), "--output", str(draw.folder), "--quiet"]
     whole = [*start, "--whole-picture"]
-    extra = draw.one(([], ["--no-flip"], ["--no-draw"], ["--no-freeze"], ["--table", "csv"], ["--min-score=-1"]))
+    extra = draw.one(
+        ([], ["--no-flip"], ["--no-draw"], ["--no-freeze"], ["--table", "csv"], ["--min-score=-1"], ["--resume"])
+    )
     good = draw.one(([*start, "--box", "1,2,60,70"], whole))
     box = draw.one(("1,2,3", "a,b,c,d", "5,5,1,1", "1,2,nan,4", "1,2,inf,4", "", "1,2,3,4,5", "1e400,0,1,1"))
 
@@ -153,6 +158,20 @@ def predict(draw: Draw) -> Case:
         lambda: ([*whole[:4], str(files["boxes"]), *whole[5:]], (files["boxes"].name,)),
     ]
     return command(draw, [*good, *extra], bad)
+
+
+def _write_lines(content: Any, path: Path) -> None:
+    lines = content if isinstance(content, list) else [content]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8", errors="surrogatepass")
+
+
+@target("file.predicted", 60, "file")
+def journal(draw: Draw) -> Case:
+    """What --resume goes on from."""
+    settings = {"checkpoint": "ab12", "no_flip": False, "table": ["csv"]}
+    content = [{"settings": settings}, {"input": "/a/1.png", "persons": 2}, {"input": "/a/2.mp4", "persons": 0}]
+    name = ".predicted-0.jsonl"
+    return file_case(draw, name, content, lambda path: Journal(path.parent, 0, settings).done(), _write_lines)
 
 
 @target("hgfast export", 10, "command", needs=[small_files])

@@ -14,7 +14,7 @@ from hgfast.data import COCO, MPII, KeypointSet, network_input
 from hgfast.predict import Predictor
 from hgfast.train import preset
 from hgfast.train.build import make_codec, make_model, make_predictor
-from hgfast.train.config import apply
+from hgfast.train.config import ConfigError, apply
 from hgfast.train.state import checkpoint_meta
 from tests.recipe import apply_recipe
 from tests.small_models import FAMILIES, small_model
@@ -292,3 +292,13 @@ def test_what_cannot_be_frozen_runs_as_it_is_and_says_so(model, amp, reason, cap
     assert find.network is model and find(picture(50, 50), "picture").keypoints.shape == (1, 16, 2)
     (record,) = caplog.records
     assert record.message.startswith("Predictor: the network runs as it is, not frozen (") and reason in record.message
+
+
+def test_sizes_that_the_network_cannot_take_are_refused_at_the_start():
+    plain = make_model(preset("demo")).eval()
+    for model in (plain, hgfast.freeze(plain)):
+        with pytest.raises(ValueError, match=r"codec.input_size: .* multiple of 32, .* got height 64, width 72"):
+            Predictor(model, MSRAHeatmap((72, 64), (18, 16), 2.0))
+    settings = apply(preset("demo"), {"input_size": [72, 64]})
+    with pytest.raises(ConfigError, match=r"input_size \(of model 'hourglass52'\): .* got height 64, width 72"):
+        make_model(settings)

@@ -48,7 +48,7 @@ class NumpyPart(StandIn):
 
 
 _NUMPY = {f"{core}.multiarray.{name}" for core in ("numpy.core", "numpy._core") for name in ("_reconstruct", "scalar")}
-_NUMPY.add("numpy.dtype")
+_NUMPY |= {"_codecs.encode", "numpy.dtype", "numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}
 
 
 def stand_in_for(name: str) -> type[StandIn]:
@@ -71,16 +71,25 @@ def _as_tensor(part: NumpyPart) -> Tensor:
     if part.name.endswith(".scalar"):
         dtype, content = part.args
         return torch.from_numpy(np.frombuffer(_bytes(content), _dtype(dtype), 1).copy()).reshape(())
-    assert isinstance(part.state, tuple)
-    _, shape, dtype, by_columns, content = part.state
+    shape: Any
+    if part.name.endswith("._frombuffer"):  # as protocol 5 has arrays
+        content, dtype, shape, order = part.args
+        by_columns = order == "F"
+    elif isinstance(part.state, tuple):
+        _, shape, dtype, by_columns, content = part.state
+    else:
+        raise TypeError("an array without content")
     array = np.frombuffer(_bytes(content), _dtype(dtype))
     return torch.from_numpy(array.reshape(shape, order="F" if by_columns else "C").copy())
 
 
 def _bytes(content: object) -> bytes:
-    if not isinstance(content, bytes):
+    if isinstance(content, NumpyPart) and content.name == "_codecs.encode":  # as protocol 2 has bytes
+        text, encoding = content.args
+        content = text.encode(encoding) if isinstance(text, str) and encoding == "latin1" else None
+    if not isinstance(content, (bytes, bytearray)):
         raise TypeError(f"expected bytes, got {type(content).__name__}")
-    return content
+    return bytes(content)
 
 
 def _dtype(part: Any) -> np.dtype:

@@ -44,7 +44,7 @@ def load_deeplabcut(
     path = _checks.path("", "annotations", annotations)
     frames: list[Frame] = []
     for file in tables_of(path):
-        content = _read(file)
+        content = read_table(file)
         missing = [name for name in table.names if name not in content.names]
         if missing:
             raise AnnotationError(f"{file}: body part {missing[0]!r} is missing")
@@ -60,9 +60,9 @@ def deeplabcut_keypoints(annotations: str | Path) -> KeypointSet:
     """
     path = _checks.path("", "annotations", annotations)
     files = tables_of(path)
-    names = _read(files[0]).names
+    names = read_table(files[0]).names
     for file in files[1:]:
-        if (others := _read(file).names) != names:
+        if (others := read_table(file).names) != names:
             different = sorted(set(names) ^ set(others)) or ["their order"]
             raise AnnotationError(f"{file}: other body parts than in {files[0]}: {different[0]}")
     try:
@@ -90,7 +90,8 @@ def tables_of(path: Path) -> list[Path]:
     return [path]
 
 
-def _read(path: Path) -> LabelTable:
+def read_table(path: Path) -> LabelTable:
+    """One table, in CSV or HDF5; raises as :func:`load_deeplabcut`."""
     return read_h5(path) if path.suffix == ".h5" else read_csv(path)
 
 

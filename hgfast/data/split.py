@@ -65,7 +65,7 @@ def split_by_list(persons: Sequence[Person], path: str | Path) -> dict[str, list
         raise AnnotationError(
             f"{path}: expected lists of pictures called train, val and test, with pictures to train on"
         )
-    ends = _ends(persons)
+    ends = ends_of(persons)
     part_of: dict[str, str] = {}
     for part, names in content.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -82,7 +82,7 @@ def split_by_list(persons: Sequence[Person], path: str | Path) -> dict[str, list
     return {part: [person for person in persons if part_of.get(str(person.image)) == part] for part in PARTS}
 
 
-def _ends(persons: Sequence[Person]) -> dict[tuple[str, ...], set[str]]:
+def ends_of(persons: Sequence[Person]) -> dict[tuple[str, ...], set[str]]:
     """The pictures that each end of a path leads to."""
     ends: dict[tuple[str, ...], set[str]] = {}
     for picture in dict.fromkeys(person.image for person in persons):

@@ -10,7 +10,7 @@ from hgfast import _checks as checks
 from hgfast.nn.blocks import FUSED
 from hgfast.reference.blocks import REFERENCE, BlockSet
 
-__all__ = ["IMPLEMENTATIONS", "PoseNetwork", "block_set", "check_images", "images_to_layout"]
+__all__ = ["IMPLEMENTATIONS", "PoseNetwork", "block_set", "check_images", "check_size", "images_to_layout"]
 
 LARGEST, MOST, LARGEST_DEPTH = 1 << 16, 256, 16  # channels; stacks and blocks of a level; depth of an hourglass
 IMPLEMENTATIONS: dict[str, BlockSet] = {"fused": FUSED, "reference": REFERENCE}
@@ -26,6 +26,11 @@ class PoseNetwork(nn.Module):
 
     implementation: str
     head_layers: tuple[str, ...] = ()
+
+    @property
+    def size_rule(self) -> tuple[int, int]:
+        """Sizes of images must be a multiple of the first number, or smaller than one by at most the second."""
+        raise NotImplementedError
 
     @property
     def memory_format(self) -> torch.memory_format | None:
@@ -77,10 +82,20 @@ def check_images(images: Tensor, unit: int, slack: int, weight: Tensor | None = 
     if weight is not None and images.dtype != weight.dtype and not torch.is_autocast_enabled(images.device.type):
         raise TypeError(f"images must have the weights' dtype {weight.dtype}, or autocast be on; got {images.dtype}")
     height, width = images.shape[2:]
-    if any(size == 0 or -size % unit > slack for size in (height, width)):
+    check_size("images", (width, height), unit, slack)
+
+
+def check_size(name: str, size: tuple[int, int], unit: int, slack: int) -> None:
+    """Raise unless images of (width, height) are of a size that a network can take, see :func:`check_images`.
+
+    Raises:
+        ValueError: If they are not; the message begins with the name.
+    """
+    width, height = size
+    if any(side == 0 or -side % unit > slack for side in (height, width)):
         less = f", or up to {slack} less than one" if slack else ""
         raise ValueError(
-            f"images: height and width must each be a multiple of {unit}{less} "
+            f"{name}: height and width must each be a multiple of {unit}{less} "
             f"({unit}, {2 * unit}, {3 * unit}, ...), got height {height}, width {width}"
         )
 

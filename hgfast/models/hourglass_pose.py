@@ -171,6 +171,11 @@ class HourglassPose(PoseNetwork):
             elif isinstance(module, nn.BatchNorm2d):
                 module.reset_parameters()
 
+    @property
+    def size_rule(self) -> tuple[int, int]:
+        """4 * 2**downsample_times, and 3 for the two strides that round up."""
+        return self.stride << self.downsample_times, self.stride - 1
+
     def forward(self, images: Tensor) -> list[Tensor]:
         """Predict heat-maps.
 
@@ -186,6 +191,6 @@ class HourglassPose(PoseNetwork):
             TypeError: If images is not a floating point tensor of the weights' dtype (any dtype with autocast).
             ValueError: If its shape or device is not accepted.
         """
-        unit, weight = self.stride << self.downsample_times, next(self.parameters(), None)
-        check_images(images, unit, slack=self.stride - 1, weight=weight)
+        unit, slack = self.size_rule
+        check_images(images, unit, slack, weight=next(self.parameters(), None))
         return self.head(self.backbone(images_to_layout(images, self.memory_format)))

@@ -97,6 +97,11 @@ class StackedHourglass(PoseNetwork):
         self.merge_features = nn.ModuleList(Merge(channels, channels, blocks) for _ in merges)
         self.merge_preds = nn.ModuleList(Merge(num_keypoints, channels, blocks) for _ in merges)
 
+    @property
+    def size_rule(self) -> tuple[int, int]:
+        """4 * 2**4, and no less."""
+        return self.stride << self.depth, 0
+
     def forward(self, images: Tensor) -> list[Tensor]:
         """Predict heat-maps.
 
@@ -111,7 +116,8 @@ class StackedHourglass(PoseNetwork):
             TypeError: If images is not a floating point tensor of the weights' dtype (any dtype with autocast).
             ValueError: If its shape or device is not accepted.
         """
-        check_images(images, self.stride << self.depth, slack=0, weight=next(self.parameters(), None))
+        unit, slack = self.size_rule
+        check_images(images, unit, slack, weight=next(self.parameters(), None))
         x = self.pre(images_to_layout(images, self.memory_format))
         heatmaps: list[Tensor] = []
         for i, (hourglass, head, out) in enumerate(zip(self.hgs, self.features, self.outs, strict=True)):

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from hgfast.frozen import freeze
+from hgfast.frozen.model import FrozenModel
+from hgfast.models.common import PoseNetwork, check_size
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 log = logging.getLogger("hgfast")
@@ -22,6 +24,14 @@ def inference_form(model: nn.Module, amp: str) -> nn.Module:
     except (TypeError, ValueError, RuntimeError) as error:
         log.warning("Predictor: the network runs as it is, not frozen (%s)", error)
         return model
+
+
+def check_input_size(network: nn.Module, size: tuple[int, int]) -> None:
+    """Raises ValueError where a network that knows its sizes cannot take images of (width, height)."""
+    if isinstance(network, PoseNetwork):
+        check_size("codec.input_size", size, *network.size_rule)
+    elif isinstance(network, FrozenModel):
+        check_size("codec.input_size", size, network.graph.unit, network.graph.slack)
 
 
 def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:

@@ -21,7 +21,7 @@ from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD, crop, network_input,
 from hgfast.data.keypoint_set import KeypointSet
 from hgfast.data.keypoints import MPII
 from hgfast.data.video import read_frames
-from hgfast.predict.form import DTYPES, autocast, inference_form
+from hgfast.predict.form import DTYPES, autocast, check_input_size, inference_form
 from hgfast.predict.inputs import Boxes, Image, as_boxes, as_image, pairs_of
 from hgfast.predict.results import Prediction, Seen, joined, taken
 
@@ -53,7 +53,8 @@ class Predictor:
 
     Raises:
         TypeError: an argument of another type.
-        ValueError: a value that is not finite or out of range, or a device that this machine does not have.
+        ValueError: a value that is not finite or out of range, a device that this machine does not have, or an input
+            size of the codec that the network cannot take.
 
     Example:
         >>> predictor = Predictor.from_checkpoint("runs/a/best.pt")  # doctest: +SKIP
@@ -97,7 +98,9 @@ class Predictor:
         self._is_told = _checks.flag(where, "whole_pictures", whole_pictures)
         frozen = _checks.flag(where, "freeze", freeze)
         self.model = model.eval().to(self.device)
+        check_input_size(self.model, codec.input_size)
         self.network = inference_form(self.model, amp) if frozen else self.model
+        check_input_size(self.network, codec.input_size)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, preset: str | None = None, **options: Any) -> Predictor:

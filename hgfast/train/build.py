@@ -11,7 +11,7 @@ from hgfast import _checks, codecs, models
 from hgfast._extras import require
 from hgfast.data import PoseDataset
 from hgfast.data.split import PARTS
-from hgfast.models.common import PoseNetwork
+from hgfast.models.common import PoseNetwork, check_size
 from hgfast.predict import Predictor
 from hgfast.train.config import Config, ConfigError
 from hgfast.train.measures import measures_of, require_packages
@@ -23,7 +23,7 @@ def make_model(config: Config) -> PoseNetwork:
 
     Raises:
         TypeError: no Config.
-        ConfigError: the network does not have these options.
+        ConfigError: the network does not have these options, or cannot take images of ``config.input_size``.
     """
     _checks.instance("make_model", "config", config, Config)
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in config.model_options.items()}
@@ -36,6 +36,10 @@ def make_model(config: Config) -> PoseNetwork:
             )
         except (TypeError, ValueError) as error:
             raise ConfigError(f"model {config.model!r}: {error}") from None
+        try:
+            check_size(f"input_size (of model {config.model!r})", config.input_size, *model.size_rule)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         if config.init != "peer":
             if not isinstance(model, models.HourglassPose):
                 raise ConfigError(f"init: model {config.model!r} has only 'peer', got {config.init!r}")

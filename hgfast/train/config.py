@@ -65,7 +65,9 @@ class Config:
     val_share: float = 0.0  # of the training file's pictures, where val_annotations is ""
     test_share: float = 0.0
     split_seed: int = 0  # of that draw
-    split: str = ""  # instead of shares: a JSON file that lists the pictures to train, val and test with
+    split: str = (
+        ""  # instead of shares: JSON lists of pictures, or DeepLabCut's pickle, whose training part val_share is of
+    )
     boxes: str = (
         "auto"  # "given", "picture" (the whole), "keypoints" (their extent); "auto": as is usual for the format
     )

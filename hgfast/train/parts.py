@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hgfast import _checks
-from hgfast.data import Person
+from hgfast.data import AnnotationError, Person
+from hgfast.data.deeplabcut_split import ENDING, split_by_deeplabcut
 from hgfast.data.formats import FORMATS, Source
 from hgfast.data.split import PARTS, split_by_list, split_by_shares
 from hgfast.train.config import Config, ConfigError
@@ -62,17 +63,21 @@ def _read(config: Config, part: str) -> list[Person]:
 
 def _share(config: Config, part: str, persons: list[Person]) -> list[Person]:
     """What a part has of the training file, whose other parts without files of their own take their shares."""
-    if config.split:
-        return split_by_list(persons, config.split)[part]
     val = 0.0 if config.val_annotations else config.val_share
     test = 0.0 if config.test_annotations else config.test_share
     try:
+        if config.split.endswith(ENDING):
+            return split_by_deeplabcut(persons, config.split, val, config.split_seed)[part]
+        if config.split:
+            return split_by_list(persons, config.split)[part]
         return split_by_shares(persons, val, test, config.split_seed)[part]
+    except AnnotationError:
+        raise
     except ValueError as error:
         raise ConfigError(f"{config.train_annotations}: {error}") from None
 
 
 def _advice(config: Config, part: str) -> str:
-    if config.split:
+    if config.split and not (config.split.endswith(ENDING) and part == "val"):
         return f"{config.split} lists none as {part!r}"
     return f"{part}_annotations names no file, and {part}_share is 0"

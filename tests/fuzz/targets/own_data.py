@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hgfast.data import (
     load_sleap,
     sleap_keypoints,
 )
+from hgfast.data.deeplabcut_split import split_by_deeplabcut
 from hgfast.data.label_h5 import read_h5
 from hgfast.data.split import split_by_list
 from hgfast.train.own import read_keypoints
@@ -171,3 +173,23 @@ def keypoint_table(draw: Draw) -> Case:
 def keypoints_toml(draw: Draw) -> Case:
     text = b'names = ["a", "b"]\npairs = [["a", "b"]]\nsigmas = 0.1\n'
     return file_case(draw, "k.toml", text, read_keypoints, _write_bytes)
+
+
+@cache
+def _split_pickle() -> bytes:
+    entries = [{"image": ("labeled-data", "a", "1.png"), "joints": np.zeros((1, 3))}]
+    return pickle.dumps([entries, np.array([0, 2, -1]), np.array([1]), 0.7], pickle.HIGHEST_PROTOCOL)
+
+
+@target("file.deeplabcut_split", 60, "file", needs=[_split_pickle])
+def deeplabcut_split(draw: Draw) -> Case:
+    names = [f"labeled-data/a/{number}.png" for number in range(1, 4)]
+    rows = [["scorer", "me", "me"], ["bodyparts", "nose", "nose"], ["coords", "x", "y"]]
+    _write_csv([*rows, *([name, 1.0, 2.0] for name in names)], draw.folder / "CollectedData_me.csv")
+    point, visible = np.ones((1, 2), np.float32), np.ones(1, bool)
+    size = np.ones(2, np.float32)
+    persons = [Person(Path(name), size, size, point, visible, ident=(n, n)) for n, name in enumerate(names)]
+    share = draw.one((0.0, 0.5))
+    return file_case(
+        draw, "split.pickle", _split_pickle(), lambda path: split_by_deeplabcut(persons, path, share, 0), _write_bytes
+    )

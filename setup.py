@@ -46,6 +46,8 @@ X86_VARIANTS = {
 BF16_SOURCES = (
     "conv.cpp",
     "conv_bf16.cpp",
+    "conv_int8.cpp",
+    "conv_int8_pack.cpp",
     "conv_layout.cpp",
     "conv_pack.cpp",
     "conv_pack_pairs.cpp",

@@ -1,9 +1,8 @@
 // The choice of algorithm and blocking, and the answer to "how much memory".
 #include "cpu/conv_layout.h"
 
-#include <unistd.h>
-
 #include "common/check.h"
+#include "cpu/cache_size.h"
 
 namespace hgfast::cpu::HGFAST_ISA {
 namespace {
@@ -31,14 +30,6 @@ bool is_strided(ConvAlgorithm a) {
 bool shares(const ConvLayout& l, const ConvShape& s, int64_t tiles_per_thread) {
   if (l.threads == 1 || l.tiles >= l.threads * tiles_per_thread) return false;
   return 8 * l.tiles < s.k || 2 * l.tiles < l.threads * kGemmRows;
-}
-
-int64_t l2_bytes() {
-#ifdef _SC_LEVEL2_CACHE_SIZE
-  static const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  if (bytes > 0) return bytes;
-#endif
-  return 1 << 20;
 }
 
 // Pairs of bfloat16 are read as they lie, those of int16 are made.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
-from hgfast.frozen.graph import BottleneckCall, Call, Graph, PointwiseCall, PoolCall, Value
+from hgfast.frozen.coded_graph import CodedCall, made_by
+from hgfast.frozen.graph import BottleneckCall, Graph, PointwiseCall, PoolCall, Value
 from hgfast.frozen.torch_call import TorchCall
 
 ALIGNMENT = 256  # bytes
@@ -14,22 +16,21 @@ def last_uses(graph: Graph) -> dict[Value, int]:
     """For each value the index of the last call that reads it; of a value that nobody reads, the call that makes it."""
     last = {}
     for index, call in enumerate(graph.calls):
-        last[call.output] = index
-        if call.second is not None:
-            last[call.second.value] = index
+        for value in made_by(call):
+            last[value] = index
         for value in call.inputs():
             last[value] = index
     return last
 
 
-def in_place_of(call: Call) -> Value | None:
+def in_place_of(call: Any) -> Value | None:
     """The input whose memory the output may take, read element by element just before it is written; None if none.
 
     A whole bottleneck reads its input around each pixel, so that only what it is merged into may be written over.
     """
     if isinstance(call, PointwiseCall):
         return call.x
-    if isinstance(call, (PoolCall, TorchCall)):
+    if isinstance(call, (PoolCall, TorchCall, CodedCall)):
         return None
     if isinstance(call, BottleneckCall) or call.upsample_to is not None:
         return call.upsample_to
@@ -78,10 +79,10 @@ def place(graph: Graph, nbytes: dict[Value, int], external: Collection[Value]) -
             offsets[call.output] = offsets[victim]
         else:
             victim = None
-        for value in (call.output, call.second.value if call.second else call.output):
+        for value in made_by(call):
             if value not in offsets and value not in external:
                 offsets[value] = arena.allocate(nbytes[value])
-        for value in {*call.inputs(), call.output} - {victim}:
+        for value in {*call.inputs(), *made_by(call)} - {victim}:
             if value in offsets and last[value] == index:
                 arena.free(offsets[value])
     return offsets, arena.size

@@ -13,6 +13,7 @@ import torch
 
 from hgfast import _checks as checks
 from hgfast.frozen.arguments import check_arguments
+from hgfast.frozen.check_codes import check_quantisation
 from hgfast.frozen.graph import IMAGE, Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second, Value
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph.captured import refs
@@ -94,6 +95,7 @@ def check_graph(graph: Graph) -> None:
     for index, call in enumerate(graph.calls):
         _check_call(known, f"calls[{index}]", call)
     _check_outputs(known)
+    check_quantisation(graph, known.channels.keys())
 
 
 def _check_outputs(known: _Known) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hgfast import _native
 from hgfast.frozen.build import Built
-from hgfast.frozen.emit import made_by
+from hgfast.frozen.coded_graph import made_by
 from hgfast.frozen.graph import IMAGE, ConvCall, Graph, Value
 from hgfast.frozen.model import FrozenModel
 from hgfast.frozen.modes import unchanged
@@ -102,6 +102,18 @@ def _made(frozen: FrozenModel, built: Built) -> dict[int, Made]:
             if node is not None:
                 found[node] = Made(call.name, _of(plan, value, tensors).clone(), _least(plan, call, tensors))
     return found
+
+
+def steps_with_values(
+    plan: Plan, graph: Graph, images: Tensor, others: list[Tensor]
+) -> Iterator[tuple[Any, Value, Any]]:
+    """Run a plan; each call, with each value that it makes and the value itself, which the next call may write over."""
+    tensors: dict[Value, Any] = {IMAGE: images, **dict(zip(graph.others, others, strict=True)), **plan.new_outputs()}
+    handle = _native.exec_handle(images)
+    for step in plan.steps:
+        step.run(tensors, handle)
+        for value in made_by(step.call):
+            yield step.call, value, _of(plan, value, tensors)
 
 
 def _steps(plan: Plan, graph: Graph, images: Tensor, others: list[Tensor]) -> Iterator[tuple[Any, Value, Any]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from hgfast.frozen.graph import BottleneckCall, Call, PointwiseCall, PoolCall, Value
+from hgfast.frozen.coded_graph import CodedCall, CodedConvCall, CodedPoolCall, QuantiseCall, made_by
+from hgfast.frozen.graph import BottleneckCall, PointwiseCall, PoolCall, Value
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.steps import Step
 from hgfast.frozen.torch_call import TorchCall
@@ -23,7 +25,7 @@ class Row:
     bytes: int
 
 
-def _what(call: Call) -> str:
+def _what(call: Any) -> str:
     if isinstance(call, TorchCall):
         return call.what
     if isinstance(call, PointwiseCall):
@@ -31,6 +33,10 @@ def _what(call: Call) -> str:
         parts = affine + ["sum"] * (call.residual is not None) + ["ReLU"] * call.relu
     elif isinstance(call, PoolCall):
         parts = ["2x2 max-pool"]
+    elif isinstance(call, CodedPoolCall | QuantiseCall):
+        return "2x2 max-pool" if isinstance(call, CodedPoolCall) else "to int8"
+    elif isinstance(call, CodedConvCall):
+        return _what(call.conv)
     elif isinstance(call, BottleneckCall):
         sizes = (f"{conv.weight.shape[-1]}x{conv.weight.shape[-1]}" for conv in call.convs)
         parts = ["BN-ReLU", *sizes, "skip"]
@@ -45,9 +51,11 @@ def _what(call: Call) -> str:
     return " + ".join(parts + ["BN-ReLU"] * (call.second is not None))
 
 
-def _flops(plan: Plan, call: Call) -> int:
+def _flops(plan: Plan, call: Any) -> int:
     """Of the direct algorithm."""
-    if isinstance(call, PoolCall | PointwiseCall):
+    if isinstance(call, CodedConvCall):
+        return _flops(plan, call.conv)
+    if isinstance(call, PoolCall | PointwiseCall | CodedCall):
         return 0
     if isinstance(call, TorchCall):
         _, h, w = plan.shapes.get(call.output, (0, 0, 0))
@@ -68,12 +76,10 @@ def _shape(plan: Plan, value: Value) -> str:
 def row(plan: Plan, step: Step | TorchCallStep) -> Row:
     """The row of a step."""
     call = step.call
-    values = [*call.inputs(), call.output] + ([call.second.value] if call.second else [])
-    known = [plan.shapes[value] for value in values if value in plan.shapes]
-    elements = sum(plan.batch * a * b * d for a, b, d in known)
+    values = [*call.inputs(), *made_by(call)]
+    moved = sum(plan.maker.memory.nbytes(value) for value in values if value in plan.shapes)
     shape = " -> ".join(_shape(plan, value) for value in (values[0], call.output))
-    nbytes = elements * plan.dtype.itemsize + step.weight_bytes
-    return Row(call.name, _what(call), shape, step.kernel, _flops(plan, call), nbytes)
+    return Row(call.name, _what(call), shape, step.kernel, _flops(plan, call), moved + step.weight_bytes)
 
 
 def describe_plan(plan: Plan) -> str:

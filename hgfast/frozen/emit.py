@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hgfast.frozen.coded_graph import made_by
 from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second, Value
 from hgfast.frozen.sums import Product, Raised, Sum, paired
 from hgfast.frozen.torch_call import TorchCall, raised_sum, spread
@@ -164,8 +164,3 @@ class Emitter:
 
 def _read(calls: list[tuple[int, Call]]) -> set[Value]:
     return {value for _, call in calls for value in call.inputs()}
-
-
-def made_by(call: Any) -> list[Value]:
-    """The values that a call makes."""
-    return [call.output, *([call.second.value] if call.second is not None else [])]

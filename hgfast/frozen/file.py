@@ -13,11 +13,13 @@ from hgfast.checkpoint.archive import read_archive
 from hgfast.files import atomic_write
 from hgfast.frozen.arguments import Arguments, Input
 from hgfast.frozen.check import check_graph
+from hgfast.frozen.file_codes import codes_of, plain_codes
 from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph.captured import Ref
 
-FORMAT, VERSIONS = "hgfast.frozen", (1, 2, 3)  # 2: with any_size and result; 3: with arguments, only where needed
+FORMAT, VERSIONS = "hgfast.frozen", (1, 2, 3, 4)
+# 2: with any_size and result; 3: with arguments, 4: and with a quantisation, each only where needed
 NUMBERS = ("unit", "slack", "in_channels", "outputs", "values")
 KINDS: dict[str, Any] = {"conv": ConvCall, "max_pool": PoolCall, "pointwise": PointwiseCall}
 
@@ -49,8 +51,13 @@ def content_of(graph: Graph) -> dict[str, Any]:
         )
     calls = [{"kind": kind, **asdict(call)} for call in graph.calls for kind in KINDS if type(call) is KINDS[kind]]
     numbers = {name: getattr(graph, name) for name in (*NUMBERS, "any_size")}
-    more = {} if graph.arguments is None else {"others": graph.others, "arguments": _plain_arguments(graph.arguments)}
+    more: dict[str, Any] = {}
+    if graph.arguments is not None:
+        more = {"others": graph.others, "arguments": _plain_arguments(graph.arguments)}
     version = 3 if more else 2
+    if graph.quantisation is not None:
+        codes = plain_codes(graph.quantisation)
+        version, more = 4, {"others": graph.others, "arguments": None, **more, "quantisation": codes}
     result = _plain(graph.result, "output")
     return {"format": FORMAT, "version": version, "result": result, **numbers, **more, "calls": calls}
 
@@ -80,7 +87,10 @@ def graph_of(data: Any, path: Path) -> Graph:
         result = _structure(data.get("result"), "result", "output")
         graph = Graph(calls=[_call(dict(entry)) for entry in data["calls"]], result=result, **numbers)
         if version > 2:
-            graph.others, graph.arguments = data["others"], _arguments(data["arguments"])
+            graph.others, plain = data["others"], data["arguments"]
+            graph.arguments = None if plain is None and version > 3 else _arguments(plain)
+        if version > 3:
+            graph.quantisation = codes_of(data["quantisation"])
         check_graph(graph)
     except KeyError as error:
         raise ValueError(f"load: {path} is damaged: there is no {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,17 +12,20 @@ from torch.utils._pytree import tree_leaves
 
 from hgfast import _checks as checks
 from hgfast.frozen.build import Built
+from hgfast.frozen.calibrate import BATCH, METHODS
 from hgfast.frozen.check import check_graph
 from hgfast.frozen.compare import check_calls
 from hgfast.frozen.find import is_exported
 from hgfast.frozen.model import FrozenModel
 from hgfast.frozen.modes import evaluating
 from hgfast.frozen.options import DTYPES, as_dtype, check_cuda_graph
+from hgfast.frozen.quantise import quantise
+from hgfast.models.common import check_images
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-TOLERANCE = {torch.float32: 3e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+TOLERANCE = {torch.float32: 3e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1, torch.int8: 2e-1}
 """Allowed ||frozen - model|| / ||model|| of an output, model in float32."""
 TF32_TOLERANCE = 1e-2
 
@@ -32,6 +36,8 @@ def freeze(
     cuda_graph: bool = False,
     batch_sizes: Sequence[int] | None = None,
     example: Any = None,
+    calibration: Tensor | None = None,
+    calibration_method: str = METHODS[0],
 ) -> FrozenModel:
     """The inference form of a trained network: BatchNorm folded, weights packed, epilogues fused, memory planned.
 
@@ -52,7 +58,9 @@ def freeze(
             mode, is frozen for the sizes that it was exported for, and with its own example.
         dtype: of weights and activations; default float32, on CUDA the model's own. On the CPU float32 or bfloat16:
             the latter is the faster one on processors with AVX512_BF16 (docs/performance.md); elsewhere it is computed
-            in float32, and only halves the memory of activations. float32 on CUDA is computed in tf32 if
+            in float32, and only halves the memory of activations. Or int8, with calibration: the fastest one on
+            processors with AVX512_VNNI, whose error counts 1e-2 and more of the heat-maps (docs/performance.md);
+            results are float32. float32 on CUDA is computed in tf32 if
             `torch.backends.cudnn.allow_tf32` is set when the model is frozen, else by three products of tf32 numbers,
             which is as good as float32 arithmetic.
         cuda_graph: on CUDA, replay each plan as one CUDA graph from its second call on; where CUDA refuses to capture
@@ -62,6 +70,11 @@ def freeze(
             arguments of a model that takes more, as a tuple or as a dict by name. Tensors in it, also inside of tuples,
             lists and dicts, stand for others with as many dimensions; all else is a constant of the frozen network.
             Where torch.fx cannot capture the model (hgfast.graph.capture), torch.export does, for the example's sizes.
+        calibration: with dtype=torch.int8 only, and then needed: images (N, C, H, W), floating point, on the CPU,
+            normalised as the model's are, of the kind that it will see: a hundred are plenty. From them come the scales
+            of activations, and what is computed in int8 (hgfast.frozen.quantise).
+        calibration_method: how the scales are chosen: "mse", "max", "percentile" or "entropy"
+            (hgfast.frozen.calibrate).
 
     Raises:
         TypeError: not a module, or one that takes other things than images and there is no example; or an option of the
@@ -83,16 +96,72 @@ def freeze(
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"freeze: model must be on the CPU or on CUDA, got {device}")
     dtype = _dtype(dtype, parameter)
+    _check_calibration(dtype, calibration, calibration_method, example)
     check_cuda_graph("freeze", cuda_graph, batch_sizes, device)
     built = Built(model, example)
     try:
         check_graph(built.graph)
     except (TypeError, ValueError) as error:
         raise ValueError(f"freeze: model has no frozen form: {error}") from error
-    frozen = FrozenModel(built.graph, dtype, device, cuda_graph, batch_sizes)
+    first = torch.float32 if dtype == torch.int8 else dtype
+    frozen = FrozenModel(built.graph, first, device, cuda_graph, batch_sizes)
     verify(frozen, built)
     check_calls(frozen, built, allowed_error(frozen))
+    return frozen if calibration is None else _in_int8(frozen, calibration, calibration_method)
+
+
+def _check_calibration(dtype: torch.dtype, calibration: Any, method: Any, example: Any) -> None:
+    checks.choice("freeze", "calibration_method", method, METHODS)
+    if dtype != torch.int8:
+        if calibration is not None:
+            raise ValueError(f"freeze: calibration is for dtype=torch.int8, got dtype={dtype}")
+        return
+    if calibration is None:
+        raise ValueError("freeze: dtype=torch.int8 needs calibration, images as the model will see them")
+    if example is not None and not isinstance(example, Tensor):
+        raise ValueError("freeze: dtype=torch.int8 is for models of images alone; example must be images or None")
+    checks.tensor("freeze", "calibration", calibration, ndim=4)
+    if calibration.device.type != "cpu" or not len(calibration):
+        raise ValueError(
+            "freeze: calibration must be one or more images (N, C, H, W) on the CPU, got "
+            f"{checks.describe(calibration)} on {calibration.device}"
+        )
+    if not bool(calibration.isfinite().all()):
+        raise ValueError("freeze: calibration must be finite, got NaN or infinity in it")
+
+
+@torch.no_grad()
+def _in_int8(exact: FrozenModel, images: Tensor, method: str) -> FrozenModel:
+    """The same network in int8, compared with the one in float32 on the calibration images."""
+    try:
+        check_images(images, exact.graph.unit, exact.graph.slack, channels=exact.graph.in_channels)
+    except ValueError as error:
+        raise ValueError(f"freeze: calibration: {error}") from None
+    graph = replace(exact.graph, quantisation=quantise(exact, images.detach().float(), method))
+    frozen = FrozenModel(graph, torch.int8, exact.device)
+    batch = images[:BATCH].detach().float()
+    for i, (ours, theirs) in enumerate(zip(_tensors(frozen(batch)), _tensors(exact(batch)), strict=True)):
+        if not is_close(ours, theirs):
+            raise RuntimeError(
+                f"freeze: output {i} in int8 differs from that in float32 by {_errors(ours, theirs)[0]:.2e} (relative) "
+                f"on the calibration images, more than the {TOLERANCE[torch.int8]:.0e} that it may, and so do keypoints"
+            )
     return frozen
+
+
+def is_close(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether an output in int8 is as good as in float32: by its norm, see TOLERANCE, or by the keypoints in it.
+
+    A heat-map's keypoint is its largest value; 95 in a hundred must be at most one pixel off, in each direction.
+    """
+    if _errors(ours, theirs)[0] <= TOLERANCE[torch.int8]:
+        return True
+    if ours.dim() != 4 or not bool(ours.isfinite().all()):
+        return False
+    width = ours.shape[-1]
+    a, b = (tensor.flatten(2).argmax(2) for tensor in (ours, theirs))
+    off = torch.maximum((a % width - b % width).abs(), (a // width - b // width).abs())
+    return bool((off <= 1).double().mean() >= 0.95)
 
 
 def _dtype(dtype: torch.dtype | None, parameter: Tensor) -> torch.dtype:
@@ -100,7 +169,7 @@ def _dtype(dtype: torch.dtype | None, parameter: Tensor) -> torch.dtype:
         dtype = parameter.dtype if parameter.is_cuda and parameter.dtype in DTYPES else torch.float32
     if parameter.is_cuda:
         return as_dtype("freeze", dtype)
-    return as_dtype("freeze", dtype, (torch.float32, torch.bfloat16), parameter.device.type)
+    return as_dtype("freeze", dtype, (torch.float32, torch.bfloat16, torch.int8), parameter.device.type)
 
 
 def relative_errors(frozen: FrozenModel, model: nn.Module, images: Tensor) -> list[float]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hgfast.frozen.arguments import Arguments
+from hgfast.frozen.codes import Quantisation
 from hgfast.frozen.torch_call import TorchCall
 
 Value = int
@@ -147,6 +148,7 @@ class Graph:
         unit, slack: height and width must be a multiple of `unit`, or up to `slack` less.
         result: what the network gives, containers with Ref of places in `outputs`; None for the list of them.
         any_size: nothing is known of sizes but what a plan finds for one; unit is 1.
+        quantisation: which parts are computed in int8, and how; None where nothing can be.
         exact: outputs of merges that are no others than those of sizes twice as large.
     """
 
@@ -162,6 +164,7 @@ class Graph:
     others: list[Value] = field(default_factory=list)
     arguments: Arguments | None = None
     nodes: dict[Value, int] = field(default_factory=dict)
+    quantisation: Quantisation | None = None
 
     def new_value(self) -> Value:
         """The number of a new activation."""

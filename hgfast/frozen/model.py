@@ -21,8 +21,9 @@ from hgfast.frozen.describe import describe_plan
 from hgfast.frozen.file import load_graph, save_graph
 from hgfast.frozen.graph import Graph, Others
 from hgfast.frozen.make import make_plan
-from hgfast.frozen.options import as_device, as_dtype, check_cuda_graph, with_index
+from hgfast.frozen.options import as_device, as_frozen_dtype, check_cuda_graph, with_index
 from hgfast.frozen.plan import Plan
+from hgfast.frozen.precision import as_results, numbers_beside, tell_if_slow
 from hgfast.frozen.safe_file import SUFFIX, load_safe, save_safe
 from hgfast.frozen.state import GraphState
 from hgfast.frozen.torch_plan import TorchPlan
@@ -30,7 +31,7 @@ from hgfast.frozen.turns import Turns
 from hgfast.frozen.weights import Weights
 from hgfast.graph.captured import replaced
 from hgfast.models.common import check_images
-from hgfast.ops._conv_native import ConvSizes, NoKernel, multiplies_bfloat16, query
+from hgfast.ops._conv_native import ConvSizes, NoKernel, query
 
 log = logging.getLogger("hgfast")
 LARGEST_SIDE = 1 << 20
@@ -87,7 +88,8 @@ class FrozenModel(GraphState):
             check_graph(graph)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{where}: graph: {error}") from error
-        self.graph, self.dtype, self.device = graph, as_dtype(where, dtype), as_device(where, device)
+        self.graph, self.device = graph, as_device(where, device)
+        self.dtype = as_frozen_dtype(where, dtype, self.device, graph.quantisation is not None)
         self.batch_sizes = check_cuda_graph(where, cuda_graph, batch_sizes, self.device)
         self.cuda_graph = bool(cuda_graph)
         self.tf32 = torch.backends.cudnn.allow_tf32 if tf32 is None else checks.flag(where, "tf32", tf32)
@@ -95,27 +97,25 @@ class FrozenModel(GraphState):
 
     def _prepare(self) -> None:
         """What is made of the rest, and is neither copied nor pickled."""
+        self.numbers = numbers_beside(self.dtype)  # what activations are stored in that are not in int8
         with torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext():
             self._lib = _native.library(self.device.type)
             self._no_kernels = "" if self._lib is not None else _native.cuda_missing_reason()
             try:
                 if self._lib is not None:
-                    query(self._lib, ConvSizes(1, 1, 1, 1, 1, 1, 1, dtype=self.dtype), threads=1)
-            except ValueError as error:
-                raise ValueError(
-                    f"FrozenModel: dtype must be one that {self.device} has kernels for ({error})"
-                ) from None
+                    query(self._lib, ConvSizes(1, 1, 1, 1, 1, 1, 1, dtype=self.numbers), threads=1)
+            except ValueError as why:
+                raise ValueError(f"FrozenModel: dtype must be one that {self.device} has kernels for ({why})") from None
         if self._no_kernels:
             log.warning("frozen networks run by PyTorch on %s: %s", self.device, self._no_kernels)
-        if self.dtype == torch.bfloat16 and self.device.type == "cpu" and not multiplies_bfloat16(self._lib):
-            log.warning("this CPU has no AVX512_BF16: frozen networks are not faster in bfloat16 than in float32")
-        self._weights = Weights(self.graph, self.dtype, self.device, exact=not self.tf32)
+        tell_if_slow(self.dtype, self.device, self._lib)
+        self._weights = Weights(self.graph, self.numbers, self.device, not self.tf32, self.dtype == torch.int8)
         self._plans: OrderedDict[tuple[Any, ...], Plan | TorchPlan] = OrderedDict()
         self._graphs = CapturedPlans(self.cuda_graph, self.batch_sizes)
         self._turns = Turns()
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_lib", "_no_kernels", "_weights", "_plans", "_graphs", "_turns")
+        made = ("numbers", "_lib", "_no_kernels", "_weights", "_plans", "_graphs", "_turns")
         return {name: value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -133,8 +133,8 @@ class FrozenModel(GraphState):
             **kwargs: the rest of them.
 
         Returns:
-            What the unfrozen model gives, in this module's dtype, without gradient: for a stacked hourglass one tensor
-            (N, K, h, w) per stack, channels_last.
+            What the unfrozen model gives, in this module's dtype (float32 where that is int8), without gradient: for a
+            stacked hourglass one tensor (N, K, h, w) per stack, channels_last.
 
         Raises:
             TypeError: an argument is missing, of another kind, or no tensor of the right dtype.
@@ -152,12 +152,12 @@ class FrozenModel(GraphState):
     def inputs(self, *args: Any, **kwargs: Any) -> list[Tensor]:
         """The graph's inputs for a call, the images first, checked and as kernels read them."""
         if self.graph.arguments is None:
-            return [self.as_read(self._images(only(args, kwargs)).to(self.dtype))]
+            return [self.as_read(self._images(only(args, kwargs)).to(self.numbers))]
         images, *others = self.graph.arguments.tensors(args, kwargs, self.device)
         check_images(images, self.graph.unit, self.graph.slack, channels=self.graph.in_channels)
         wanted = self.graph.arguments.inputs[1:]
-        others = [x.to(self.dtype) if kind.dtype is None else x for x, kind in zip(others, wanted, strict=True)]
-        return [self.as_read(images.to(self.dtype)), *(self.as_read(tensor) for tensor in others)]
+        others = [x.to(self.numbers) if kind.dtype is None else x for x, kind in zip(others, wanted, strict=True)]
+        return [self.as_read(images.to(self.numbers)), *(self.as_read(tensor) for tensor in others)]
 
     def _images(self, images: Tensor) -> Tensor:
         """The argument of a network that takes images alone, checked."""
@@ -185,12 +185,13 @@ class FrozenModel(GraphState):
 
     def as_read(self, tensor: Tensor) -> Tensor:
         """An input as kernels read it, if they may."""
-        is_map = tensor.dim() == 4 and tensor.dtype == self.dtype
+        is_map = tensor.dim() == 4 and tensor.dtype == self.numbers
         return tensor.contiguous(memory_format=torch.channels_last) if is_map else tensor
 
     def _given(self, outputs: list[Any]) -> Any:
         """What the network gives, from its graph's outputs."""
         result = self.graph.result
+        outputs = as_results(outputs, self.dtype)
         return outputs if result is None else replaced(result, lambda ref: outputs[ref.value])
 
     def plan(self, batch: int, height: int, width: int) -> Plan | TorchPlan:

@@ -24,6 +24,24 @@ def as_dtype(where: str, dtype: Any, allowed: tuple[torch.dtype, ...] = DTYPES, 
     return dtype
 
 
+def as_frozen_dtype(where: str, dtype: Any, device: torch.device, quantised: bool) -> torch.dtype:
+    """That of a frozen network; int8 on the CPU, for a graph that says how.
+
+    Raises:
+        TypeError, ValueError: anything else.
+    """
+    if dtype != torch.int8:
+        return as_dtype(where, dtype)
+    if device.type != "cpu":
+        raise ValueError(f"{where}: dtype must not be torch.int8 on {device}: only the CPU has kernels for it")
+    if not quantised:
+        raise ValueError(
+            f"{where}: dtype must not be torch.int8 for a network that was not frozen in it: freeze the model with "
+            "dtype=torch.int8 and calibration=images"
+        )
+    return torch.int8
+
+
 def as_device(where: str, device: Any) -> torch.device:
     """A device that frozen networks run on; a plain "cuda" is the device that is current now.
 

@@ -16,6 +16,9 @@ from hgfast import _native
 from hgfast.frozen.arena import last_uses, place
 from hgfast.frozen.bottleneck import fuse_bottlenecks
 from hgfast.frozen.choices import Choices, Needs
+from hgfast.frozen.coded_graph import CodedCall, CodedConvCall, coded_graph
+from hgfast.frozen.coded_steps import CodedStepMaker
+from hgfast.frozen.coded_weights import query
 from hgfast.frozen.failures import report, wait
 from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, NativeCall, Others, PlainCall, Value
 from hgfast.frozen.shapes import value_shapes
@@ -60,19 +63,29 @@ class Plan:
         batch = self.batch
         self._whole = graph  # with the convolutions of all blocks
         self.needs: dict[Value, Needs] = {}  # by the calls' outputs
-        self.graph = fuse_bottlenecks(graph, self._takes)
+        codes: dict[Value, Value] = {}
+        if self.weights.int8:
+            self.graph, codes = coded_graph(graph)
+            self.shapes |= {value: self.shapes[whose] for value, whose in codes.items()}
+        else:
+            self.graph = fuse_bottlenecks(graph, self._takes)
         for call in self.graph.calls:
             if isinstance(call, ConvCall | PlainCall):
                 self.needs[call.output] = self._choose(call)
+            elif isinstance(call, CodedConvCall):
+                sizes = conv_sizes(call.conv, self.shapes, batch, self.dtype, self.weights.exact)
+                self.needs[call.output] = query(lib, sizes, self.threads)
         by_torch = {call.output for call in self.graph.calls if isinstance(call, TorchCall) and not call.into}
         external = {IMAGE, *graph.others, *graph.outputs, *by_torch}
-        nbytes = {value: batch * c * h * w * self.dtype.itemsize for value, (c, h, w) in self.shapes.items()}
+        sizes_of = {value: torch.uint8 if value in codes else self.dtype for value in self.shapes}
+        nbytes = {value: batch * c * h * w * sizes_of[value].itemsize for value, (c, h, w) in self.shapes.items()}
         offsets, self.arena_bytes = place(self.graph, nbytes, external)
         self.arena = torch.empty(self.arena_bytes, dtype=torch.uint8, device=self.device)
         self.workspace_bytes = max((needs.workspace_bytes for needs in self.needs.values()), default=0)
         self.workspace = torch.zeros(self.workspace_bytes, dtype=torch.uint8, device=self.device)
-        memory = Memory(batch, self.dtype, self.shapes, external, offsets, self.arena, self.workspace)
-        self.maker = StepMaker(lib, self.weights, memory, self.threads)
+        memory = Memory(batch, self.dtype, self.shapes, external, offsets, self.arena, self.workspace, codes)
+        maker = CodedStepMaker if self.weights.int8 else StepMaker
+        self.maker = maker(lib, self.weights, memory, self.threads)
         self.steps = [self.maker.make(call, self.needs.get(call.output)) for call in self.graph.calls]
         self._own_outputs = [value for value in graph.outputs if value not in by_torch]
         self._ends = _last_uses(self.graph, by_torch)
@@ -116,7 +129,7 @@ class Plan:
 
     def native_calls(self) -> list[NativeCall]:
         """The calls that kernels run."""
-        return [call for call in self.graph.calls if not isinstance(call, TorchCall)]
+        return [call for call in self.graph.calls if not isinstance(call, TorchCall | CodedCall)]
 
     def _choose(self, call: ConvCall | PlainCall) -> Needs:
         if isinstance(call, PlainCall):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hgfast import _native
 from hgfast.frozen.choices import POINTWISE, Needs
-from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, NativeCall, PointwiseCall, PoolCall, Value
+from hgfast.frozen.graph import BottleneckCall, ConvCall, NativeCall, PointwiseCall, PoolCall, Value
 from hgfast.frozen.shapes import Shape
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.frozen.torch_call_step import TorchCallStep
@@ -28,7 +28,7 @@ TENSOR = "tensor"  # an argument that is the tensor itself, not its address
 class Step:
     """One call; arguments that change from run to run are put in at `external` (position, value, access)."""
 
-    call: Call
+    call: Any
     function: Callable[..., None]
     arguments: list[Any]
     external: list[tuple[int, Value, str]] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Step:
 
 @dataclass
 class Memory:
-    """Where a plan's values are: in the arena at their offsets, but for the external ones."""
+    """Where a plan's values are: in the arena at their offsets, but for the external ones; and which are codes."""
 
     batch: int
     dtype: torch.dtype
@@ -54,17 +54,22 @@ class Memory:
     offsets: dict[Value, int]
     arena: Tensor
     workspace: Tensor
+    codes: Collection[Value] = ()
+
+    def dtype_of(self, value: Value) -> torch.dtype:
+        """That of all values but those that are codes."""
+        return torch.uint8 if value in self.codes else self.dtype
 
     def nbytes(self, value: Value) -> int:
-        """Of one that is in the arena."""
+        """Of one."""
         c, h, w = self.shapes[value]
-        return self.batch * c * h * w * self.dtype.itemsize
+        return self.batch * c * h * w * self.dtype_of(value).itemsize
 
     def tensor(self, value: Value) -> Tensor:
         """One that is in the arena: (N, C, H, W), channels_last."""
         c, h, w = self.shapes[value]
         offset = self.offsets[value]
-        flat = self.arena[offset : offset + self.nbytes(value)].view(self.dtype)
+        flat = self.arena[offset : offset + self.nbytes(value)].view(self.dtype_of(value))
         return flat.view(self.batch, h, w, c).permute(0, 3, 1, 2)
 
 
@@ -103,7 +108,7 @@ class StepMaker:
         workspace = torch.zeros(nbytes, dtype=torch.uint8, device=self.memory.arena.device)
         return replace(self, memory=replace(self.memory, workspace=workspace))
 
-    def make(self, call: Call, needs: Needs | None) -> Step | TorchCallStep:
+    def make(self, call: Any, needs: Needs | None) -> Step | TorchCallStep:
         """The step of a call; needs: None for one of torch's."""
         if isinstance(call, TorchCall):
             return self._torch_call(call)
@@ -127,7 +132,8 @@ class StepMaker:
             return self.memory.tensor(value)
         return getattr(_native, access)(self.memory.tensor(value))
 
-    def _add(self, step: Step, access: str, *values: Value | None) -> None:
+    def add(self, step: Step, access: str, *values: Value | None) -> None:
+        """The places of values, as arguments."""
         for value in values:
             step.arguments.append(self._place(step, value, access))
 
@@ -135,9 +141,10 @@ class StepMaker:
         second = step.call.second
         vectors = (None, None) if second is None else (second.scale, second.shift)
         step.arguments += [_native.ptr(self.weights.vector(v)) for v in vectors]
-        self._add(step, "out", None if second is None else second.value)
+        self.add(step, "out", None if second is None else second.value)
 
-    def _add_workspace(self, step: Step) -> None:
+    def add_workspace(self, step: Step) -> None:
+        """The arguments of the workspace."""
         step.arguments += [_native.inout(self.memory.workspace), self.memory.workspace.numel()]
 
     def _conv(self, call: ConvCall, needs: Needs) -> Step:
@@ -147,36 +154,36 @@ class StepMaker:
         step = Step(call, self.lib.conv, [sizes.native(self.lib, needs.algorithm)], kernel=needs.kernel)
         packed, bias = self.weights.packed(self.lib, call, sizes, needs), self.weights.vector(call.bias)
         step.weight_bytes = needs.packed_bytes
-        self._add(step, "ptr", call.x)
+        self.add(step, "ptr", call.x)
         step.arguments += [_native.ptr(packed), _native.ptr(bias)]
-        self._add(step, "ptr", call.residual, call.upsample_to, call.extra.value if call.extra else None)
-        self._add(step, "out", call.output)
+        self.add(step, "ptr", call.residual, call.upsample_to, call.extra.value if call.extra else None)
+        self.add(step, "out", call.output)
         self._add_second(step)
         step.arguments.append(int(call.relu))
-        self._add_workspace(step)
+        self.add_workspace(step)
         return step
 
     def _bottleneck(self, call: BottleneckCall, needs: Needs) -> Step:
         sizes = block_sizes(call, self.memory.shapes, self.memory.batch, self.memory.dtype)
         assert isinstance(needs, BottleneckNeeds)
         step = Step(call, self.lib.bottleneck, [*sizes.native(needs.algorithm)], kernel=needs.kernel)
-        self._add(step, "ptr", call.x)
+        self.add(step, "ptr", call.x)
         step.arguments += [_native.ptr(self.weights.vector(v)) for v in (call.scale, call.shift)]
         for conv, inner, algorithm in zip(call.convs, sizes.convs, needs.conv_algorithms, strict=True):
             conv_needs = query(self.lib, inner, self.threads, algorithm)
             packed = self.weights.packed(self.lib, conv, inner, conv_needs)
             step.arguments += [_native.ptr(packed), _native.ptr(self.weights.vector(conv.bias))]
             step.weight_bytes += conv_needs.packed_bytes
-        self._add(step, "ptr", call.upsample_to)
-        self._add(step, "out", call.output)
+        self.add(step, "ptr", call.upsample_to)
+        self.add(step, "out", call.output)
         self._add_second(step)
-        self._add_workspace(step)
+        self.add_workspace(step)
         return step
 
     def _pool(self, call: PoolCall) -> Step:
         step = Step(call, self.lib.max_pool, [])
-        self._add(step, "ptr", call.x)
-        self._add(step, "out", call.output)
+        self.add(step, "ptr", call.x)
+        self.add(step, "out", call.output)
         self._add_second(step)
         c, h, w = self.memory.shapes[call.x]
         step.arguments += [_native.DTYPE_CODES[self.memory.dtype], self.memory.batch, h, w, c]
@@ -191,7 +198,7 @@ class StepMaker:
             pointwise.apply(self.lib, x, zeros, ones, scale, shift, residual, call.relu, 0.0, out=y)
 
         step = Step(call, run, [], kernel=POINTWISE.kernel)
-        self._add(step, TENSOR, call.x, call.residual, call.output)
+        self.add(step, TENSOR, call.x, call.residual, call.output)
         return step
 
     def _torch_call(self, call: TorchCall) -> TorchCallStep:
@@ -212,5 +219,5 @@ class StepMaker:
         elif isinstance(call, PointwiseCall):
             inputs = call.residual, None, None
         second = None if call.second is None else call.second.value
-        self._add(step, TENSOR, call.x, *inputs, call.output, second)
+        self.add(step, TENSOR, call.x, *inputs, call.output, second)
         return step

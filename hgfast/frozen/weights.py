@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hgfast import _native
+from hgfast.frozen.coded_weights import CodedWeights, coded_weights
+from hgfast.frozen.codes import Codes
 from hgfast.frozen.graph import ConvCall, Graph
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, pack
 
@@ -21,9 +23,10 @@ class Weights:
     nothing is brought or packed: it would be there only after a replay, in memory that belongs to that graph.
     """
 
-    def __init__(self, graph: Graph, dtype: torch.dtype, device: torch.device, exact: bool) -> None:
-        """dtype: of the activations and of the packed weights; exact: see ConvSizes, it concerns float32 only."""
-        self.graph, self.dtype, self.device = graph, dtype, device
+    def __init__(self, graph: Graph, dtype: torch.dtype, device: torch.device, exact: bool, int8: bool = False) -> None:
+        """dtype: of the activations and of the packed weights; exact: see ConvSizes, it concerns float32 only; int8:
+        with those in int8 that the graph's quantisation says."""
+        self.graph, self.dtype, self.device, self.int8 = graph, dtype, device, int8
         self.exact = exact and dtype == torch.float32
         self._packed: dict[tuple[int, int], Tensor] = {}
         self._vectors: dict[int, Tensor] = {}
@@ -31,6 +34,7 @@ class Weights:
         self._held: dict[int, Tensor] = {}
         self._modules: dict[int, nn.Module] = {}
         self._constants: dict[tuple[float, int], Tensor] = {}
+        self._coded: dict[int, CodedWeights] = {}
 
     def tensors(self) -> list[Tensor]:
         """All that was packed or brought to the device so far."""
@@ -87,6 +91,12 @@ class Weights:
             weight = call.weight.to(self.device)
             self._packed[key] = pack(lib, sizes, needs, weight, extra, _native.exec_handle(weight))
         return self._packed[key]
+
+    def coded(self, lib: Any, call: ConvCall, sizes: ConvSizes, x: Codes, extra: Codes | None) -> CodedWeights:
+        """Weights of a call that computes in int8, for the codes of its inputs."""
+        if id(call.weight) not in self._coded:
+            self._coded[id(call.weight)] = coded_weights(lib, call, sizes, x, extra)
+        return self._coded[id(call.weight)]
 
     def has(self, call: ConvCall, packing: int | None) -> bool:
         """Whether a call's weights are there, packed, or (None) as PyTorch takes them."""

@@ -5,10 +5,12 @@
 
 namespace hgfast::cpu {
 
+void bind_codes(py::module_& m);       // conv_int8.cpp
 void bind_conv_train(py::module_& m);  // conv_train.cpp
 void bind_sequence(py::module_& m);    // sequence.cpp
 
 void bind_backend_info(py::module_& m) {
+  bind_codes(m);
   bind_conv_train(m);
   bind_sequence(m);
   m.def("backend_info", [] {

@@ -42,6 +42,7 @@ X86_VARIANTS = {
     "avx2": "-mavx2 -mfma -mf16c -mbmi2",
     "avx512": AVX512,
     "avx512_bf16": f"{AVX512} -mavx512bf16 -mavx512vnni",
+    "amx_bf16": f"{AVX512} -mavx512bf16 -mavx512vnni -mamx-tile -mamx-bf16 -mamx-int8",
 }
 BF16_SOURCES = (
     "conv.cpp",
@@ -135,6 +136,13 @@ def escape(path: Path) -> str:
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
 
 
+def kernel_sources(variant: str) -> list[Path]:
+    """The files compiled for an instruction set; what they lack is another set's."""
+    if variant == "avx512_bf16":
+        return [CSRC / "cpu" / name for name in BF16_SOURCES]
+    return sorted((CSRC / "cpu/amx" if variant == "amx_bf16" else CSRC / "cpu").glob("*.cpp"))
+
+
 def cpu_objects(ninja: NinjaFile) -> list[str]:
     """Kernels once per instruction set, runtime and bindings once."""
     variants = cpu_variants()
@@ -142,8 +150,7 @@ def cpu_objects(ninja: NinjaFile) -> list[str]:
     callers = unity(ninja.out_dir / "bindings_cpu.cpp", CSRC / "bindings", CSRC / "cpu/runtime")
     objects = [ninja.object(callers, f"{common} {BINDING_FLAGS}")]
     for name, isa_flags in variants.items():
-        files = BF16_SOURCES if name == "avx512_bf16" else sorted(path.name for path in (CSRC / "cpu").glob("*.cpp"))
-        for source in (CSRC / "cpu" / file for file in files):
+        for source in kernel_sources(name):
             objects.append(ninja.object(source, f"{common} -DHGFAST_ISA={name} {isa_flags}", f".{name}"))
     return objects
 

@@ -18,6 +18,7 @@ from tests.tolerances import relative_error
 
 FLOAT_ALGORITHMS = [(1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (5, 2), (6, 2)]  # csrc/cpu/conv_layout.h, and a stride
 PAIR_ALGORITHMS = [(7, 1), (7, 2), (8, 1), (9, 1), (10, 2)]  # of bfloat16 alone, where the processor has AVX512_BF16
+DIRECT_TILES = 11  # csrc/cpu/amx/layout.h: of bfloat16 alone, where the processor has AMX
 BFLOAT16_ERROR = 2.0**-8
 
 
@@ -102,6 +103,11 @@ def check_bfloat16(algorithm: int, stride: int, threads: int, channels: tuple[in
 def has_pairs() -> bool:
     """Whether this processor, or what HGFAST_CPU_ISA makes of it, multiplies pairs of bfloat16."""
     return multiplies_bfloat16(_native.library("cpu"))
+
+
+def has_tiles() -> bool:
+    """Whether this processor, or what HGFAST_CPU_ISA makes of it, multiplies tiles of bfloat16."""
+    return bool(_native.build_info()["cpu"]["isa"] == "amx_bf16")
 
 
 if __name__ == "__main__":

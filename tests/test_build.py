@@ -129,11 +129,11 @@ def test_bad_settings(checkout: Path, environment: dict[str, str], message: str)
 def test_instruction_sets(checkout: Path, wish: str) -> None:
     assert run_setup(checkout, "build_ext", HGFAST_CUDA="0", HGFAST_CPU_VARIANTS=wish).returncode == 0
     text = next((checkout / "build").rglob("build.ninja")).read_text()
-    names = {"baseline", "avx2", "avx512", "avx512_bf16"}
+    names = {"baseline", "avx2", "avx512", "avx512_bf16", "amx_bf16"}
     sets = {name for name in names if f"-DHGFAST_ISA={name} " in text}
     is_x86 = platform.machine() in ("x86_64", "AMD64")
     assert sets == (names if is_x86 and wish == "1" else {"baseline"})
-    assert ("-DHGFAST_X86_VARIANTS" in text) == (len(sets) == 4)
+    assert ("-DHGFAST_X86_VARIANTS" in text) == (len(sets) == 5)
 
 
 UNUSABLE = [

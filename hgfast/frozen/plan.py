@@ -21,6 +21,7 @@ from hgfast.frozen.coded_steps import CodedStepMaker
 from hgfast.frozen.coded_weights import query
 from hgfast.frozen.failures import report, wait
 from hgfast.frozen.graph import IMAGE, BottleneckCall, ConvCall, Graph, NativeCall, Others, PlainCall, Value
+from hgfast.frozen.pages import allocate
 from hgfast.frozen.shapes import value_shapes
 from hgfast.frozen.steps import Memory, StepMaker, block_sizes, conv_sizes
 from hgfast.frozen.torch_call import TorchCall
@@ -80,7 +81,7 @@ class Plan:
         sizes_of = {value: torch.uint8 if value in codes else self.dtype for value in self.shapes}
         nbytes = {value: batch * c * h * w * sizes_of[value].itemsize for value, (c, h, w) in self.shapes.items()}
         offsets, self.arena_bytes = place(self.graph, nbytes, external)
-        self.arena = torch.empty(self.arena_bytes, dtype=torch.uint8, device=self.device)
+        self.arena = allocate(self.arena_bytes, self.device)
         self.workspace_bytes = max((needs.workspace_bytes for needs in self.needs.values()), default=0)
         self.workspace = torch.zeros(self.workspace_bytes, dtype=torch.uint8, device=self.device)
         memory = Memory(batch, self.dtype, self.shapes, external, offsets, self.arena, self.workspace, codes)

@@ -12,6 +12,7 @@ from hgfast import _native
 from hgfast.frozen.coded_weights import CodedWeights, coded_weights
 from hgfast.frozen.codes import Codes
 from hgfast.frozen.graph import ConvCall, Graph
+from hgfast.frozen.pages import Pages
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, pack
 
 
@@ -29,6 +30,7 @@ class Weights:
         self.graph, self.dtype, self.device, self.int8 = graph, dtype, device, int8
         self.exact = exact and dtype == torch.float32
         self._packed: dict[tuple[int, int], Tensor] = {}
+        self._pages = Pages(device)
         self._vectors: dict[int, Tensor] = {}
         self._plain: dict[int, Tensor] = {}
         self._held: dict[int, Tensor] = {}
@@ -89,7 +91,8 @@ class Weights:
             self._check_capture()
             extra = None if call.extra is None else call.extra.weight.to(self.device)
             weight = call.weight.to(self.device)
-            self._packed[key] = pack(lib, sizes, needs, weight, extra, _native.exec_handle(weight))
+            memory = self._pages.take(needs.packed_bytes)
+            self._packed[key] = pack(lib, sizes, needs, weight, extra, _native.exec_handle(weight), memory)
         return self._packed[key]
 
     def coded(self, lib: Any, call: ConvCall, sizes: ConvSizes, x: Codes, extra: Codes | None) -> CodedWeights:

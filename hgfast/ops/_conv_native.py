@@ -95,10 +95,19 @@ def multiplies_bfloat16(lib: Any) -> bool:
 
 
 def pack(
-    lib: Any, sizes: ConvSizes, needs: ConvNeeds, weight: torch.Tensor, extra: torch.Tensor | None, exec_handle: int
+    lib: Any,
+    sizes: ConvSizes,
+    needs: ConvNeeds,
+    weight: torch.Tensor,
+    extra: torch.Tensor | None,
+    exec_handle: int,
+    memory: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Weights (K, C, r, r) and extra (K, C') in float32, in the layout of the algorithm; a uint8 tensor."""
-    packed = torch.empty(needs.packed_bytes, dtype=torch.uint8, device=weight.device)
+    """Weights (K, C, r, r) and extra (K, C') in float32, in the layout of the algorithm; a uint8 tensor.
+
+    memory: `needs.packed_bytes` of uint8 for the result, which begin at a multiple of 64; by default torch's.
+    """
+    packed = torch.empty(needs.packed_bytes, dtype=torch.uint8, device=weight.device) if memory is None else memory
     weight = weight.float().contiguous()
     extra = None if extra is None else extra.float().contiguous()
     shape = sizes.native(lib, needs.algorithm)

@@ -17,7 +17,7 @@ void bind_backend_info(py::module_& m) {
     py::dict info;
     info["isa"] = isa_name(current_isa());
 #ifdef HGFAST_X86_VARIANTS
-    info["compiled_isas"] = py::make_tuple("baseline", "avx2", "avx512", "avx512_bf16");
+    info["compiled_isas"] = py::make_tuple("baseline", "avx2", "avx512", "avx512_bf16", "amx_bf16");
 #else
     info["compiled_isas"] = py::make_tuple("baseline");
 #endif

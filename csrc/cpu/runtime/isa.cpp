@@ -4,10 +4,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cpu/runtime/amx.h"
+
 namespace hgfast::cpu {
 namespace {
 
-constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512_bf16"};
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512_bf16", "amx_bf16"};
 
 Isa best_of_processor() {
 #ifdef HGFAST_X86_VARIANTS
@@ -22,13 +24,13 @@ Isa best_of_processor() {
 #endif
 }
 
+// Tiles last, as permission to use them is asked for only where they are wanted.
 Isa choose() {
   const Isa best = best_of_processor();
   const char* wanted = std::getenv("HGFAST_CPU_ISA");
-  if (wanted == nullptr) return best;
-  for (int i = 0; i <= static_cast<int>(best); ++i)
+  for (int i = 0; wanted != nullptr && i <= static_cast<int>(best); ++i)
     if (std::strcmp(wanted, kNames[i]) == 0) return static_cast<Isa>(i);
-  return best;
+  return best == Isa::kAvx512Bf16 && may_use_tiles() ? Isa::kAmxBf16 : best;
 }
 
 }  // namespace

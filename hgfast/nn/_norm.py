@@ -14,9 +14,12 @@ from hgfast.ops.batch_norm_act import batch_norm_act, check_batch, update_runnin
 
 
 class Scope(NamedTuple):
-    """How a batch is normalised: values per channel (over all processes), by whose statistics, over which processes."""
+    """How a batch is normalised: values per channel (over all processes), by whose statistics, over which processes.
 
-    values: float
+    The values of several processes are a number on their device, which the host does not wait for.
+    """
+
+    values: float | Tensor
     of_batch: bool
     group: Any
     eps: float
@@ -55,7 +58,7 @@ class Normaliser(NamedTuple):
         if group is not None:
             total = torch.cat(sums)
             dist.all_reduce(total, group=group)
-            sums = total.chunk(2)
+            sums, values = (total / values).chunk(2), 1.0  # the kernel divides by a number of the host's
         arguments = (x, residual, None, *common, gate)
         x_grad = native.propagate_now(grad, None, *arguments, *sums, addend, values, of_batch)
         affine = ((self.weight, weight_grad), (self.bias, bias_grad))
@@ -86,9 +89,10 @@ class NormState:
         if self.group is None and count == 1:
             check_batch(x)
         mean, var = native.stats_now(x)
-        if self.group is not None:
-            mean, var, count = combine(mean, var, count, self.group)
-        return Normaliser(mean, var, self.weight, self.bias, Scope(count, True, self.group, self.eps))
+        if self.group is None:
+            return Normaliser(mean, var, self.weight, self.bias, Scope(count, True, None, self.eps))
+        mean, var, total = combine(mean, var, count, self.group)
+        return Normaliser(mean, var, self.weight, self.bias, Scope(total, True, self.group, self.eps))
 
     def move(self, x: Tensor, norm: Normaliser) -> None:
         """Move the running statistics towards those of x where the module is training; all have been checked before.
@@ -103,7 +107,9 @@ class NormState:
         if not (fits and (mean.is_cpu and var.is_cpu if x.is_cpu else mean.device == var.device == x.device)):
             for name, value in (("running_mean", mean), ("running_var", var)):
                 check_channels(x, name, value)
-        update_running(mean, var, norm.mean, norm.var, self._momentum(), int(norm.scope.values))
+        values = norm.scope.values
+        count = values if isinstance(values, Tensor) else int(values)
+        update_running(mean, var, norm.mean, norm.var, self._momentum(), count)
 
     def differentiable(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
         """The stage as registered operators, which torch.compile and functorch understand.
@@ -141,22 +147,26 @@ def synchronised_group(bn: nn.Module) -> Any:
     return group if dist.get_world_size(group) > 1 else None
 
 
-def combine(mean: Tensor, var: Tensor, count: float, group: Any) -> tuple[Tensor, Tensor, float]:
+def combine(mean: Tensor, var: Tensor, count: float, group: Any) -> tuple[Tensor, Tensor, float | Tensor]:
     """Mean, biased variance and count over all processes (Chan et al.: no difference of large numbers).
+
+    The count is on the device. Only a process that has less than two values itself waits for the sum, to know whether
+    that is enough.
 
     Raises:
         ValueError: one value per channel in all.
     """
-    mine = torch.cat([mean, var, mean.new_tensor([count])])
+    mine = torch.cat([mean, var, mean.new_full((1,), count)])
     gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
     dist.all_gather(gathered, mine, group=group)
     table = torch.stack(gathered).double()
     channels = mean.numel()
     means, variances, counts = table[:, :channels], table[:, channels:-1], table[:, -1:]
     means, variances = (torch.where(counts > 0, part, 0) for part in (means, variances))  # an empty batch has no mean
-    total = counts.sum()
-    if float(total) == 1:
+    sum_of_counts = counts.sum()
+    total = sum_of_counts if count > 1 else float(sum_of_counts)
+    if not isinstance(total, Tensor) and total == 1:
         raise ValueError("batch_norm_act: expected more than 1 value per channel over all processes when training")
-    all_mean = (means * counts).sum(0) / total
-    all_var = ((variances + (means - all_mean).square()) * counts).sum(0) / total
-    return all_mean.to(mean.dtype), all_var.to(var.dtype), float(total)
+    all_mean = (means * counts).sum(0) / sum_of_counts
+    all_var = ((variances + (means - all_mean).square()) * counts).sum(0) / sum_of_counts
+    return all_mean.to(mean.dtype), all_var.to(var.dtype), total

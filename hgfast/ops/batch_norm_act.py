@@ -86,14 +86,21 @@ def check_batch(x: Tensor) -> None:
 
 
 def update_running(
-    running_mean: Tensor, running_var: Tensor, mean: Tensor, var: Tensor, momentum: float, count: int
+    running_mean: Tensor, running_var: Tensor, mean: Tensor, var: Tensor, momentum: float, count: int | Tensor
 ) -> None:
-    """Move running statistics towards a batch's mean and biased variance of `count` values (if any)."""
-    if count == 0:
+    """Move running statistics towards a batch's mean and biased variance of `count` values (if any).
+
+    A count on the device, which the host does not know, is of more than one value.
+    """
+    if isinstance(count, Tensor):
+        var, share = var * (count / (count - 1)), momentum
+    elif count == 0:
         return
+    else:
+        share = momentum * count / max(count - 1, 1)
     with torch.no_grad():
         running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
-        running_var.mul_(1 - momentum).add_(var, alpha=momentum * count / max(count - 1, 1))
+        running_var.mul_(1 - momentum).add_(var, alpha=share)
 
 
 def _wants_gradient(*tensors: Tensor | None) -> bool:

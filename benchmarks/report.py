@@ -1,4 +1,4 @@
-"""Writes README's speed and status tables and the plots from benchmarks/results.
+"""Writes the speed and status tables of docs/status.md and the plots from benchmarks/results.
 
     python -m benchmarks.report [--check]
 
@@ -20,7 +20,7 @@ from benchmarks.device.markdown import seconds, table
 from benchmarks.device.process import ROOT
 from benchmarks.device.record import RESULTS, SCHEMA
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "status.md"
 NO_GPU = "not yet run on a GPU"
 CARRIED = (
     "ceilings",
@@ -61,7 +61,7 @@ def combined(newest_first: Sequence[Data]) -> Data:
 
 
 def headline(data: Data) -> list[Data]:
-    """The cases for README: all networks, and of each op (the name up to the first slash) the first."""
+    """The cases for the page: all networks, and of each op (the name up to the first slash) the first."""
     first: dict[str, Data] = {}
     for entry in data.get("bench", []):
         name = entry["case"] if entry["stage"] == "networks" else entry["case"].split("/")[0]
@@ -93,12 +93,12 @@ def title(data: Data) -> str:
     machine = data["machine"]
     cores = f", {machine['threads']} threads ({machine['isa']})" if machine["kind"] == "cpu" else ""
     commit = f", commit {data['commit'][:10]}" if data["commit"] else ""
-    where = f"[record](benchmarks/results/{Path(data['file']).with_suffix('.md')})"
+    where = f"[record](../benchmarks/results/{Path(data['file']).with_suffix('.md')})"
     return f"**{machine['name']}**{cores}, torch {machine['torch']}, {data['started'][:10]}{commit} ({where})"
 
 
 def speed_text(devices: Sequence[Data]) -> str:
-    """README's speed section."""
+    """The speed section."""
     lines = [] if any(d["machine"]["kind"] == "cuda" for d in devices) else [f"CUDA kernels: {NO_GPU}.", ""]
     head = ["case", "hgfast", "eager / hgfast", "fastest peer / hgfast", "of the card's ceiling"]
     for data in devices:
@@ -107,7 +107,7 @@ def speed_text(devices: Sequence[Data]) -> str:
         if rows:
             lines += [title(data), "", *table(head[:width], [row[:width] for row in rows]), ""]
         if any(map(gains, headline(data))):
-            plot = f"benchmarks/results/{Path(data['file']).stem}-speedup.png"
+            plot = f"../benchmarks/results/{Path(data['file']).stem}-speedup.png"
             lines += [f"![How much faster than each peer]({plot})", ""]
     return "\n".join(lines).strip()
 
@@ -134,7 +134,7 @@ def sanitizer_state(data: Data, op: str) -> str:
 
 
 def status_text(devices: Sequence[Data]) -> str:
-    """README's status section: each op on each device."""
+    """The status section: each op on each device."""
     names = sorted({entry["op"] for data in devices for entry in data.get("ops", [])})
     has_gpu = any(data["machine"]["kind"] == "cuda" for data in devices)
     head = ["op", *(data["machine"]["name"] for data in devices), *([] if has_gpu else ["CUDA"])]
@@ -155,35 +155,39 @@ def test_counts(tests: Data) -> str:
     return "{passed} passed, {failed} failed, {skipped} skipped".format(**tests) + unfinished
 
 
-def updated(readme: str, devices: Sequence[Data]) -> str:
-    """README's text with both tables made anew.
+def updated(page: str, devices: Sequence[Data]) -> str:
+    """The page's text with both tables made anew.
 
     Raises:
         ValueError: a pair of markers is missing.
     """
     for marker, text in (("speed", speed_text(devices)), ("status", status_text(devices))):
         opening, closing = f"<!-- {marker} -->\n", f"<!-- /{marker} -->"
-        before, found, rest = readme.partition(opening)
+        before, found, rest = page.partition(opening)
         _, closed, after = rest.partition(closing)
         if not (found and closed):
-            raise ValueError(f"README must contain {opening.strip()} and {closing}")
-        readme = f"{before}{opening}{text}\n{closing}{after}"
-    return readme
+            raise ValueError(f"the page must contain {opening.strip()} and {closing}")
+        page = f"{before}{opening}{text}\n{closing}{after}"
+    return page
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write README and plots; with --check only say whether README is up to date (exit status 1 if not)."""
+    """Write page and plots; with --check only say whether the page is up to date (exit status 1 if not)."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args(arguments)
-    devices, before = records(), README.read_text()
+    devices, before = records(), PAGE.read_text()
     after = updated(before, devices)
     if options.check:
-        print("README is up to date" if after == before else "README differs: run python -m benchmarks.report")
+        print(
+            "docs/status.md is up to date"
+            if after == before
+            else "docs/status.md differs: run python -m benchmarks.report"
+        )
         return int(after != before)
     from benchmarks.plots import draw
 
-    README.write_text(after)
+    PAGE.write_text(after)
     for data in devices:
         for path in draw(data, headline(data), RESULTS / Path(data["file"]).stem):
             print(path)

@@ -1,4 +1,4 @@
-"""README's tables are what the records in benchmarks/results say, and say so where no GPU has run anything."""
+"""The tables of docs/status.md are what the records say, and they say so where no GPU has run anything."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def gpu() -> dict[str, Any]:
     return data
 
 
-def test_readme_is_made_from_the_records() -> None:
-    text = report.README.read_text()
+def test_the_page_is_made_from_the_records() -> None:
+    text = report.PAGE.read_text()
     assert report.updated(text, report.records()) == text, "run python -m benchmarks.report"
 
 

@@ -167,7 +167,8 @@ class Predictor:
             each picture with its boxes and what was found.
 
         Raises:
-            As a call does; ``images[i]`` and ``boxes[i]`` in a message count the pictures.
+            OSError, TypeError, ValueError: as a call does; ``images[i]`` and ``boxes[i]`` in a message count the
+                pictures.
         """
         waiting: deque[tuple[np.ndarray, np.ndarray]] = deque()
         persons: deque[Person] = deque()

@@ -9,16 +9,27 @@ namespace hgfast::cpu::HGFAST_ISA {
 typedef int32_t VecI __attribute__((vector_size(kVecBytes)));
 typedef uint8_t VecB __attribute__((vector_size(kConvLanes)));
 
+// Bytes and numbers of 4 bytes. (GCC 12 converts vectors of these one element at a time.)
+inline VecF widened(VecB raw) {
+#if defined(__AVX512F__)
+  return (VecF)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32((__m128i)raw));
+#else
+  return __builtin_convertvector(__builtin_convertvector(__builtin_convertvector(raw, VecU16), VecI), VecF);
+#endif
+}
+inline VecB low_bytes(VecU v) {
+#if defined(__AVX512F__)
+  return (VecB)_mm512_cvtepi32_epi8((__m512i)v);
+#else
+  return __builtin_convertvector(__builtin_convertvector(v, VecU16), VecB);
+#endif
+}
+
 // The first min(lanes, kConvLanes) codes, as float32.
 inline VecF load_codes(const uint8_t* p, int64_t lanes) {
   VecB raw = {};
   std::memcpy(&raw, p, lanes >= kConvLanes ? kConvLanes : lanes);
-  return __builtin_convertvector(__builtin_convertvector(raw, VecI), VecF);
-}
-inline VecF load_codes(const uint8_t* p) {
-  VecB raw;
-  std::memcpy(&raw, p, sizeof(raw));
-  return __builtin_convertvector(__builtin_convertvector(raw, VecI), VecF);
+  return widened(raw);
 }
 
 // Numbers as codes: to the nearest, ties to even, saturated; NaN is 0. A float of 1.5 * 2^23 and more has no digits
@@ -32,7 +43,7 @@ class Encoder {
     v = v * factor_ + zero_;
     v = v > 0 ? v : VecF{};
     v = v < kLargest ? v : VecF{} + kLargest;
-    return __builtin_convertvector(bit_cast<VecU>(v + kRound), VecB);
+    return low_bytes(bit_cast<VecU>(v + kRound));
   }
 
  private:

@@ -57,28 +57,32 @@ class Int8Epilogue {
     Encoder encode;
   };
 
-  // One vector of channels; kFull: none of its lanes is beyond the last channel.
+  // One vector of channels; kFull: none of its lanes is beyond the last channel. All that the loop needs is copied
+  // first: codes are written through uint8_t*, which the compiler takes for writing anywhere, to `this` too.
   template <bool kFull>
   void vectors(const float* sums, int width, int64_t count, int64_t pixel, int64_t k) const {
-    const int64_t lanes = kFull ? kConvLanes : s_.k - k;
+    const int64_t lanes = kFull ? kConvLanes : s_.k - k, step = s_.k;
     const VecF scale = load_lanes(conv_.scale + k, lanes), bias = load_lanes(conv_.bias + k, lanes);
+    const Input residual = residual_, upsample_to = upsample_to_;
+    const Output y = y_, y2 = y2_;
+    const bool positive = conv_.relu, twice = static_cast<bool>(y2);
     VecF scale2 = {}, shift2 = {};
-    if (y2_) scale2 = load_lanes(conv_.scale2 + k, lanes), shift2 = load_lanes(conv_.shift2 + k, lanes);
+    if (twice) scale2 = load_lanes(conv_.scale2 + k, lanes), shift2 = load_lanes(conv_.shift2 + k, lanes);
     const auto write = [&](VecF v, int64_t offset) {
-      y_.write(v, offset, lanes);
-      if (y2_) y2_.write(relu(scale2 * v + shift2), offset, lanes);
+      y.write(v, offset, lanes);
+      if (twice) y2.write(relu(scale2 * v + shift2), offset, lanes);
     };
-    int64_t offset = pixel * s_.k + k;
-    for (int64_t r = 0; r < count; ++r, sums += width, offset += s_.k) {
+    int64_t offset = pixel * step + k;
+    for (int64_t r = 0; r < count; ++r, sums += width, offset += step) {
       VecF v = __builtin_convertvector(bit_cast<VecI>(load(sums)), VecF) * scale + bias;
-      if (residual_) v += residual_.read(offset, lanes);
-      if (conv_.relu) v = relu(v);
-      if (!upsample_to_)
+      if (residual) v += residual.read(offset, lanes);
+      if (positive) v = relu(v);
+      if (!upsample_to)
         write(v, offset);
       else
         each_above(pixel + r, [&](int64_t above) {
-          const int64_t at = above * s_.k + k;
-          write(v + upsample_to_.read(at, lanes), at);
+          const int64_t at = above * step + k;
+          write(v + upsample_to.read(at, lanes), at);
         });
     }
   }

@@ -31,18 +31,28 @@ struct PixelBox {
   __host__ __device__ int half_rows() const {
     return images() == 2 && columns() * lines() == 64 ? columns() * copied_lines() : 64;
   }
+  // Rows of a tile that follow each other in the list of all result pixels too, whatever the tile: whole lines do,
+  // and whole images.
+  __host__ __device__ int run() const {
+    if (columns() != q) return columns();
+    return lines() != p ? columns() * lines() : kWgmmaTileM;
+  }
 };
 
-// The box with the fewest tiles, among them one that reuses if there is.
+constexpr int kWgmmaLeastRun = 8;  // rows of 128 bytes between which the swizzle repeats: where a copy may begin
+
+// The box with the fewest tiles, among them one that reuses if there is. Strided inputs are copied run by run.
 inline PixelBox choose_box(const ConvShape& s) {
   const int n = static_cast<int>(s.n), p = static_cast<int>(s.p), q = static_cast<int>(s.q);
   if (s.kernel == 1 && s.stride == 1 && (s.extra_c == 0 || s.extra_stride == 1))
     return {7, 0, 0, 1, n * p * q, 1, false};  // pixels are a plain list
-  const bool may_reuse = s.kernel == 3 && s.stride == 1;
+  const bool may_reuse = s.kernel == 3 && s.stride == 1,
+             strided = s.stride > 1 || (s.extra_c > 0 && s.extra_stride > 1);
   PixelBox best{};
   for (int x = 7; x >= 0; --x)
     for (int y = 7 - x; y >= 0; --y) {
       PixelBox box{x, y, 7 - x - y, p, q, n, false};
+      if (strided && box.run() < kWgmmaLeastRun) continue;
       const bool halves_fit = box.images() == 1 || (box.images() == 2 && x + y == 6);
       box.reuse = may_reuse && x >= 3 && halves_fit;
       if (box.copied_rows() > kWgmmaMaxRows) box.reuse = false;

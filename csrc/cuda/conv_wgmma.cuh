@@ -5,13 +5,14 @@
 // part of K). Tile: a box of 128 result pixels (cuda/conv_wgmma_args.cuh) x kN output channels; two consumer warpgroups
 // compute 64 pixels each (wgmma m64 kN k16, accumulators in registers); a producer warp copies ahead, also across
 // items, so that the next item's operands arrive while the epilogue runs. Input copies: 4-d boxes, hardware zeros
-// beyond the picture. For a 3x3 filter of stride 1 a copy also brings the lines above and below, and the three taps of
-// a filter column read it at three start addresses: 0.42 of the traffic from L2 of one copy per tap. Weights: kN rows x
-// 128 bytes a step, in a ring of their own. The residual follows in the ring of the input, 64 channels a copy, so that
-// the epilogue finds it in shared memory. FLOPs: 2 n p q k (kernel^2 c + extra_c). L2 to shared memory per step of a
-// 128 x 256 tile: 32 KB weights + 6.7 KB input per 2.1 MFMA, 38 bytes a cycle at the full wgmma rate. Limits: half
-// types; C, extra C multiples of 8; slices below 2^31 elements. Status: compiled and run under the host emulator; not
-// yet run on a GPU.
+// beyond the picture; of strided inputs im2col runs, mostly the whole tile (maps with element strides are a use of TMA
+// that no kernel known to be right makes). For a 3x3 filter of stride 1 a copy also brings the lines above and below,
+// and the three taps of a filter column read it at three start addresses: 0.42 of the traffic from L2 of one copy per
+// tap. Weights: kN rows x 128 bytes a step, in a ring of their own. The residual follows in the ring of the input, 64
+// channels a copy, so that the epilogue finds it in shared memory. FLOPs: 2 n p q k (kernel^2 c + extra_c). L2 to
+// shared memory per step of a 128 x 256 tile: 32 KB weights + 6.7 KB input per 2.1 MFMA, 38 bytes a cycle at the full
+// wgmma rate. Limits: half types; C, extra C multiples of 8; slices below 2^31 elements. Status: compiled and run under
+// the host emulator; not yet run on a GPU.
 #pragma once
 
 #include "cuda/conv_wgmma_args.cuh"
@@ -65,6 +66,20 @@ struct WgmmaItem {
   }
 };
 
+// Copies what one tap, (dx, dy), of a strided filter reads for a tile: run by run. Rows beyond the result get any
+// pixels of the input, as nobody keeps their sums.
+template <class T>
+HG_DEV void load_strided(uint32_t destination, const ptx::TensorMap* map, uint32_t barrier, int c, const PixelBox& box,
+                         const WgmmaItem& item, int stride, int pad, int dx, int dy) {
+#pragma unroll 1
+  for (int row = 0; row < kWgmmaTileM; row += box.run()) {
+    int x = item.x0 + (row & (box.columns() - 1)), y = item.y0 + (row >> box.x_log2 & (box.lines() - 1));
+    int n = item.n0 + (row >> (box.x_log2 + box.y_log2));
+    if (x >= box.q || y >= box.p || n >= box.n) x = y = n = 0;
+    ptx::tma_load_im2col(destination + row * kRowBytes, map, barrier, c, x * stride - pad, y * stride - pad, n, dx, dy);
+  }
+}
+
 template <class T, class Tile>
 HG_DEV void produce(const WgmmaArgs<T>& a, uint32_t smem, Ring<Tile::kStagesA> ring_a, Ring<Tile::kStagesB> ring_b) {
   const uint32_t smem_b = smem + Tile::kStagesA * Tile::kBytesA;
@@ -86,12 +101,15 @@ HG_DEV void produce(const WgmmaArgs<T>& a, uint32_t smem, Ring<Tile::kStagesA> r
       const uint32_t destination = smem + ring_a.stage * Tile::kBytesA, barrier = ring_a.full_barrier();
       ptx::mbarrier_wait(ring_a.empty_barrier(), ring_a.parity ^ 1, a.fault);
       ptx::mbarrier_arrive_expect_tx(barrier, rows * kRowBytes);
-      if (is_extra)
-        ptx::tma_load(destination, &a.extra, barrier, block * kBlockK<T>, item.x0 * a.extra_stride,
-                      item.y0 * a.extra_stride, item.n0);
+      const ptx::TensorMap* map = is_extra ? &a.extra : &a.x;
+      const int stride = is_extra ? a.extra_stride : a.stride, c = block * kBlockK<T>;
+      if (stride > 1)
+        load_strided<T>(destination, map, barrier, c, a.box, item, stride, is_extra ? 0 : pad, is_extra ? 0 : dx,
+                        is_extra ? 0 : dy);
+      else if (is_extra)
+        ptx::tma_load(destination, map, barrier, c, item.x0, item.y0, item.n0);
       else
-        ptx::tma_load(destination, &a.x, barrier, block * kBlockK<T>, item.x0 * a.stride + dx - pad,
-                      item.y0 * a.stride + dy - pad, item.n0);
+        ptx::tma_load(destination, map, barrier, c, item.x0 + dx - pad, item.y0 + dy - pad, item.n0);
       ring_a.advance();
       const int taps = is_extra ? 1 : a.taps_per_copy();
       for (int t = 0; t < taps; ++t)

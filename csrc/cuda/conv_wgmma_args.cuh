@@ -26,19 +26,45 @@ struct WgmmaArgs {
 
 // A map over an activation (C, W, H, N) whose copies bring a box's pixels, `lines` lines of them, of 128 bytes each.
 template <class T>
-TiledMap activation_map(const void* x, DType dtype, const std::array<int64_t, 4>& nhwc, const PixelBox& box, int lines,
-                        int stride) {
+TiledMap activation_map(const void* x, DType dtype, const std::array<int64_t, 4>& nhwc, const PixelBox& box,
+                        int lines) {
   auto size = [&](int i) { return static_cast<uint64_t>(nhwc[i]); };
-  auto extent = [&](int pixels) { return static_cast<uint32_t>(pixels * stride); };
-  const uint64_t pixel = size(3) * sizeof(T), step = static_cast<uint64_t>(stride);
+  const uint64_t pixel = size(3) * sizeof(T);
   return {x,
           dtype,
           4,
           {size(3), size(2), size(1), size(0)},
           {pixel, pixel * size(2), pixel * size(2) * size(1)},
-          {kBlockK<T>, extent(box.columns()), extent(lines), static_cast<uint32_t>(box.images())},
-          ptx::Swizzle::k128,
-          {1, static_cast<uint32_t>(step), static_cast<uint32_t>(step), 1}};
+          {kBlockK<T>, static_cast<uint32_t>(box.columns()), static_cast<uint32_t>(lines),
+           static_cast<uint32_t>(box.images())},
+          ptx::Swizzle::k128};
+}
+
+// One whose copies bring a run of a box's pixels, 128 bytes each, for one tap of a filter with "same" padding that is
+// laid over every stride-th pixel.
+template <class T>
+Im2colMap strided_map(const void* x, DType dtype, const std::array<int64_t, 4>& nhwc, const PixelBox& box, int kernel,
+                      int stride) {
+  auto size = [&](int i) { return static_cast<uint64_t>(nhwc[i]); };
+  const uint64_t pixel = size(3) * sizeof(T);
+  const int lower = -(kernel / 2), upper = kernel / 2 - (kernel - 1);
+  return {x,
+          dtype,
+          {size(3), size(2), size(1), size(0)},
+          {pixel, pixel * size(2), pixel * size(2) * size(1)},
+          {lower, lower},
+          {upper, upper},
+          kBlockK<T>,
+          static_cast<uint32_t>(box.run()),
+          static_cast<uint32_t>(stride),
+          ptx::Swizzle::k128};
+}
+
+template <class T>
+ptx::TensorMap input_map(const void* x, DType dtype, const std::array<int64_t, 4>& nhwc, const PixelBox& box, int lines,
+                         int kernel, int stride) {
+  return stride == 1 ? make_tensor_map(activation_map<T>(x, dtype, nhwc, box, lines))
+                     : make_tensor_map(strided_map<T>(x, dtype, nhwc, box, kernel, stride));
 }
 
 template <class T>
@@ -53,7 +79,7 @@ WgmmaArgs<T> make_wgmma_args(const Conv& a, const ConvChoice& choice, int tile_n
   const int stride = static_cast<int>(s.stride), extra_stride = static_cast<int>(s.extra_stride);
   const uint64_t row = static_cast<uint64_t>(steps.total()) * kBlockK<T>;
   WgmmaArgs<T> args{
-      make_tensor_map(activation_map<T>(a.x, s.dtype, nhwc(s.h, s.w, s.c), box, box.copied_lines(), stride)),
+      input_map<T>(a.x, s.dtype, nhwc(s.h, s.w, s.c), box, box.copied_lines(), static_cast<int>(s.kernel), stride),
       {},
       make_tensor_map(TiledMap{a.weight,
                                s.dtype,
@@ -75,11 +101,11 @@ WgmmaArgs<T> make_wgmma_args(const Conv& a, const ConvChoice& choice, int tile_n
       0,
       wait_fault()};
   if (s.extra_c > 0)
-    args.extra = make_tensor_map(
-        activation_map<T>(a.extra_x, s.dtype, nhwc(s.extra_h, s.extra_w, s.extra_c), box, box.lines(), extra_stride));
+    args.extra =
+        input_map<T>(a.extra_x, s.dtype, nhwc(s.extra_h, s.extra_w, s.extra_c), box, box.lines(), 1, extra_stride);
   args.split = make_split(a, choice, args.copies());
   if (a.residual != nullptr && args.epilogue.access.packed && choice.splits == 1) {
-    args.residual = make_tensor_map(activation_map<T>(a.residual, s.dtype, nhwc(s.p, s.q, s.k), box, box.lines(), 1));
+    args.residual = make_tensor_map(activation_map<T>(a.residual, s.dtype, nhwc(s.p, s.q, s.k), box, box.lines()));
     args.residual_copies = static_cast<int>(ceil_div(tile_n, kBlockK<T>));
     args.epilogue.chain.rest.first.residual = nullptr;
   }

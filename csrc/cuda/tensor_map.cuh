@@ -11,12 +11,11 @@ namespace hgfast::cuda {
 struct TiledMap {
   const void* base;  // 16-byte aligned
   DType dtype;
-  int rank;                                         // 1..5
-  std::array<uint64_t, 5> sizes;                    // in elements
-  std::array<uint64_t, 4> strides;                  // in bytes, of dimensions 1.., multiples of 16
-  std::array<uint32_t, 5> box;                      // up to 256 each; the inner one a multiple of 16 bytes
-  ptx::Swizzle swizzle = ptx::Swizzle::kNone;       // the inner box fills the swizzle's span
-  std::array<uint32_t, 5> steps = {1, 1, 1, 1, 1};  // the box holds every steps[i]-th element of its extent
+  int rank;                                    // 1..5
+  std::array<uint64_t, 5> sizes;               // in elements
+  std::array<uint64_t, 4> strides;             // in bytes, of dimensions 1.., multiples of 16
+  std::array<uint32_t, 5> box;                 // up to 256 each; the inner one a multiple of 16 bytes
+  ptx::Swizzle swizzle = ptx::Swizzle::kNone;  // the inner box fills the swizzle's span
 };
 
 // An im2col map over an activation (C, W, H, N): a copy moves `pixels` consecutive filter positions x `channels`.
@@ -98,9 +97,10 @@ inline void check_encoded(CUresult result) {
 inline ptx::TensorMap make_tensor_map(const TiledMap& m) {
   static const auto encode = driver_function<decltype(cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
   check_row(m.box[0], m.dtype, m.swizzle);
+  constexpr uint32_t kSteps[5] = {1, 1, 1, 1, 1};  // every element: others are for im2col maps, as CUTLASS makes them
   ptx::TensorMap map;
   check_encoded(encode(&map, tensor_map_type(m.dtype), m.rank, const_cast<void*>(m.base), m.sizes.data(),
-                       m.strides.data(), m.box.data(), m.steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+                       m.strides.data(), m.box.data(), kSteps, CU_TENSOR_MAP_INTERLEAVE_NONE,
                        tensor_map_swizzle(m.swizzle), CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
   return map;

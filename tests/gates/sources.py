@@ -55,7 +55,7 @@ INSTRUCTIONS = {
     "wide_load": {"80": (r"LDG\.E\S*\.128",), "90a": (r"LDG\.E\S*\.128",)},
     "wide_store": {"80": (r"STG\.E\S*\.128",), "90a": (r"STG\.E\S*\.128",)},
     "mma": {"80": ("HMMA", "LDSM", "LDGSTS"), "90a": ("HMMA", "LDSM", "LDGSTS")},
-    "wgmma": {"90a": ("HGMMA", "UTMALDG")},
+    "wgmma": {"90a": ("HGMMA", "UTMALDG", r"UTMALDG\S*\.IM2COL")},
     "wgmma_registers": {"90a": ("HGMMA", "LDSM", "LDGSTS")},
 }
 

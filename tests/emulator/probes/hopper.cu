@@ -137,11 +137,11 @@ __global__ void __launch_bounds__(160) ring_kernel(const uint32_t* in, uint32_t*
 #endif
 }
 
-TiledMap tiled(const void* base, const int* sizes, const int* box, const int* steps, int rank, int swizzle) {
+TiledMap tiled(const void* base, const int* sizes, const int* box, int rank, int swizzle) {
   TiledMap m{base, DType::kBFloat16, rank, {}, {}, {}, static_cast<ptx::Swizzle>(swizzle)};
   uint64_t stride = 2;
   for (int i = 0; i < rank; ++i) {
-    m.sizes[i] = sizes[i], m.box[i] = box[i], m.steps[i] = steps[i];
+    m.sizes[i] = sizes[i], m.box[i] = box[i];
     stride *= sizes[i];
     if (i + 1 < rank) m.strides[i] = stride;
   }
@@ -150,13 +150,13 @@ TiledMap tiled(const void* base, const int* sizes, const int* box, const int* st
 
 }  // namespace
 
-HG_PROBE_EXPORT int probe_tma_load(const void* in, uint32_t* out, const int* sizes, const int* box, const int* steps,
-                                   const int* at, int rank, int swizzle, int bytes) {
+HG_PROBE_EXPORT int probe_tma_load(const void* in, uint32_t* out, const int* sizes, const int* box, const int* at,
+                                   int rank, int swizzle, int bytes) {
   return run_probe([&] {
     Box b{{}, {}, rank, bytes, 0};
     for (int i = 0; i < rank; ++i) b.c[i] = at[i];
-    launch(tma_load_kernel, dim3(1), dim3(128), kSmem, 0, make_tensor_map(tiled(in, sizes, box, steps, rank, swizzle)),
-           b, out);
+    launch(tma_load_kernel, dim3(1), dim3(128), kSmem, 0, make_tensor_map(tiled(in, sizes, box, rank, swizzle)), b,
+           out);
   });
 }
 
@@ -183,11 +183,10 @@ HG_PROBE_EXPORT int probe_tma_im2col(const void* in, uint32_t* out, const int* s
 HG_PROBE_EXPORT int probe_tma_store(void* out, const uint32_t* in, const int* sizes, const int* box, const int* at,
                                     int rank, int swizzle, int bytes) {
   return run_probe([&] {
-    const int ones[4] = {1, 1, 1, 1};
     Box b{{}, {}, rank, bytes, 0};
     for (int i = 0; i < rank; ++i) b.c[i] = at[i];
-    launch(tma_store_kernel, dim3(1), dim3(128), kSmem, 0, make_tensor_map(tiled(out, sizes, box, ones, rank, swizzle)),
-           b, in);
+    launch(tma_store_kernel, dim3(1), dim3(128), kSmem, 0, make_tensor_map(tiled(out, sizes, box, rank, swizzle)), b,
+           in);
   });
 }
 

@@ -36,7 +36,7 @@ inline ptx::TensorMap make_tensor_map(const TiledMap& m) {
   map.strides[0] = map.element_bytes;
   for (int i = 1; i < 5; ++i) map.strides[i] = m.strides[i - 1];
   map.box = m.box;
-  map.steps = m.steps;
+  map.steps = {1, 1, 1, 1, 1};
   emu::check_tensor_map(map);
   return map;
 }

@@ -44,7 +44,7 @@ def test_wgmma_boxes_and_items(h: int, w: int, machine: str) -> None:
     check(Case(5, h, w, 72, 72, 1, 1, "r", algorithm=WGMMA["64"]), machine)
 
 
-@pytest.mark.parametrize(("h", "w"), [(16, 32), (9, 32), (7, 7), (11, 37), (40, 12), (3, 130)])
+@pytest.mark.parametrize(("h", "w"), [(16, 32), (9, 32), (7, 7), (11, 37), (40, 12), (3, 130), (11, 6)])
 def test_wgmma_strided_runs(h: int, w: int, machine: str) -> None:
     """A tile of a strided input is copied as one run of pixels, over whole images, or line by line, or in parts."""
     for n, kernel, epilogue in ((3, 3, "r"), (1, 1, "ru"), (2, 3, "2")):

@@ -52,7 +52,7 @@ def test_says_what_is_multiplied_in_which_precision(
     rows = [line for line in frozen.describe(1, 64, 64).splitlines() if "GFLOP" in line and "max-pool" not in line][:-1]
     assert rows and all(sum(f"{kind} products" in row for kind in ("bf16", "int16", "float32")) == 1 for row in rows)
     assert any("bf16 products" in row for row in rows) == has_pairs()
-    monkeypatch.setattr("hgfast.frozen.model.multiplies_bfloat16", lambda lib: False)
+    monkeypatch.setattr("hgfast.frozen.precision.multiplies_bfloat16", lambda lib: False)
     with caplog.at_level(logging.WARNING, "hgfast"):
         copy.deepcopy(frozen)
     assert "no AVX512_BF16: frozen networks are not faster in bfloat16 than in float32" in caplog.text

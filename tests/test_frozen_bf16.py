@@ -67,6 +67,6 @@ def test_refuses_a_result_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_float16_has_no_kernels() -> None:
     with pytest.raises(
-        ValueError, match=r"dtype must be one of torch.float32, torch.bfloat16 on cpu, got torch.float16"
+        ValueError, match=r"dtype must be one of torch.float32, torch.bfloat16, torch.int8 on cpu, got torch.float16"
     ):
         hgfast.freeze(trained("mmpose"), dtype=torch.float16)

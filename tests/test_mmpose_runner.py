@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hgfast.fusion import lowered
-from hgfast.fusion.classes import is_fused, lowered_of
+from hgfast.fusion.classes import is_fused, ways_of
 from tests.zoo.openmmlab import HourglassNet, TopdownPoseEstimator
 
 mmengine = pytest.importorskip("mmengine", reason="hgfast.mmpose is for MMEngine, which is not installed")
@@ -131,14 +131,15 @@ def test_fused_operations_run_in_training(tmp_path: Path, monkeypatch: pytest.Mo
     run = lowered.run
     monkeypatch.setattr(lowered, "run", lambda *values: calls.append(values[0]) or run(*values))
     runner.train()
-    steps = [step for module in runner.model.modules() if is_fused(module) for step in lowered_of(module).steps]
+    ways = [way for module in runner.model.modules() if is_fused(module) for way in ways_of(module)]
+    steps = [step for way in ways for step in way.steps]
     operations = [step for step in steps if isinstance(step, lowered.ProgramStep) and step.convolutions]
     assert len(calls) >= 4 * len(operations) > 40  # two epochs of two batches
 
 
 def test_recompute_is_an_option(tmp_path: Path) -> None:
     runner = build_runner(tmp_path, "hgfast = dict(recompute=True)")
-    assert all(lowered_of(module).recompute for module in runner.model.modules() if is_fused(module))
+    assert all(way.recompute for module in runner.model.modules() if is_fused(module) for way in ways_of(module))
 
 
 @pytest.mark.parametrize(

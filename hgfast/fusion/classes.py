@@ -13,6 +13,8 @@ from torch import nn
 from hgfast.fusion.lowered import Lowered
 
 LOWERED = "_hgfast_lowered"
+Ways = tuple[Lowered, ...]
+"""The forward passes of a module, of which the first one that stands runs: one for both modes, or one for each."""
 
 
 class Fused:
@@ -38,8 +40,11 @@ def _lowered_forward(plain: Any) -> Any:
 
     @wraps(plain.forward)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        runs, result = self.__dict__[LOWERED].run(self, args, kwargs)
-        return result if runs else plain.forward(self, *args, **kwargs)
+        for lowered in self.__dict__[LOWERED]:
+            runs, result = lowered.run(self, args, kwargs)
+            if runs:
+                return result
+        return plain.forward(self, *args, **kwargs)
 
     return forward
 
@@ -55,18 +60,18 @@ def is_fused(module: nn.Module) -> bool:
     return isinstance(module, Fused)
 
 
-def lowered_of(module: nn.Module) -> Lowered:
-    """The forward pass of a fused module."""
-    lowered: Lowered = module.__dict__[LOWERED]
-    return lowered
+def ways_of(module: nn.Module) -> Ways:
+    """The forward passes of a fused module."""
+    ways: Ways = module.__dict__[LOWERED]
+    return ways
 
 
-def put(module: nn.Module, lowered: Lowered) -> None:
-    """Give a module, or a fused one, a lowered forward pass."""
+def put(module: nn.Module, *ways: Lowered) -> None:
+    """Give a module, or a fused one, lowered forward passes."""
     if not isinstance(module, Fused):
         plain: Any = type(module)
         module.__class__ = _fused_class(plain)
-    module.__dict__[LOWERED] = lowered
+    module.__dict__[LOWERED] = ways
 
 
 def take_out(module: nn.Module) -> None:

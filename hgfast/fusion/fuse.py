@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from hgfast import _checks
-from hgfast.fusion.classes import is_fused, lowered_of, put, take_out
+from hgfast.fusion.classes import Ways, is_fused, put, take_out, ways_of
 from hgfast.fusion.layout import drop_layouts, keep_layouts
 from hgfast.fusion.lowered import Lowered, ProgramStep
 from hgfast.fusion.lowering import Lowering
 from hgfast.fusion.proof import Prover
 from hgfast.fusion.report import FusionReport, contents, list_convolutions
 from hgfast.fusion.twins import REFERENCES, WITHOUT_PARTS, plain_twin
-from hgfast.graph.capture import capture
+from hgfast.graph.capture import DIFFERENT_WAYS, capture
 from hgfast.graph.captured import CapturedGraph
 from hgfast.nn import Bottleneck
 from hgfast.nn._contiguous import in_channels_last
@@ -61,11 +61,12 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
     for module in model.modules():
         take_out(module)
     lowered = _lower(model, report)
-    for name, steps in lowered.items():
-        steps.recompute = recompute
-        put(model.get_submodule(name), steps)
+    for name, ways in lowered.items():
+        for way in ways:
+            way.recompute = recompute
+        put(model.get_submodule(name), *ways)
         if name not in before:
-            report.replaced[name] = contents(steps)
+            report.replaced[name] = contents(ways)
     own = [module for module in model.modules() if isinstance(module, OWN_BLOCKS)]
     for module in own:
         module.recompute = recompute  # type: ignore[assignment]
@@ -79,13 +80,31 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
     return model
 
 
-def _lower(model: nn.Module, report: FusionReport) -> dict[str, Lowered]:
+def _lower(model: nn.Module, report: FusionReport) -> dict[str, Ways]:
     """The forward passes of all modules that are worth it; the report tells of all others."""
     own = {name for name, module in model.named_modules() if isinstance(module, OWN_BLOCKS)}
-    reasons: dict[str, str] = {}
+    prover, graph = Prover(), capture(model)
+    lowered, reasons = _lowered(model, graph, own, prover)
+    found: dict[str, Ways] = {name: (steps,) for name, steps in lowered.items()}
+    stops = (stop.reason for _, part in _graphs(graph, "") for stop in part.stops.values())
+    for training in (True, False) if DIFFERENT_WAYS in stops else ():
+        steps_of, left = _lowered(model, capture(model, training=training), own, prover)
+        found |= {name: (*found.get(name, ()), steps) for name, steps in steps_of.items() if name not in lowered}
+        reasons |= left
+    report.left |= {name: reason for name, reason in reasons.items() if name not in found}
+    fused = {f"{name}.{conv}".removeprefix(".") for name, ways in found.items() for conv in _convolutions(ways)}
+    fused |= {name for name, _ in model.named_modules() if any(name.startswith(f"{block}.") for block in own)}
+    list_convolutions(model, report, fused, reasons)
+    return found
+
+
+def _lowered(
+    model: nn.Module, captured: CapturedGraph, own: set[str], prover: Prover
+) -> tuple[dict[str, Lowered], dict[str, str]]:
+    """The forward passes in a graph of the model, and why other modules are left; own: paths of hgfast's blocks."""
     found: dict[str, Lowered] = {}
-    prover = Prover()
-    for path, graph in _graphs(capture(model), ""):
+    reasons: dict[str, str] = {}
+    for path, graph in _graphs(captured, ""):
         module, fixed = model.get_submodule(path), {_below(path, name) for name in own}
         reasons |= {f"{path}.{name}".strip("."): str(stop) for name, stop in graph.stops.items()}
         lowering = Lowering(module, graph, bool(own) or in_channels_last(model), fixed)
@@ -96,11 +115,7 @@ def _lower(model: nn.Module, report: FusionReport) -> dict[str, Lowered]:
             else:
                 found[f"{path}.{name}".strip(".")] = lowered
         reasons |= {f"{path}.{name}".strip("."): reason for name, reason in lowering.left.items()}
-    report.left |= {name: reason for name, reason in reasons.items() if name not in found}
-    fused = {f"{name}.{conv}".removeprefix(".") for name, steps in found.items() for conv in _convolutions(steps)}
-    fused |= {name for name, _ in model.named_modules() if any(name.startswith(f"{block}.") for block in own)}
-    list_convolutions(model, report, fused, reasons)
-    return found
+    return found, reasons
 
 
 def _graphs(graph: CapturedGraph, path: str) -> Iterator[tuple[str, CapturedGraph]]:
@@ -114,10 +129,11 @@ def _below(path: str, name: str) -> str:
     return name.removeprefix(f"{path}.") if path else name
 
 
-def _convolutions(lowered: Lowered) -> Iterator[str]:
-    for step in lowered.steps:
-        if isinstance(step, ProgramStep):
-            yield from step.convolutions
+def _convolutions(ways: Ways) -> Iterator[str]:
+    for lowered in ways:
+        for step in lowered.steps:
+            if isinstance(step, ProgramStep):
+                yield from step.convolutions
 
 
 def freeze_unused(model: nn.Module, report: FusionReport) -> None:
@@ -141,11 +157,10 @@ def _leaves(block: nn.Module, part: nn.Module) -> bool:
     """Whether a fused block never runs one of its parts."""
     if isinstance(block, Bottleneck):
         return True
+    if not is_fused(block) or {way.training for way in ways_of(block)} not in ({None}, {True, False}):
+        return False
     mine = set(part.modules())
-    run = (
-        (block.get_submodule(path) for path in _convolutions(lowered_of(block))) if is_fused(block) else part.modules()
-    )
-    return mine.isdisjoint(run)
+    return mine.isdisjoint(block.get_submodule(path) for path in _convolutions(ways_of(block)))
 
 
 def unfuse(model: nn.Module) -> nn.Module:

@@ -193,6 +193,8 @@ class Lowered:
         result: what the module gives.
         opened: the module itself and others whose code stands in the steps.
         recompute: see `hgfast.fuse`.
+        training: the mode that the steps are for; None for both.
+        deciding: paths of the parts that must be in that mode, for their code asks for it.
     """
 
     args: tuple[Any, ...]
@@ -202,6 +204,8 @@ class Lowered:
     result: Any
     opened: list[Opened]
     recompute: bool = False
+    training: bool | None = None
+    deciding: tuple[str, ...] = ()
 
     def run(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
         """Whether the steps stand for the module's code with these arguments, and if so what it gives."""
@@ -238,6 +242,8 @@ class Lowered:
 
     def _stands(self, module: nn.Module) -> bool:
         try:
+            if any(part_at(module, path).training != self.training for path in self.deciding):
+                return False
             return all(opened.stands(module) for opened in self.opened)
         except (KeyError, AttributeError):  # a part has been taken away
             return False

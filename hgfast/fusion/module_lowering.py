@@ -73,7 +73,15 @@ class ModuleLowering:
         self._pool_early()
         steps = [self.steps[place] for place in sorted(self.steps)]
         steps = [*self._stored(steps), *steps]
-        return Lowered(self.args, self.kwargs, steps, self._ends(steps), self.result, self._opened())
+        lowered = Lowered(self.args, self.kwargs, steps, self._ends(steps), self.result, self._opened())
+        lowered.training, lowered.deciding = self.graph.training, self._deciding()
+        return lowered
+
+    def _deciding(self) -> tuple[str, ...]:
+        """The parts whose flags decide what is computed, where that was captured in one mode."""
+        below = f"{self.path}." if self.path else ""
+        decided = self.graph.decided if self.graph.training is not None else ()
+        return tuple(sorted(self._relative(path) for path in decided if path == self.path or path.startswith(below)))
 
     def _given(self) -> tuple[Any, Any]:
         if self.number != NETWORK:

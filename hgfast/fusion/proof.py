@@ -40,7 +40,7 @@ class Prover:
             return None
         known = structure(module)
         programs = (step.program.key for step in lowered.steps if isinstance(step, ProgramStep))
-        key = known and (known, len(lowered.steps), *programs)
+        key = known and (known, lowered.training, len(lowered.steps), *programs)
         if key is None or key not in self.proved:
             with undisturbed():
                 reason = _tried(module, lowered, channels, NARROW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -34,8 +35,15 @@ class FusionReport:
         return "\n".join(lines)
 
 
-def contents(lowered: Lowered) -> str:
+def contents(ways: Sequence[Lowered]) -> str:
     """What runs in the fused operations of a module: "2 operations: 3 convolutions, 3 BatchNorms"."""
+    modes = {True: "in training ", False: "in evaluation ", None: ""}
+    texts = {modes[lowered.training]: _contents(lowered) for lowered in ways}
+    alike = len(ways) > 1 and len(set(texts.values())) == 1
+    return next(iter(texts.values())) if alike else "; ".join(f"{mode}{text}" for mode, text in texts.items())
+
+
+def _contents(lowered: Lowered) -> str:
     steps = [step for step in lowered.steps if isinstance(step, ProgramStep)]
     pools = sum(isinstance(step, PoolStep) for step in lowered.steps)
     counts = {

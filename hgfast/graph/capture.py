@@ -20,6 +20,7 @@ from hgfast.graph.tracer import Stopped, Tracer, as_call, boundary, example_of, 
 from hgfast.graph.undisturbed import random_state, undisturbed
 
 MOST_TRACES = 200
+DIFFERENT_WAYS = "its forward takes different ways in training and in evaluation"
 
 
 def capture(module: nn.Module, example: Any = None, training: bool | None = None) -> CapturedGraph:
@@ -73,7 +74,7 @@ def _captured(module: nn.Module, example: Any, training: bool | None, stops: dic
             differing = _first_difference(graph, other)
             if differing is None:
                 return graph
-            stops[differing] = Stop("its forward takes different ways in training and in evaluation")
+            stops[differing] = Stop(DIFFERENT_WAYS)
         except Stopped as stopped:
             path = stopped.path
             while path in stops:  # it is what its caller makes of it that cannot be traced
@@ -83,12 +84,15 @@ def _captured(module: nn.Module, example: Any, training: bool | None, stops: dic
 
 
 def _trace(module: nn.Module, example: Any, training: bool, stops: dict[str, Stop]) -> CapturedGraph:
-    double, before = skeleton(module, training, plain_class), random_state()
+    decided = set[str]()
+    double, before = skeleton(module, training, plain_class, decided), random_state()
     tracer = Tracer(example, stops)
     traced = tracer.trace_network(double)
     if not _same_state(before, random_state()):
         raise Stopped(_drawer(module, example, training, stops), Stop("its forward draws random numbers"))
-    return convert(double, traced, tracer.inputs, tracer.calls, stops)
+    graph = convert(double, traced, tracer.inputs, tracer.calls, stops)
+    graph.decided = decided
+    return graph
 
 
 def _same_state(before: list[Any], after: list[Any]) -> bool:
@@ -109,7 +113,7 @@ def _drawer(module: nn.Module, example: Any, training: bool, stops: dict[str, St
                 found.append(self.paths[m])
             return result
 
-    Watching(example, stops).trace_network(skeleton(module, training, plain_class))
+    Watching(example, stops).trace_network(skeleton(module, training, plain_class, set()))
     return found[0] if found else ""
 
 

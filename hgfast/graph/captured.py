@@ -139,6 +139,7 @@ class CapturedGraph:
         stops: by path, the modules that are one Opaque node each, and why; "" is the network itself.
         parts: by path, the graphs of what could be captured inside of those.
         training: the mode that the graph holds for; None if it holds for both.
+        decided: paths of the modules whose training flags the code has looked at.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -149,6 +150,7 @@ class CapturedGraph:
     stops: dict[str, Stop] = field(default_factory=dict)
     parts: dict[str, CapturedGraph] = field(default_factory=dict)
     training: bool | None = None
+    decided: set[str] = field(default_factory=set)
 
     def count(self, kind: type[Op]) -> int:
         """How many nodes of a kind there are, in the parts as well."""

@@ -12,25 +12,39 @@ from hgfast.graph import source
 
 
 class Flag(int):
-    """The training flag of a module in a trace: a bool that knows whose it is."""
+    """The training flag of a module in a trace: a bool that knows whose it is, and tells when it decides something."""
 
     path: str
+    decided: set[str]
 
     @classmethod
-    def of(cls, path: str, training: bool) -> Flag:
-        """The flag of the module at a path."""
+    def of(cls, path: str, training: bool, decided: set[str]) -> Flag:
+        """The flag of the module at a path; decided: gets the paths of the flags that are looked at."""
         flag = cls(training)
-        flag.path = path
+        flag.path, flag.decided = path, decided
         return flag
 
+    def __bool__(self) -> bool:
+        self.decided.add(self.path)
+        return int(self) != 0
+
+    def __eq__(self, other: object) -> bool:
+        self.decided.add(self.path)
+        return int(self) == other
+
+    def __hash__(self) -> int:
+        return hash(int(self))
+
     def __repr__(self) -> str:
-        return repr(bool(self))
+        return repr(int(self) != 0)
 
 
-def skeleton(module: nn.Module, training: bool | None, plain: Callable[[nn.Module], type]) -> nn.Module:
+def skeleton(
+    module: nn.Module, training: bool | None, plain: Callable[[nn.Module], type], decided: set[str]
+) -> nn.Module:
     """The double; its modules' flags are Flags of the mode `training`, or of the mode that each is in.
 
-    plain: the class of a part's double.
+    plain: the class of a part's double; decided: gets the paths of the modules whose flags are looked at.
     """
     memo: dict[int, Any] = {}
     for path, part in module.named_modules():
@@ -39,7 +53,7 @@ def skeleton(module: nn.Module, training: bool | None, plain: Callable[[nn.Modul
             memo[id(part)] = double = kind.__new__(kind)
             object.__setattr__(double, "__dict__", dict(vars(part)))
             mode = part.training if training is None else training
-            double.__dict__["training"] = Flag.of(path, mode)
+            double.__dict__["training"] = Flag.of(path, mode, decided)
     for double in memo.values():
         for name, value in vars(double).items():
             double.__dict__[name] = _doubled(value, memo)

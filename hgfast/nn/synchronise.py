@@ -42,9 +42,9 @@ def _in_operations(model: nn.Module) -> set[nn.Module]:
     for module in model.modules():
         if isinstance(module, BLOCKS):
             found.update(part for part in module.modules() if isinstance(part, (nn.BatchNorm2d, BatchNormAct)))
-        lowered = vars(module).get("_hgfast_lowered")
-        if lowered is not None:
-            found.update(module.get_submodule(path) for path in lowered.norms)
+        for way in vars(module).get("_hgfast_lowered", ()):
+            if way.training is not False:  # statistics are of the batch in training alone
+                found.update(module.get_submodule(path) for path in way.norms)
         for name in getattr(vars(module).get("_fusion_report"), "frozen", ()):  # they never run
             found.add(module.get_submodule(name.rpartition(".")[0]))
     return found

@@ -203,6 +203,6 @@ NETWORKS = [
     ),
     Network(
         "hourglass that drops out", partial(HourglassOf, DroppingResidual),
-        partial(HourglassOf, DroppingResidual, c=8, depth=2, joints=5), random=True, taken=35, fused=5,
+        partial(HourglassOf, DroppingResidual, c=8, depth=2, joints=5), random=True, taken=35, fused=35,
     ),
 ]  # fmt: skip

@@ -10,17 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hgfast import _native
+from hgfast import _native, reference
 from hgfast.nn import _recording, _recordings
-from hgfast.nn._program import Conv, Merge, Norm, Program, Relu, Sum, basic_program, bottleneck_program
+from hgfast.nn._program import Conv, Merge, Norm, Program, Relu, Sum
 from hgfast.nn._recorder import KernelCall, Value
 from hgfast.nn._tape import run
+from hgfast.nn._written import written
 
 PROGRAMS: dict[str, Program] = {
-    "basic": basic_program(1, None),
-    "basic, strided with shortcut": basic_program(2, 2),
-    "bottleneck": bottleneck_program(False),
-    "bottleneck with skip": bottleneck_program(True),
+    "basic": written(reference.BasicBlock, 1, 1, 1).program,
+    "basic, strided with shortcut": written(reference.BasicBlock, 1, 2, 2).program,
+    "bottleneck": written(reference.Bottleneck, 2, 2).program,
+    "bottleneck with skip": written(reference.Bottleneck, 2, 4).program,
     "sums and ReLUs": Program(
         2, (Conv(0, 0), Relu(2), Norm(3, 0, relu=False), Sum(4, 1), Relu(5), Conv(6, 1, addend=1), Sum(7, 7))
     ),

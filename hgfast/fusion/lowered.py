@@ -20,7 +20,7 @@ from hgfast.graph.captured import Call, Ref, refs, replaced
 from hgfast.graph.interpret import evaluate
 from hgfast.nn._contiguous import contiguous
 from hgfast.nn._program import Merge, Program
-from hgfast.nn._structure import are_plain, has_hooks, is_synchronised, parameters_of
+from hgfast.nn._structure import are_plain, has_hooks, is_synchronised, parameters_of, part_at
 from hgfast.nn._tape import run
 from hgfast.ops.max_pool import takes_pool
 
@@ -247,17 +247,6 @@ class Lowered:
             return all(opened.stands(module) for opened in self.opened)
         except (KeyError, AttributeError):  # a part has been taken away
             return False
-
-
-def part_at(module: nn.Module, path: str) -> nn.Module:
-    """A part by its path.
-
-    Raises:
-        KeyError: there is none.
-    """
-    for name in path.split(".") if path else ():
-        module = module._modules[name]  # type: ignore[assignment]
-    return module
 
 
 def _assign(structure: Any, found: Any, values: Values) -> None:

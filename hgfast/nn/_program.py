@@ -1,4 +1,4 @@
-"""Residual blocks written down as short programs: stages that read and write numbered registers.
+"""Residual blocks as short programs: stages that read and write numbered registers.
 
 Registers 0 to n-1 are the inputs, stage i writes register n+i, the last one is the result. The same program runs as one
 autograd operation (`_tape`) or, under torch.compile and functorch, as registered operators in turn (`compose`).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -133,38 +133,12 @@ class Program:
         return frozenset(found)
 
 
-@cache
-def conv_program(stride: int, norm: bool, relu: bool) -> Program:
-    """Convolution, then BatchNorm and ReLU where there are (ReLU only behind BatchNorm)."""
-    conv = Conv(0, 0, stride)
-    return Program(1, (conv, Norm(1, 0, relu=relu)) if norm else (conv,))
-
-
-@cache
-def norm_program(inputs: int, relu: bool) -> Program:
-    """BatchNorm of the first input, plus the second one if there are two, and ReLU."""
-    return Program(inputs, (Norm(0, 0, 1 if inputs == 2 else NONE, relu),))
-
-
-@cache
-def basic_program(stride: int, shortcut_stride: int | None) -> Program:
-    """Post-activation block; convolutions and norms: 1, 2, shortcut. No shortcut_stride: the identity."""
-    head = (Conv(0, 0, stride), Norm(1, 0), Conv(2, 1))
-    if shortcut_stride is None:
-        return Program(1, (*head, Norm(3, 1, residual=0)))
-    shortcut = (Conv(0, 2, shortcut_stride), Norm(4, 2, relu=False))
-    return Program(1, (*head, *shortcut, Norm(3, 1, residual=5)))
-
-
-@cache
-def bottleneck_program(has_skip: bool) -> Program:
-    """Pre-activation block; convolutions: 1, 2, 3, skip; norms: bn1, bn2, bn3."""
-    skip = (Conv(0, 3),) if has_skip else ()
-    r = 1 + len(skip)  # register of relu(bn1(x))
-    stages = (Norm(0, 0), Conv(r, 0), Norm(r + 1, 1), Conv(r + 2, 1), Norm(r + 3, 2), Conv(r + 4, 2, addend=r - 1))
-    return Program(1, (*skip, *stages))
-
-
+NORM_ALONE = {
+    (inputs, relu): Program(inputs, (Norm(0, 0, 1 if inputs == 2 else NONE, relu),))
+    for inputs in (1, 2)
+    for relu in (False, True)
+}
+"""BatchNorm of the first input, plus the second one if there are two, and ReLU: by the number of inputs, and relu."""
 MERGE = Program(2, (Merge(0, 1),))
 
 

@@ -55,11 +55,15 @@ def are_plain(convs: Iterable[Any], norms: Iterable[Any]) -> bool:
     return all(map(is_plain_conv, convs)) and all(map(is_plain_norm, norms))
 
 
-def conv_and_norm(module: nn.Module) -> tuple[Any, Any] | None:
-    """The two parts of a Sequential of a convolution and a BatchNorm; None for anything else."""
-    if type(module) is not nn.Sequential or has_hooks(module) or len(module) != 2:
-        return None
-    return module[0], module[1]
+def part_at(module: nn.Module, path: str) -> nn.Module:
+    """A part by its path.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for name in path.split(".") if path else ():
+        module = module._modules[name]  # type: ignore[assignment]
+    return module
 
 
 def parameters_of(*convs: Any) -> list[Tensor | None]:

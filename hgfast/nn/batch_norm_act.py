@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from hgfast import _checks
-from hgfast.nn._program import norm_program
+from hgfast.nn._program import NORM_ALONE
 from hgfast.nn._tape import run
 from hgfast.ops.batch_norm_act import LARGEST_MOMENTUM, check
 
@@ -61,7 +61,7 @@ class BatchNormAct(_NormBase):
         """
         check(x, self.weight, self.bias, self.running_mean, self.running_var, residual)
         inputs = [x] if residual is None else [x, residual]
-        return run(norm_program(len(inputs), self.relu), inputs, norms=[self])
+        return run(NORM_ALONE[len(inputs), self.relu], inputs, norms=[self])
 
     def extra_repr(self) -> str:
         """Return the arguments for ``repr``."""

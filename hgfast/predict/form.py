@@ -26,6 +26,11 @@ def inference_form(model: nn.Module, amp: str) -> nn.Module:
         return model
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network's parameters are; the CPU where it has none."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
 def check_input_size(network: nn.Module, size: tuple[int, int]) -> None:
     """Raises ValueError where a network that knows its sizes cannot take images of (width, height)."""
     if isinstance(network, PoseNetwork):

@@ -21,7 +21,7 @@ from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD, crop, network_input,
 from hgfast.data.keypoint_set import KeypointSet
 from hgfast.data.keypoints import MPII
 from hgfast.data.video import read_frames
-from hgfast.predict.form import DTYPES, autocast, check_input_size, inference_form
+from hgfast.predict.form import DTYPES, autocast, check_input_size, device_of, inference_form
 from hgfast.predict.inputs import Boxes, Image, as_boxes, as_image, pairs_of
 from hgfast.predict.results import Prediction, Seen, joined, taken
 
@@ -84,7 +84,7 @@ class Predictor:
             raise TypeError(f"{where}: codec must be one of hgfast.codecs, got {_checks.describe(codec)}")
         _checks.instance(where, "keypoints", keypoints, KeypointSet)
         self.codec, self.table = codec, keypoints
-        self.device = _device_of(model) if device is None else _checks.device(where, "device", device)
+        self.device = device_of(model) if device is None else _checks.device(where, "device", device)
         self.flip_test = _checks.flag(where, "flip_test", flip_test) and keypoints.mirrors
         shift = codec.method not in ("dark_udp", "newell") if shift_heatmap is None else shift_heatmap
         self.shift_heatmap = _checks.flag(where, "shift_heatmap", shift)
@@ -295,7 +295,3 @@ def _three(where: str, name: str, value: Any, above: float | None = None) -> tup
     values = _checks.array(where, name, value, (3,), finite=True).tolist()
     red, green, blue = (_checks.number(where, name, entry, above=above) for entry in values)
     return red, green, blue
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from hgfast import __version__, _checks
+from hgfast._errors import TrainingError
 from hgfast.checkpoint import CheckpointError, read_checkpoint
 from hgfast.files import atomic_write
 from hgfast.train.config import Config, ConfigError, apply, to_dict
 from hgfast.train.parallel import World
+from hgfast.train.schedule import learning_rate
 from hgfast.train.state_checks import PARTS, as_checkpoint_error, check_like, check_optimizer, check_parts, check_scaler
 from hgfast.train.step import TrainingStep
 
@@ -43,6 +45,16 @@ class Position:
     loss_sum: float = 0.0
     best: float | None = None
     best_epoch: int = -1
+
+
+def diverged(reason: str, config: Config, position: Position, last: Path) -> TrainingError:
+    """The error that ends a run whose numbers are not finite any more; last: the file of its state, if it is there."""
+    rate = learning_rate(config, position.step, position.epoch)
+    kept = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
+    return TrainingError(
+        f"{reason} at step {position.step}, epoch {position.epoch + 1} (learning rate {rate:.3g}); {kept}. "
+        "A lower lr, a longer warm-up or amp=bf16 instead of fp16 may help."
+    )
 
 
 def checkpoint_meta(config: Config, metrics: dict[str, float]) -> dict[str, Any]:

@@ -203,18 +203,10 @@ class Trainer:
             return
         loss = float(pending)
         if not math.isfinite(loss):
-            self._give_up(f"the loss is {loss}")
+            raise state.diverged(f"the loss is {loss}", self.config, self.position, self.last)
         self.position.loss_sum += loss
         if self.world.is_main and self.board and self.position.step % _STEPS_A_POINT == 0:
             self.board.add({"loss of the step": loss}, self.position.step)
-
-    def _give_up(self, reason: str) -> None:
-        position, rate = self.position, learning_rate(self.config, self.position.step, self.position.epoch)
-        kept = f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
-        raise TrainingError(
-            f"{reason} at step {position.step}, epoch {position.epoch + 1} (learning rate {rate:.3g}); {kept}. "
-            "A lower lr, a longer warm-up or amp=bf16 instead of fp16 may help."
-        )
 
     def _finish_epoch(self, images_per_second: float) -> None:
         position, config = self.position, self.config
@@ -303,4 +295,4 @@ class Trainer:
 
     def _check_weights(self) -> None:
         if not all_finite(self.model):
-            self._give_up("a weight is not finite")
+            raise state.diverged("a weight is not finite", self.config, self.position, self.last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import pickle
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import hgfast
-from hgfast import FrozenModel
+from hgfast import FrozenModel, _native
 from hgfast.frozen.calibrate import METHODS, Seen, codes_for, coding_error
 from hgfast.frozen.codes import Codes, Quantisation
 from hgfast.models import HourglassPose
@@ -251,3 +252,14 @@ def test_nothing_seen() -> None:
         assert codes_for(Seen(), method) == Codes()
         assert codes_for(seen(torch.full((100,), 7.0)), method).scale == pytest.approx(7 / 255, rel=0.05)
         assert codes_for(seen(torch.full((100,), -7.0)), method).zero == 255
+
+
+@pytest.mark.parametrize(("isa", "told"), [("amx_bf16", True), ("avx512_bf16", False)])
+def test_says_where_bfloat16_is_the_faster_one(
+    isa: str, told: bool, frozen: FrozenModel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = hgfast.build_info()
+    monkeypatch.setattr(_native, "build_info", lambda: info | {"cpu": info["cpu"] | {"isa": isa}})
+    with caplog.at_level(logging.WARNING, "hgfast"):
+        copy.deepcopy(frozen)
+    assert ("faster in bfloat16, by AMX, than in int8" in caplog.text) == told

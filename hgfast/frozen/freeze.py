@@ -59,10 +59,10 @@ def freeze(
         dtype: of weights and activations; default float32, on CUDA the model's own. On the CPU float32 or bfloat16:
             the latter is the faster one on processors with AVX512_BF16 (docs/performance.md); elsewhere it is computed
             in float32, and only halves the memory of activations. Or int8, with calibration: the fastest one on
-            processors with AVX512_VNNI, whose error counts 1e-2 and more of the heat-maps (docs/performance.md);
-            results are float32. float32 on CUDA is computed in tf32 if
-            `torch.backends.cudnn.allow_tf32` is set when the model is frozen, else by three products of tf32 numbers,
-            which is as good as float32 arithmetic.
+            processors with AVX512_VNNI and without AMX, in whose tiles only bfloat16 is computed yet; its error counts
+            1e-2 and more of the heat-maps (docs/performance.md), its results are float32. float32 on CUDA is computed
+            in tf32 if `torch.backends.cudnn.allow_tf32` is set when the model is frozen, else by three products of tf32
+            numbers, which is as good as float32 arithmetic.
         cuda_graph: on CUDA, replay each plan as one CUDA graph from its second call on; where CUDA refuses to capture
             one, a warning of the log "hgfast" says so, and kernels are launched one by one.
         batch_sizes: with cuda_graph, the batch sizes that get a graph (default: all that occur).

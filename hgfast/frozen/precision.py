@@ -14,6 +14,7 @@ from hgfast.frozen.coded_weights import multiplies_int8
 from hgfast.ops._conv_native import multiplies_bfloat16
 
 log = logging.getLogger("hgfast")
+TILES = "amx_bf16"  # the instruction set in whose tiles bfloat16 is multiplied
 
 
 def numbers_beside(dtype: torch.dtype) -> torch.dtype:
@@ -30,6 +31,10 @@ def tell_if_slow(dtype: torch.dtype, device: torch.device, lib: Any) -> None:
         return
     if dtype == torch.int8 and not multiplies_int8(lib):
         log.warning("this CPU has no AVX512_VNNI: frozen networks may be slower in int8 than in float32")
+    if dtype == torch.int8 and _native.build_info()["cpu"]["isa"] == TILES:
+        log.warning(
+            "on this CPU frozen networks are faster in bfloat16, by AMX, than in int8, which does not use it yet"
+        )
     if dtype == torch.bfloat16 and not multiplies_bfloat16(lib):
         log.warning("this CPU has no AVX512_BF16: frozen networks are not faster in bfloat16 than in float32")
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hgfast import _kernel_table, ops, reference
 from hgfast.ops import _first_call
+from hgfast.ops._ways import KERNEL, TORCH
 from tests.frozen_on_card import plant, second_item
 from tests.tolerances import relative_error
 
@@ -44,9 +45,10 @@ def test_a_convolution(
     for _ in range(2):
         found = ops.conv_bias_act(x, weight, bias, 2, residual, True, large)
         assert relative_error(found, exact) < ALLOWED[dtype]
-    (needs,) = _first_call._convs.values()
+    ((needs, way),) = _first_call._convs.values()
     (table,) = _kernel_table._tables.values()
     assert (needs is None) == wrong == bool(table.failures()) == ("is not used for" in caplog.text)
+    assert (way == TORCH) >= wrong
 
 
 @pytest.mark.parametrize("wrong", [False, True])
@@ -60,5 +62,6 @@ def test_a_block(wrong: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
     exact = reference.bottleneck(*(tensor.double() for tensor in tensors))
     for _ in range(2):
         assert relative_error(ops.bottleneck(*tensors), exact) < ALLOWED[torch.bfloat16]
-    (needs,) = _first_call._blocks.values()
+    ((needs, way),) = _first_call._blocks.values()
     assert (needs is None) == wrong == ("is not used for" in caplog.text)
+    assert (way != KERNEL) >= wrong

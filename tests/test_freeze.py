@@ -113,7 +113,7 @@ def test_refuses_a_result_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             (small_model("mmpose"), torch.float16),
             ValueError,
-            "dtype must be one of torch.float32, torch.bfloat16 on cpu",
+            "dtype must be one of torch.float32, torch.bfloat16, torch.int8 on cpu",
         ),
         ((small_model("mmpose"), None, True), ValueError, "cuda_graph needs a model on CUDA, got cpu"),
         ((small_model("mmpose"), None, False, [0]), ValueError, r"batch_sizes\[0\] must be at least 1, got 0"),

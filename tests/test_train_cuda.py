@@ -180,9 +180,9 @@ def test_joining_other_processes(gpu: Machine, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("LOCAL_RANK", "1")
     for name, value in {
         "is_initialized": lambda: False,
-        "init_process_group": begun.append,
+        "init_process_group": lambda backend, timeout: begun.append(backend),
         "get_backend": lambda: begun[-1],
-        "new_group": lambda backend: backend,
+        "new_group": lambda backend, timeout: backend,
         "get_rank": lambda: 1,
         "all_reduce": lambda tensor, *options, **more: tensor.mul_(1 if options else 2),
         "all_gather": lambda parts, tensor, **options: [part.copy_(tensor) for part in parts],

@@ -191,7 +191,8 @@ def test_pictures_share_a_table(checkpoint: Path, tmp_path: Path, stand_in: list
     assert main([*words, "--whole-picture", "--table", "csv"]) == 0
     rows = (tmp_path / "out" / "pictures.csv").read_text().splitlines()
     assert [row.partition(",")[0] for row in rows] == ["scorer", "bodyparts", "coords", "a.png", "b.png"]
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"a.json", "b.json", "pictures.csv", ".predicted-0.jsonl"}
+    files = {file.name for file in (tmp_path / "out").iterdir()}
+    assert files == {"a.json", "b.json", "pictures.csv", ".predicted-0.jsonl"}
 
 
 @pytest.mark.parametrize(

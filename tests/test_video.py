@@ -220,7 +220,8 @@ def test_command_takes_a_folder_and_a_box_file(checkpoint, clip, tmp_path):
     boxes = {"a.png": [[1, 2, 101, 102]], "b.png": [], "clip.mp4": [[BOX]] * 6 + [[]]}
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     assert predict(checkpoint, tmp_path / "out", folder, "--boxes", tmp_path / "boxes.json", "--no-draw") == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".predicted-0.jsonl", "a.json", "b.json", "clip.json"]
+    files = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert files == [".predicted-0.jsonl", "a.json", "b.json", "clip.json"]
     (person,) = json.loads((tmp_path / "out" / "a.json").read_text())
     assert person["bbox"] == [[1, 2, 101, 102]] and json.loads((tmp_path / "out" / "b.json").read_text()) == []
     frames = json.loads((tmp_path / "out" / "clip.json").read_text())

@@ -2,6 +2,8 @@
 
 import datetime
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,24 @@ import torch.multiprocessing
 import hgfast
 
 PACKAGE_FOLDER = Path(hgfast.__file__).parents[1]  # as the current folder of `python -m hgfast`
+TESTS_FOLDER = Path(__file__).parents[1]  # what `import tests` needs
+
+
+def on_lesser_processors(module: str) -> dict[str, list[str]]:
+    """The words that a module of tests prints on each instruction set below this processor's, all at once.
+
+    Raises:
+        AssertionError: one of them failed; with what it said.
+    """
+    cpu = hgfast.build_info()["cpu"]
+    runs = {}
+    for isa in cpu["compiled_isas"][: cpu["compiled_isas"].index(cpu["isa"])]:
+        environment = {**os.environ, "HGFAST_CPU_ISA": isa, "PYTHONPATH": str(TESTS_FOLDER), "OMP_NUM_THREADS": "1"}
+        command, pipe = [sys.executable, "-m", module], subprocess.PIPE
+        runs[isa] = subprocess.Popen(command, cwd=PACKAGE_FOLDER, env=environment, stdout=pipe, stderr=pipe, text=True)
+    said = {isa: run.communicate() for isa, run in runs.items()}
+    assert all(run.returncode == 0 for run in runs.values()), said
+    return {isa: printed.split() for isa, (printed, _) in said.items()}
 
 
 def _context() -> Any:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
 
-import hgfast
 from hgfast import _native, reference
 from hgfast.ops import conv_bias_act
 from hgfast.ops._conv_native import ConvSizes, pack, query
 from tests.conv_calls import BFLOAT16_ERROR, FLOAT_ALGORITHMS, PAIR_ALGORITHMS, check_bfloat16, double, has_pairs, make
-from tests.processes import PACKAGE_FOLDER
+from tests.processes import on_lesser_processors
 from tests.tolerances import relative_error
 
 needs_pairs = pytest.mark.skipif(not has_pairs(), reason="no AVX512_BF16")
@@ -125,11 +119,5 @@ def test_nan_and_infinity_pass_through() -> None:
 
 
 def test_lesser_processors() -> None:
-    """Each instruction set below this processor's, in a process of its own."""
-    cpu = hgfast.build_info()["cpu"]
-    for isa in cpu["compiled_isas"][: cpu["compiled_isas"].index(cpu["isa"])]:
-        environment = {**os.environ, "HGFAST_CPU_ISA": isa, "PYTHONPATH": str(Path(__file__).parents[1])}
-        command = [sys.executable, "-m", "tests.conv_calls"]
-        run = subprocess.run(command, cwd=PACKAGE_FOLDER, env=environment, capture_output=True, text=True)
-        products = "pairs" if isa == "avx512_bf16" else "float32"
-        assert run.returncode == 0 and run.stdout.split() == [isa, products], run.stderr
+    for isa, words in on_lesser_processors("tests.conv_calls").items():
+        assert words == [isa, "pairs" if isa == "avx512_bf16" else "float32"]

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn import functional as F
 
-import hgfast
 from hgfast import _native
 from hgfast.frozen.codes import Codes
 from hgfast.ops._conv_native import ConvSizes
 from tests.int8_calls import CASES, LIB, Int8Call, codes_of, numbers, random_call
-from tests.processes import PACKAGE_FOLDER
+from tests.processes import on_lesser_processors
 
 MORE = ["", "r", "R2", "m2", "M", "rM", "e", "er2", "RMe2"]
 
@@ -128,10 +122,5 @@ def test_arguments() -> None:
 
 
 def test_lesser_processors() -> None:
-    """Each instruction set below this processor's, in a process of its own."""
-    cpu = hgfast.build_info()["cpu"]
-    for isa in cpu["compiled_isas"][: cpu["compiled_isas"].index(cpu["isa"])]:
-        environment = {**os.environ, "HGFAST_CPU_ISA": isa, "PYTHONPATH": str(Path(__file__).parents[1])}
-        command = [sys.executable, "-m", "tests.int8_calls"]
-        run = subprocess.run(command, cwd=PACKAGE_FOLDER, env=environment, capture_output=True, text=True)
-        assert run.returncode == 0 and run.stdout.split() == [isa], run.stderr
+    for isa, words in on_lesser_processors("tests.int8_calls").items():
+        assert words == [isa]

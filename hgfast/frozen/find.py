@@ -104,10 +104,10 @@ def network_of(model: nn.Module, example: Any = None) -> tuple[nn.Module, Captur
 
     example: the arguments of its forward, a tuple or a dict.
     """
-    captured = capture(model, example, training=False)
+    captured = capture(model, example, training=False, gradients=False)
     backbone, head = (getattr(model, name, None) for name in ("backbone", "head"))
     head = head or getattr(model, "keypoint_head", None)
     if example is None and "" in captured.stops and isinstance(backbone, nn.Module) and isinstance(head, nn.Module):
         model = _WithHead(backbone, head)
-        captured = capture(model, training=False)
+        captured = capture(model, training=False, gradients=False)
     return model, captured

@@ -23,7 +23,9 @@ MOST_TRACES = 200
 DIFFERENT_WAYS = "its forward takes different ways in training and in evaluation"
 
 
-def capture(module: nn.Module, example: Any = None, training: bool | None = None) -> CapturedGraph:
+def capture(
+    module: nn.Module, example: Any = None, training: bool | None = None, gradients: bool = True
+) -> CapturedGraph:
     """The graph of what a module computes, every call of torch's in its order.
 
     It is found by torch.fx, with torch's own layers as leaves, on a double of the module: parameters are shared, and
@@ -39,27 +41,32 @@ def capture(module: nn.Module, example: Any = None, training: bool | None = None
             count. By default each argument without a default is one tensor, and all others have their defaults.
         training: the mode to capture; None for a graph that holds in both modes, and for modules whose ways in the two
             differ an Opaque node.
+        gradients: False for a graph that is only replayed without gradients: then code may switch them off and on, and
+            checkpoint its parts, for that changes no number.
 
     Raises:
-        TypeError: module is no module, example no tuple or dict, training no bool.
+        TypeError: module is no module, example no tuple or dict, training or gradients no bool.
     """
     checks.instance("capture", "module", module, nn.Module)
     if example is not None:
         checks.instance("capture", "example", example, tuple, dict)
     if training is not None:
         checks.flag("capture", "training", training)
+    checks.flag("capture", "gradients", gradients)
     stops: dict[str, Stop] = {}
     with undisturbed():
-        graph = _captured(module, example, training, stops)
+        graph = _captured(module, example, training, gradients, stops)
         for path in stops:
             above = (path[:i] for i, letter in enumerate(path) if letter == ".")
             if not path or not stops.keys() & {"", *above}:
-                _add_parts(graph, module, path, training)
+                _add_parts(graph, module, path, training, gradients)
     graph.training = training
     return graph
 
 
-def _captured(module: nn.Module, example: Any, training: bool | None, stops: dict[str, Stop]) -> CapturedGraph:
+def _captured(
+    module: nn.Module, example: Any, training: bool | None, gradients: bool, stops: dict[str, Stop]
+) -> CapturedGraph:
     """Traces until nothing stops a trace any more."""
     reason = boundary(module) if not is_leaf(module) else None
     if reason:
@@ -69,8 +76,8 @@ def _captured(module: nn.Module, example: Any, training: bool | None, stops: dic
             break
         try:
             if training is not None:
-                return _trace(module, example, training, stops)
-            graph, other = (_trace(module, example, mode, stops) for mode in (False, True))
+                return _trace(module, example, training, gradients, stops)
+            graph, other = (_trace(module, example, mode, gradients, stops) for mode in (False, True))
             differing = _first_difference(graph, other)
             if differing is None:
                 return graph
@@ -83,13 +90,13 @@ def _captured(module: nn.Module, example: Any, training: bool | None, stops: dic
     return _whole(module, example, stops)
 
 
-def _trace(module: nn.Module, example: Any, training: bool, stops: dict[str, Stop]) -> CapturedGraph:
+def _trace(module: nn.Module, example: Any, training: bool, gradients: bool, stops: dict[str, Stop]) -> CapturedGraph:
     decided = set[str]()
     double, before = skeleton(module, training, plain_class, decided), random_state()
-    tracer = Tracer(example, stops)
+    tracer = Tracer(example, stops, gradients)
     traced = tracer.trace_network(double)
     if not _same_state(before, random_state()):
-        raise Stopped(_drawer(module, example, training, stops), Stop("its forward draws random numbers"))
+        raise Stopped(_drawer(module, example, training, gradients, stops), Stop("its forward draws random numbers"))
     graph = convert(double, traced, tracer.inputs, tracer.calls, stops)
     graph.decided = decided
     return graph
@@ -101,7 +108,7 @@ def _same_state(before: list[Any], after: list[Any]) -> bool:
     )
 
 
-def _drawer(module: nn.Module, example: Any, training: bool, stops: dict[str, Stop]) -> str:
+def _drawer(module: nn.Module, example: Any, training: bool, gradients: bool, stops: dict[str, Stop]) -> str:
     """The innermost module in whose forward the random generators move."""
     found: list[str] = []
 
@@ -113,7 +120,7 @@ def _drawer(module: nn.Module, example: Any, training: bool, stops: dict[str, St
                 found.append(self.paths[m])
             return result
 
-    Watching(example, stops).trace_network(skeleton(module, training, plain_class, set()))
+    Watching(example, stops, gradients).trace_network(skeleton(module, training, plain_class, set()))
     return found[0] if found else ""
 
 
@@ -144,11 +151,11 @@ def _whole(module: nn.Module, example: Any, stops: dict[str, Stop]) -> CapturedG
     return graph
 
 
-def _add_parts(graph: CapturedGraph, module: nn.Module, path: str, training: bool | None) -> None:
+def _add_parts(graph: CapturedGraph, module: nn.Module, path: str, training: bool | None, gradients: bool) -> None:
     """The graphs of the children of a module that is one Opaque node."""
     for name, child in children(module.get_submodule(path)):
         if not is_leaf(child) and any(True for _ in child.parameters()):
-            part = capture(child, None, training)
+            part = capture(child, None, training, gradients)
             graph.parts[f"{path}.{name}".removeprefix(".")] = part
 
 

@@ -55,16 +55,19 @@ class Tracer(fx.Tracer):
 
     proxy_buffer_attributes = True
 
-    def __init__(self, example: Any, stops: dict[str, Stop]) -> None:
-        """example: arguments for forward, a tuple or a dict, or None; stops: modules that are leaves by now."""
+    def __init__(self, example: Any, stops: dict[str, Stop], gradients: bool = True) -> None:
+        """example: arguments for forward, a tuple or a dict, or None; stops: modules that are leaves by now.
+
+        gradients: whether the code may not switch gradients.
+        """
         super().__init__(autowrap_modules=())  # type: ignore[arg-type]
-        self.example, self.stops = example, stops
+        self.example, self.stops, self.gradients = example, stops, gradients
         self.inputs: dict[str, Any] = {}
         self.active: list[str] = []  # paths of the modules that are being traced, innermost last
         self.calls: list[TracedCall] = []  # of modules that are looked into, outer ones first
         self.inside: list[int] = []  # numbers of the calls that have begun, innermost last
         self.paths: dict[nn.Module, str] = {}
-        self.thread, self.modes = threading.get_ident(), _modes()
+        self.thread, self.modes = threading.get_ident(), _modes(gradients)
 
     def trace_network(self, double: nn.Module) -> fx.Graph:
         """The graph.
@@ -143,7 +146,7 @@ class Tracer(fx.Tracer):
         Raises:
             TraceError: what torch has switched on or off is not as it was when the trace began.
         """
-        if _modes() != self.modes:
+        if _modes(self.gradients) != self.modes:
             raise TraceError("it switches gradients, autocast or checkpointing on or off")
         node = super().create_node(kind, *args, **kwargs)
         node.meta["scope"], node.meta["tensor"] = self.active[-1], leaves.gives_tensor(self.root, node)
@@ -201,11 +204,13 @@ def boundary(module: nn.Module) -> str | None:
     return f"its forward asks for {asked[0]}" if asked else source.side_effect(type(module))  # type: ignore[arg-type]
 
 
-def _modes() -> tuple[Any, ...]:
+def _modes(gradients: bool) -> tuple[Any, ...]:
     """What a module's code can switch on and off around calls of torch's, checkpointing among it."""
+    autocast = tuple(map(torch.is_autocast_enabled, ("cpu", "cuda")))
+    if not gradients:
+        return autocast
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
-    devices = ("cpu", "cuda")
-    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), hooks, *map(torch.is_autocast_enabled, devices)
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), hooks, *autocast
 
 
 def _message(error: Exception) -> str:

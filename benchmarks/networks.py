@@ -1,4 +1,4 @@
-"""Whole networks on a card: inference in three arithmetics and three batch sizes, and training steps, each peer lazily.
+"""Whole networks on a card: inference in three precisions and three batch sizes, and training steps, each peer lazily.
 
     python -m benchmarks.device --only ceilings,networks
     python -m benchmarks.table --only networks/ --device cuda

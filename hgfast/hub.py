@@ -17,6 +17,8 @@ from hgfast.train.build import choose_device, make_codec, make_model, predictor_
 from hgfast.train.config import Config, ConfigError, apply, to_dict
 from hgfast.train.loaded import load_network
 
+__all__ = ["PoseModel"]
+
 require("safetensors.torch", "hgfast.hub", "hub")
 _Mixin: Any = require("huggingface_hub", "hgfast.hub", "hub").PyTorchModelHubMixin
 

@@ -23,6 +23,8 @@ from hgfast.files import atomic_write, check_writable, write_json, write_text
 from hgfast.mmpose_results import mmpose_predictions
 from hgfast.train.measures import coco_entries
 
+__all__ = ["RESULT_SUFFIXES", "check_results_path", "instances", "write_results"]
+
 RESULT_SUFFIXES = (".dlc.csv", ".csv", ".h5", ".coco.json", ".mmpose.json", ".json", ".mat")  # the longer one first
 
 

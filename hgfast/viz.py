@@ -11,6 +11,8 @@ from hgfast import _checks
 from hgfast._opencv import cv2
 from hgfast.data.keypoint_set import KeypointSet
 
+__all__ = ["draw_people", "grid", "joint_colours", "write_label"]
+
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
 _FARTHEST = 2**22  # pixels: OpenCV's fixed-point coordinates overflow beyond
 _MOST_PIXELS = 2**28  # of a sheet

@@ -90,7 +90,7 @@ MISTAKES: dict[str, tuple[str, str, Spoil]] = {
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("family", NETWORKS)
 def test_right_kernels_pass(family: str, dtype: torch.dtype, caplog: pytest.LogCaptureFixture, card: Path) -> None:
-    """All of them, in three arithmetics: none is taken for wrong."""
+    """All of them, in three precisions: none is taken for wrong."""
     for tf32 in (False, True) if dtype == torch.float32 else (False,):
         plan = check_results(family, dtype, tf32)
         assert not caplog.records and all(needs.algorithm >= 0 for needs in plan.needs.values())

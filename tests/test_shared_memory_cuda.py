@@ -37,7 +37,7 @@ class Runtime:
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
-        return compile_host("shared_memory.cpp", tmp_path_factory.mktemp("host"))
+        return compile_host(tmp_path_factory.mktemp("host"), "shared_memory.cpp")
     except NoToolkit as error:
         pytest.skip(str(error))
 

@@ -66,8 +66,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --device only the tests that take a device: the others are the same on all of them."""
-    if config.getoption("--device") is not None:
+    """With --device only the tests that take a device: the others are the same on all of them.
+
+    benchmarks/device chooses by itself (--device-only): some take one by another name.
+    """
+    if config.getoption("--device") is not None and not config.getoption("device_only", False):
         _keep(config, items, "device", True)
     if config.getoption("--gpu") is not None:
         _keep(config, items, "gpu", config.getoption("--gpu") == "only")
@@ -99,6 +102,19 @@ def machine(device: str) -> str:
     if not _native.on_cuda(torch.empty(0, device=device)):
         pytest.skip("CUDA kernels: run with --device emulator, or cuda")
     return device
+
+
+@pytest.fixture(params=["emulator", "cuda"] if torch.cuda.is_available() else ["emulator"])
+def probed(request: pytest.FixtureRequest) -> Any:
+    """The kernels of tests/emulator/probes on the emulator, and on the GPU where there is one."""
+    from tests.emulator.build import NoToolkit, toolkit_include
+    from tests.emulator.probes import probes
+
+    try:
+        toolkit_include()
+    except NoToolkit as error:
+        pytest.skip(str(error))
+    return probes(request.param)
 
 
 @pytest.fixture

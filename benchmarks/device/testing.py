@@ -15,7 +15,7 @@ from benchmarks.device import process
 from benchmarks.device.context import Context, StageError
 
 STAGE_FILES = {
-    "wrappers": ("test_cuda_runtime", "test_ptx"),
+    "wrappers": ("test_cuda_runtime", "test_ptx", "test_ptx_tma"),
     "kernels": ("test_conv_cuda", "test_conv_cuda_calls", "test_bottleneck_cuda"),
 }
 FILE_SECONDS = 240.0

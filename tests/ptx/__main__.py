@@ -1,4 +1,4 @@
-"""Runs the op tests of all CUDA sources, and test_ptx, on their PTX: `python -m tests.ptx [pytest arguments]`.
+"""Runs the tests of all CUDA sources and of the PTX wrappers on their PTX: `python -m tests.ptx [pytest arguments]`.
 
 `python -m tests.ptx --build [module ...]` only builds: all modules, or those that are named. A whole run that passed is
 recorded in passed.txt with the digest of what it ran, to be committed with it; `--if-new`, as CI calls it, runs only if
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from tests import records
 from tests.emulator.build import ROOT, emulator_environment
 from tests.gates.sources import SOURCES
-from tests.ptx.build import MODULES, build
+from tests.ptx.build import MODULES, WRAPPER_TESTS, build
 
 RECORD = ROOT / "tests" / "ptx" / "passed.txt"
 SUFFIXES = (".py", ".cpp", ".h", ".cu", ".cuh")
@@ -45,8 +45,8 @@ RUNS = {
     "op tests on sm_80, shuffled, eager": Run(
         "80", "shuffled,eager,2", ("--device", "emulator", *HOPPER_ONLY, *OP_TESTS)
     ),
-    "wrappers of PTX on sm_90a, lazy": Run("90", "forward,lazy", ("tests/test_ptx.py",)),
-    "wrappers of PTX on sm_90a, shuffled, eager": Run("90", "shuffled,eager,2", ("tests/test_ptx.py",)),
+    "wrappers of PTX on sm_90a, lazy": Run("90", "forward,lazy", WRAPPER_TESTS),
+    "wrappers of PTX on sm_90a, shuffled, eager": Run("90", "shuffled,eager,2", WRAPPER_TESTS),
 }
 
 
@@ -70,7 +70,7 @@ def digest() -> str:
     folders = ("csrc/bindings", "csrc/common", "csrc/cuda", "hgfast/ops", "tests/ptx", "tests/emulator")
     files = {path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES}
     files |= {path for path in (ROOT / "tests").glob("*.py") if not path.name.startswith("test_")}
-    files |= {ROOT / name for name in (*OP_TESTS, "tests/test_ptx.py", "setup.py", "hgfast/_native.py")}
+    files |= {ROOT / name for name in (*OP_TESTS, *WRAPPER_TESTS, "setup.py", "hgfast/_native.py")}
     return records.digest(path for path in files if "build" not in path.relative_to(ROOT).parts)
 
 

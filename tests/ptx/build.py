@@ -20,6 +20,7 @@ from tests.emulator.build import PROBES_FOR_NVCC, ROOT, BuildError, NoToolkit, l
 HERE = Path(__file__).parent
 OUT = HERE / "build"
 PROBES = ROOT / "tests" / "emulator" / "probes"
+WRAPPER_TESTS = ("tests/test_ptx.py", "tests/test_ptx_tma.py")  # which run them
 ARCHS = ("80", "90a")
 MODULES = ("interpreter.so", "probes.so", "_cuda.so")
 # Products and sums stay apart: PTX says where they are fused. -march for the conversions of 16-bit floats.

@@ -1,4 +1,4 @@
-"""Plants each mistake of mutants.txt in a wrapper of PTX and runs tests/test_ptx.py on the interpreter.
+"""Plants each mistake of mutants.txt in a wrapper of PTX and runs tests/test_ptx*.py on the interpreter.
 
     python -m tests.ptx.mutate [text in the mutants' names]
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.emulator.build import PROBES_FOR_NVCC, ROOT, emulator_environment
 from tests.emulator.mutants import Mutant, read_mutants
 from tests.emulator.mutate import Outcome
-from tests.ptx.build import HERE, NVCC_FLAGS, OUT, PROBES, build, nvcc
+from tests.ptx.build import HERE, NVCC_FLAGS, OUT, PROBES, WRAPPER_TESTS, build, nvcc
 
 MUTANTS = read_mutants(HERE / "mutants.txt")
 SCHEDULES = ("forward,lazy", "shuffled,eager,2")
@@ -65,7 +65,7 @@ def run_tests(mutant: Mutant, module: Path, schedule: str) -> Outcome:
     env = emulator_environment(
         HGFAST_PROBES_MODULE=str(module), HGFAST_EMULATOR_SCHEDULE=schedule, HGFAST_PTX_LIMIT="3000000"
     )
-    arguments = ["tests/test_ptx.py", "-x", "-q", "-p", "no:cacheprovider", "-k", USERS[mutant.file][1]]
+    arguments = [*WRAPPER_TESTS, "-x", "-q", "-p", "no:cacheprovider", "-k", USERS[mutant.file][1]]
     command = [sys.executable, "-m", "pytest", *arguments]
     try:
         result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT)

@@ -137,6 +137,20 @@ __global__ void __launch_bounds__(160) ring_kernel(const uint32_t* in, uint32_t*
 #endif
 }
 
+// A thread of the second block waits for a phase that nobody ends.
+__global__ void wait_kernel(WaitFault* fault) {
+#if HG_SM90A
+  HG_SHARED(uint64_t, barriers, 2);
+  const uint32_t bar = ptx::smem_u32(&barriers[1]);
+  if (threadIdx.x == 0) {
+    ptx::mbarrier_init(bar, 1);
+    ptx::fence_mbarrier_init();
+  }
+  __syncthreads();
+  if (blockIdx.x == 1 && threadIdx.x == 33) ptx::mbarrier_wait(bar, 0, fault);
+#endif
+}
+
 TiledMap tiled(const void* base, const int* sizes, const int* box, int rank, int swizzle) {
   TiledMap m{base, DType::kBFloat16, rank, {}, {}, {}, static_cast<ptx::Swizzle>(swizzle)};
   uint64_t stride = 2;
@@ -204,5 +218,6 @@ HG_WGMMA_PROBE(half, __half, 256)
 HG_WGMMA_PROBE(bfloat16, __nv_bfloat16, 64)
 HG_WGMMA_PROBE(bfloat16, __nv_bfloat16, 256)
 HG_PROBE(ring, (const uint32_t* in, uint32_t* out, int steps), ring_kernel, 1, 160, 0, in, out, steps)
+HG_PROBE(wait, (), wait_kernel, 2, 64, 0, wait_fault())
 
 }  // namespace hgfast::cuda

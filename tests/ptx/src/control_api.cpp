@@ -57,6 +57,11 @@ HGFAST_EXPORT const char* hgfast_ptx_message() { return cudaGetErrorString(cudaE
 // Per cent of shared memory that a kernel with this in its name asked for; -1 if it did not.
 HGFAST_EXPORT int hgfast_ptx_preferred_share(const char* text) { return preferred_share(text); }
 
+// How many rounds of nothing but polling are no deadlock yet, and how many nanoseconds an instruction takes.
+HGFAST_EXPORT void hgfast_ptx_waits(int patience, uint64_t clock_step) {
+  options.patience = patience, options.clock_step = clock_step;
+}
+
 // Runs a kernel of PTX that is given as text; returns what is wrong, or null. shape: grid, block, cluster (x, y, z
 // each), bytes of dynamic shared memory; limit: instructions of warps until it has no end.
 HGFAST_EXPORT const char* hgfast_ptx_run(const char* text, const char* kernel, const uint32_t* shape,

@@ -10,7 +10,6 @@ namespace {
 
 constexpr uint64_t kTurn = 200'000, kShortestTurn = 200, kLongestTurn = 5'000;
 constexpr uint64_t kPolling = 100;  // instructions of a turn that does nothing but poll, at most
-constexpr int kIdleRounds = 1'000;  // rounds in which all warps poll, before that is a deadlock
 constexpr size_t kLongestReport = 4'000;
 
 class Scheduler {
@@ -31,7 +30,7 @@ class Scheduler {
       const bool ended = remove_ended();
       if (polls_ && next < order_.size()) ++at_a_time_;  // they may wait for blocks that have not started
       idle = progress_ || ended ? 0 : idle + 1;
-      if (!progress_ && !ended && (!polls_ || idle > kIdleRounds)) report_deadlock();
+      if (!progress_ && !ended && (!polls_ || idle > options.patience)) report_deadlock();
       if (launch_.instructions > options.instruction_limit)
         throw Error("kernel " + launch_.entry.name + ": it has no end after " + std::to_string(launch_.instructions) +
                     " instructions");

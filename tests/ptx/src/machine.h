@@ -24,6 +24,8 @@ struct Options {
   bool lazy = true;                            // as late as the program allows, else at once
   uint32_t order = 0;                          // 0 forward, 1 reverse, else shuffled with this seed
   uint64_t instruction_limit = 4'000'000'000;  // of a launch ($HGFAST_PTX_LIMIT)
+  int patience = 1'000;                        // rounds in which all warps poll, before that is a deadlock
+  uint64_t clock_step = 4;                     // nanoseconds, or clocks, that an instruction takes
 };
 extern Options options;
 

@@ -74,7 +74,7 @@ Handler decode_vector(Decoder& d, bool packs) {
 
 // Time passes with the launch's instructions.
 Step clock(Warp& w, const Instruction& i) {
-  const uint64_t now = w.block->launch->instructions * 4;
+  const uint64_t now = w.block->launch->instructions * options.clock_step;
   for_lanes(w, [&](int l) { std::memcpy(w.at<uint8_t>(i.d) + static_cast<size_t>(l) * i.n, &now, i.n); });
   return Step::kNext;
 }

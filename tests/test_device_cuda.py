@@ -14,14 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-import hgfast
 from benchmarks.device import __main__ as command
 from benchmarks.device import (
     benching,
     build,
     ceilings,
     measure,
-    network_checks,
     process,
     profile_one,
     sanitize_one,
@@ -36,9 +34,9 @@ from benchmarks.device.machine import describe, query_card
 from benchmarks.device.record import Record
 from benchmarks.harness import Case, timed_round
 from hgfast import demo
+from tests.device_cases import small_networks
 from tests.fake_cuda import machine as fake
 from tests.fake_cuda.machine import Machine
-from tests.fake_cuda.networks import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -186,13 +184,10 @@ def context(tmp_path: Path) -> Iterator[Context]:
 def test_a_run(gpu: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(command, "Client", InProcess)
     monkeypatch.setattr(process, "find_tool", lambda name: None)
-    small = tiny()
-    monkeypatch.setattr(network_checks, "network", lambda name: small)
-    monkeypatch.setattr(network_checks, "SIDE", 16)
-    monkeypatch.setattr(network_checks, "BATCHES", (1, 2))
+    small_networks(monkeypatch)
     options = [
         "--only",
-        "ceilings,layers,graphs,ops,sanitizer,profile",
+        "ceilings,layers,choices,graphs,ops,sanitizer,profile",
         "--filter",
         "upsample_add_out",
         "--out",
@@ -202,7 +197,7 @@ def test_a_run(gpu: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     (path,) = tmp_path.glob("fake-h100*.json")
     data = json.loads(path.read_text())
     assert {name: stage["status"] for name, stage in data["stages"].items()} == {
-        **dict.fromkeys(["ceilings", "layers", "graphs", "ops"], "ok"),
+        **dict.fromkeys(["ceilings", "layers", "choices", "graphs", "ops"], "ok"),
         **dict.fromkeys(["sanitizer", "profile"], "absent"),
     }
     assert {entry["status"] for entry in data["ops"]} == {"ok"} and data["machine"]["capability"] == "9.0"
@@ -241,19 +236,6 @@ def test_a_build_that_fails(gpu: Machine, context: Context, monkeypatch: pytest.
     context.record.data["machine"] = {"capability": "8.0"}
     with pytest.raises(StageError, match="pip install: failed" if trouble == "pip" else "does not load: no module"):
         build.build(context)
-
-
-def test_networks_that_are_wrong(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = tiny()
-    monkeypatch.setattr(network_checks, "network", lambda name: small)
-    monkeypatch.setattr(network_checks, "SIDE", 16)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert network_checks.check_graph("cuda", "another card after the first")["status"] == "absent"
-    with pytest.raises(AssertionError, match="heat-maps differ: here"):
-        network_checks._same([torch.zeros(1)], [torch.ones(1)], "here")
-    monkeypatch.setattr(hgfast._native, "cuda_missing_reason", lambda: "the driver is old")
-    found = network_checks.check_layers("cuda", "hg2", 1)
-    assert found["status"] == "wrong" and "the driver is old" in found["note"]
 
 
 def test_the_demo_waits(gpu: Machine) -> None:

@@ -42,6 +42,7 @@ STAGES = (
     Stage("wrappers", functools.partial(run_tests, stage="wrappers"), 3),
     Stage("kernels", functools.partial(run_tests, stage="kernels"), 4),
     Stage("layers", functools.partial(check_networks, stage="layers"), 6, on_cpu=False),
+    Stage("choices", functools.partial(check_networks, stage="choices"), 2, on_cpu=False),
     Stage("graphs", functools.partial(check_networks, stage="graphs"), 2, on_cpu=False),
     Stage("ops", ops, 4),
     Stage("networks", functools.partial(run_cases, stage="networks"), 8),

@@ -1,4 +1,4 @@
-"""Stages ceilings, ops, layers and graphs: the device's ceilings; ops and frozen networks against the reference."""
+"""Stages ceilings, ops, layers, choices, graphs: the device's ceilings; ops and networks against the reference."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def ops(context: Context) -> None:
 
 
 def check_networks(context: Context, stage: str) -> None:
-    """The jobs of stage layers or graphs, each answer written down at once.
+    """The jobs of stage layers, choices or graphs, each answer written down at once.
 
     Raises:
         StageError: hgfast does not load, or a network went wrong.

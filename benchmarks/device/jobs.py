@@ -54,11 +54,13 @@ def op(device: str, emit: Emit, **args: Any) -> dict[str, Any]:
 
 
 def network_list(device: str, emit: Emit) -> dict[str, list[dict[str, Any]]]:
-    """Arguments of the jobs `layers` and `graphs`, one call each."""
+    """Arguments of the jobs `layers`, `choices` and `graphs`, one call each."""
+    from benchmarks.device import choice_checks
     from benchmarks.device.network_checks import BATCHES, GRAPH_CHECKS, NETWORKS
 
     return {
         "layers": [{"name": name, "batch": batch} for batch in BATCHES for name in NETWORKS],
+        "choices": [{"name": name} for name in choice_checks.NETWORKS],
         "graphs": [{"name": name} for name in GRAPH_CHECKS],
     }
 
@@ -70,6 +72,13 @@ def layers(device: str, emit: Emit, **args: Any) -> dict[str, str]:
     return check_layers(device, **args)
 
 
+def choices(device: str, emit: Emit, **args: Any) -> dict[str, str]:
+    """How long a network's kernels are tried and timed."""
+    from benchmarks.device.choice_checks import check_choices
+
+    return check_choices(device, **args)
+
+
 def graphs(device: str, emit: Emit, **args: Any) -> dict[str, str]:
     """Something that must hold of frozen networks as CUDA graphs."""
     from benchmarks.device.network_checks import check_graph
@@ -79,5 +88,5 @@ def graphs(device: str, emit: Emit, **args: Any) -> dict[str, str]:
 
 JOBS: dict[str, Callable[..., Any]] = {
     job.__name__: job
-    for job in (machine, ceilings, build_info, cases, bench, op_list, op, network_list, layers, graphs)
+    for job in (machine, ceilings, build_info, cases, bench, op_list, op, network_list, layers, choices, graphs)
 }

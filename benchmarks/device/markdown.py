@@ -111,6 +111,7 @@ SECTIONS = (
     ("wrappers", "Wrappers of PTX instructions", functools.partial(test_lines, key="wrappers")),
     ("kernels", "Convolution and bottleneck kernels", functools.partial(test_lines, key="kernels")),
     ("layers", "Layers of the networks", functools.partial(checked_lines, key="layers")),
+    ("choices", "Kernels tried and timed before their first use", functools.partial(checked_lines, key="choices")),
     ("graphs", "Frozen networks as CUDA graphs", functools.partial(checked_lines, key="graphs")),
     ("ops", "Ops against the float64 reference", op_lines),
     ("tests", "Tests on the device", test_lines),

@@ -12,6 +12,7 @@
     ops          [{op, sample, dtype, way, status, error, bound, note}]   against the float64 reference on the CPU;
                  status: "ok", "wrong", "error", "crashed", "timeout"; way: "kernel" or "reference"
     layers       [{name, status, note}]   a network at a batch size, each of its calls held against torch in float32
+    choices      [{name, status, note}]   what trying and timing a network's kernels takes; status also "late"
     graphs       [{name, status, note}]   frozen networks as CUDA graphs; "absent": what one card cannot show
     tests        {passed, failed, skipped, failures: [{test, message}], skips: {reason: count}, unfinished: [file]}
     wrappers, kernels   as tests: those of the PTX instructions, those of convolutions and bottlenecks

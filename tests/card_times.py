@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +19,11 @@ HOST = 1.0  # us, unless a test says otherwise
 def time_of(card: float, host: float = HOST, error: float = EVENT_ERROR) -> Time:
     """Microseconds of a call."""
     return Time(Measured(card, error), Measured(host, error))
+
+
+def by_name(times: Mapping[str, float], others: float, error: float = EVENT_ERROR) -> Callable[[str], Time]:
+    """Microseconds of what is timed, by its name; `others` of what is not named."""
+    return lambda name: time_of(times.get(name, others), error=error)
 
 
 def name_of(call: Any) -> str:

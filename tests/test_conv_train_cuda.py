@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
 import hgfast
 from hgfast import _switches, ops
+from hgfast._times import Time
 from hgfast.frozen import make, tune
 from hgfast.frozen.torch_step import WITH_POINTWISE
 from hgfast.ops import _conv_train_cuda as train
 from hgfast.ops._conv_train import forward
-from tests.card_times import FakeClock, time_of, use
+from tests.card_times import FakeClock, by_name, use
 from tests.frozen_on_card import plant, second_item
 from tests.small_models import small_model
 from tests.tolerances import relative_error
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.usefixtures("card")
 ATEN = 100.0  # us of a call
 
 
-def own_takes(microseconds: float) -> Any:
+def own_takes(microseconds: float) -> Callable[[str], Time]:
     """Each of hgfast's kernels; and their way, with packing, twice as long."""
     times = {"conv2d_add": ATEN, "convolve": 2 * microseconds, WITH_POINTWISE.kernel: ATEN}
-    return staticmethod(lambda name: time_of(times.get(name, microseconds), error=1.0))
+    return by_name(times, microseconds, error=1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +113,15 @@ def test_what_kernels_do_not_take_is_atens(clock: type[FakeClock]) -> None:
     assert ops.explain("conv2d", x, weight, None, 1).startswith("reference")
     assert "HGFAST_DISABLE" not in ops.explain("conv2d", x, weight, None, 1)
     assert ops.explain("conv2d", x[:0], weight, None, 1) == "reference: empty"
+
+
+def test_gradients_are_atens(clock: type[FakeClock]) -> None:
+    """There are no kernels for them on CUDA, so nothing is timed either."""
+    x, weight, _ = tensors()
+    grad, why = torch.randn(2, 16, 9, 7), "reference: the gradients of convolutions have kernels on the CPU only"
+    assert ops.explain("conv2d_input_grad", grad, weight, 9, 7, 1) == why
+    assert ops.explain("conv2d_weight_grad", grad, x, 3, 1, False) == why
+    assert not clock.asked
 
 
 def test_gradients_of_a_fused_network(clock: type[FakeClock]) -> None:

@@ -16,7 +16,7 @@ from hgfast import _kernel_table, _switches, ops
 from hgfast._times import DEVIATIONS
 from hgfast.ops import _first_call
 from hgfast.ops._ways import CONVOLUTIONS, KERNEL, TORCH
-from tests.card_times import FakeClock, time_of, use
+from tests.card_times import FakeClock, by_name, use
 from tests.fake_cuda import kernels, library
 from tests.fake_cuda.machine import Machine
 
@@ -160,7 +160,7 @@ WAYS = {"_by_kernel": KERNEL, "_by_convolutions": CONVOLUTIONS, "_reference": TO
 
 @pytest.mark.parametrize("fastest", ["fake", "fake odd"])
 def test_the_fastest_kernel_is_taken(fastest: str, gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, lambda name: time_of(10.0 if name == fastest else 100.0))
+    use(monkeypatch, by_name({fastest: 10.0}, 100.0))
     assert_right("conv")
     ((needs, way),) = _first_call._convs.values()
     assert needs is not None and (needs.kernel, way) == (fastest, KERNEL)
@@ -177,7 +177,7 @@ def test_the_fastest_way_is_gone(
 ) -> None:
     """As it was timed, where it is the faster one by more than the noise; else the kernel's way."""
     fast = 100 - faster_by * DEVIATIONS * hypot(2.0, 2.0)
-    clock = use(monkeypatch, lambda name: time_of(fast if name == function else 100.0, error=2.0))
+    clock = use(monkeypatch, by_name({function: fast}, 100.0, error=2.0))
     expected = WAYS[function] if faster_by > 1 else KERNEL
     for _ in range(2):
         gpu.log.clear()

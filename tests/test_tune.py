@@ -18,7 +18,7 @@ from hgfast.frozen.choices import Choices
 from hgfast.frozen.graph import BottleneckCall, ConvCall
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_step import WITH_POINTWISE
-from tests.card_times import FakeClock, time_of, use
+from tests.card_times import FakeClock, by_name, time_of, use
 from tests.frozen_on_card import (
     SIZES,
     calls,
@@ -53,7 +53,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, card: Path) -> Iterator[type[FakeCloc
 
 def only(kernel: str, fast: float, slow: float = 10.0) -> Any:
     """This kernel takes the card so long, the others so long."""
-    return staticmethod(lambda name: time_of(fast if name == kernel else slow))
+    return by_name({kernel: fast}, slow)
 
 
 def kernels_of(plan: Plan) -> set[str]:

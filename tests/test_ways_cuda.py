@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,10 @@ import torch
 import hgfast
 from hgfast import _clock, _switches
 from hgfast._times import Time
-from hgfast.frozen import tune
+from hgfast.frozen import tune, verify
 from hgfast.frozen.plan import Plan
 from hgfast.frozen.torch_plan import TorchPlan
-from tests.card_times import FakeClock, time_of, use
+from tests.card_times import FakeClock, by_name, use
 from tests.fake_cuda import kernels, library, networks
 from tests.fake_cuda.machine import Machine
 from tests.fake_cuda.networks import assert_right, network, pictures
@@ -116,15 +115,10 @@ def clock(monkeypatch: pytest.MonkeyPatch, gpu: Machine) -> type[FakeClock]:
     return use(monkeypatch)
 
 
-def only(text: str) -> Callable[[str], Time]:
-    """Kernels whose names have the text take 10 us, others 100."""
-    return staticmethod(lambda name: time_of(10.0 if text in name else 100.0))
-
-
 @pytest.mark.parametrize("fastest", ["fake block", "fake odd"])
 def test_a_block_is_held_against_three_convolutions(clock: type[FakeClock], fastest: str) -> None:
     """100 us against 3 x 100, or against 3 x 10."""
-    clock.time = only(fastest)
+    clock.time = by_name({fastest: 10.0}, 100.0)
     frozen = network(family="princeton", dtype=torch.bfloat16)
     plan = plan_of(frozen, 2)
     assert ("fake block" in {step.kernel for step in plan.steps}) == (fastest == "fake block")
@@ -172,13 +166,16 @@ def test_a_kernel_that_fails_is_neither_timed_nor_used(
     assert "fake odd" not in {step.kernel for step in plan_of(frozen).steps}
 
 
+@pytest.mark.parametrize(("owner", "method"), [(FakeClock, "times"), (verify.Probe, "ready")])
 def test_without_memory_nothing_is_timed(
-    clock: type[FakeClock], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    owner: type, method: str, clock: type[FakeClock], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_memory(self: FakeClock, calls: object) -> list[Time]:
+    """For the clock, or for a kernel's weights and workspace."""
+
+    def no_memory(*arguments: object) -> list[Time]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(FakeClock, "times", no_memory)
+    monkeypatch.setattr(owner, method, no_memory)
     with caplog.at_level(logging.WARNING, "hgfast"):
         frozen = network(family="sums")
         assert_right(frozen(pictures(1, side=64)), networks.expected(1, side=64, family="sums"))

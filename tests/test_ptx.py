@@ -132,12 +132,12 @@ def unswizzled_operand(matrix: torch.Tensor) -> torch.Tensor:
     return matrix.reshape(rows // 8, 8, 2, 8).transpose(1, 2).contiguous().view(torch.uint8).reshape(-1)
 
 
-def operand(matrix: torch.Tensor, span: int) -> torch.Tensor:
-    """A (rows, 16) operand in shared memory: rows of `span` bytes, of which the first 32 are the operand's."""
+def operand(matrix: torch.Tensor, span: int, step: int) -> torch.Tensor:
+    """A (rows, 16) operand in shared memory: rows of `span` bytes, of which the step-th 32 are the operand's."""
     if not span:
         return unswizzled_operand(matrix)
     wide = torch.randn(matrix.shape[0], span // 2).to(matrix.dtype)
-    wide[:, :16] = matrix
+    wide[:, 16 * step : 16 * step + 16] = matrix
     return swizzle(wide, span)
 
 
@@ -153,12 +153,12 @@ def accumulators(d: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("dtype", "n"), [(torch.float16, n) for n in (64, 96, 128, 192, 256)] + [(torch.bfloat16, n) for n in (64, 256)]
 )
-def test_wgmma(probed: Probes, dtype: torch.dtype, n: int, mode: str, registers: bool) -> None:
+def test_wgmma(probed: Probes, dtype: torch.dtype, n: int, mode: str, registers: bool, step: int = 0) -> None:
     needs_hopper(probed)
     torch.manual_seed(0)
     span = SPANS[SWIZZLES[mode]]
     a, b, d = torch.randn(64, 16).to(dtype), torch.randn(n, 16).to(dtype), torch.randn(64, n)
-    packed = torch.cat([operand(a, span), operand(b, span)]).view(torch.int32)
+    packed = torch.cat([operand(a, span, step), operand(b, span, step)]).view(torch.int32)
     fragments = words(a).reshape(4, 2, 8, 2, 4).permute(0, 2, 4, 3, 1).reshape(128, 4).contiguous()
     accumulate = int(mode != "64")
     out = place(probed, accumulators(d))
@@ -167,7 +167,8 @@ def test_wgmma(probed: Probes, dtype: torch.dtype, n: int, mode: str, registers:
         f"wgmma_{'half' if dtype == torch.float16 else 'bfloat16'}_{n}",
         read(place(probed, packed)),
         packed.numel(),
-        operand(a, span).numel(),
+        32 * step,
+        operand(a, span, step).numel() + 32 * step,
         stride,
         leading,
         SWIZZLES[mode],
@@ -177,3 +178,10 @@ def test_wgmma(probed: Probes, dtype: torch.dtype, n: int, mode: str, registers:
     )
     expected = (d.double() * accumulate + a.double() @ b.double().T).float()
     torch.testing.assert_close(out.cpu(), accumulators(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "step"), [("128", 1), ("128", 2), ("128", 3), ("64", 1)])
+@pytest.mark.parametrize("registers", [False, True])
+def test_wgmma_goes_along_k_within_the_rows_of_a_swizzle(probed: Probes, mode: str, step: int, registers: bool) -> None:
+    """As kernels do: the descriptor's address moves on by 32 bytes, and the swizzle stays that of the rows."""
+    test_wgmma(probed, torch.float16, 64, mode, registers, step)

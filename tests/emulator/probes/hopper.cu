@@ -65,11 +65,11 @@ __global__ void tma_store_kernel(const __grid_constant__ ptx::TensorMap map, Box
 #endif
 }
 
-// d (64 x kN) = a (64x16) * b (kN x 16) + d, operands given as they lie in shared memory: a first, b at `b_offset`.
-// Registers of A come from a_fragments where that is given. d is stored as each thread's registers.
+// d (64 x kN) = a (64x16) * b (kN x 16) + d, operands given as they lie in shared memory: a and b begin at their
+// offsets. Registers of A come from a_fragments where that is given. d is stored as each thread's registers.
 template <class T, int kN>
 __global__ void __launch_bounds__(128)
-    wgmma_kernel(const uint32_t* operands, int words, int b_offset, int stride, int leading, int swizzle,
+    wgmma_kernel(const uint32_t* operands, int words, int a_offset, int b_offset, int stride, int leading, int swizzle,
                  const uint32_t* a_fragments, int accumulate, float* d) {
 #if HG_SM90A
   HG_DYN_SMEM(smem, 1024);
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(128)
     for (int i = 0; i < 4; ++i) a[i] = a_fragments[t * 4 + i];
     ptx::wgmma<T, kN>(acc, a, b, accumulate != 0);
   } else {
-    ptx::wgmma<T, kN>(acc, ptx::make_smem_descriptor(base, leading, stride, mode), b, accumulate != 0);
+    ptx::wgmma<T, kN>(acc, ptx::make_smem_descriptor(base + a_offset, leading, stride, mode), b, accumulate != 0);
   }
   ptx::wgmma_commit();
   ptx::wgmma_wait<0>(acc);
@@ -204,12 +204,12 @@ HG_PROBE_EXPORT int probe_tma_store(void* out, const uint32_t* in, const int* si
   });
 }
 
-#define HG_WGMMA_PROBE(NAME, T, N)                                                                                \
-  HG_PROBE(wgmma_##NAME##_##N,                                                                                    \
-           (const uint32_t* operands, int words, int b_offset, int stride, int leading, int swizzle,              \
-            const uint32_t* a_fragments, int accumulate, float* d),                                               \
-           (wgmma_kernel<T, N>), 1, 128, kSmem, operands, words, b_offset, stride, leading, swizzle, a_fragments, \
-           accumulate, d)
+#define HG_WGMMA_PROBE(NAME, T, N)                                                                                 \
+  HG_PROBE(wgmma_##NAME##_##N,                                                                                     \
+           (const uint32_t* operands, int words, int a_offset, int b_offset, int stride, int leading, int swizzle, \
+            const uint32_t* a_fragments, int accumulate, float* d),                                                \
+           (wgmma_kernel<T, N>), 1, 128, kSmem, operands, words, a_offset, b_offset, stride, leading, swizzle,     \
+           a_fragments, accumulate, d)
 HG_WGMMA_PROBE(half, __half, 64)
 HG_WGMMA_PROBE(half, __half, 96)
 HG_WGMMA_PROBE(half, __half, 128)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +23,21 @@ def has_passed(record: Path, now: str) -> bool:
     if passed:
         print(f"these sources have passed: {record.relative_to(ROOT)}")
     return passed
+
+
+def run_recorded(record: Path, now: str, arguments: list[str], run: Callable[[list[str]], int]) -> int:
+    """The exit status of run(arguments); a run without arguments, of everything, is recorded where it passes.
+
+    `--if-new` alone is such a run, unless the record is of the digest `now` already.
+    """
+    if arguments == ["--if-new"]:
+        if has_passed(record, now):
+            return 0
+        arguments = []
+    status = run(arguments)
+    if not status and not arguments:
+        write(record, now)
+    return status
 
 
 def write(record: Path, now: str) -> None:

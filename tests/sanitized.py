@@ -91,16 +91,14 @@ def run_tests(folder: Path, arguments: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Exit code of pytest."""
-    if arguments == ["--if-new"]:
-        arguments = []
-        if records.has_passed(RECORD, digest()):
-            return 0
+    return records.run_recorded(RECORD, digest(), arguments, build_and_run)
+
+
+def build_and_run(arguments: list[str]) -> int:
+    """Exit code of pytest, on a build in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         build(Path(folder))
-        status = run_tests(Path(folder), arguments)
-    if not status and not arguments:
-        records.write(RECORD, digest())
-    return status
+        return run_tests(Path(folder), arguments)
 
 
 if __name__ == "__main__":

@@ -76,23 +76,20 @@ def digest() -> str:
 
 def main(arguments: list[str]) -> int:
     """Build, run, report; 1 if any run fails."""
-    start = time.perf_counter()
     if arguments[:1] == ["--build"]:
         for module in arguments[1:] or MODULES:
             build(module)
         return 0
-    sources = digest()
-    if arguments == ["--if-new"]:
-        arguments = []
-        if records.has_passed(RECORD, sources):
-            return 0
+    return records.run_recorded(RECORD, digest(), arguments, build_and_run)
+
+
+def build_and_run(arguments: list[str]) -> int:
+    """1 if any run fails."""
+    start = time.perf_counter()
     for module in MODULES:
         build(module)
     print(f"built in {time.perf_counter() - start:.0f} s", flush=True)
-    failed = run_all(arguments)
-    if not failed and not arguments:
-        records.write(RECORD, sources)
-    return int(failed)
+    return int(run_all(arguments))
 
 
 def run_all(arguments: list[str]) -> bool:

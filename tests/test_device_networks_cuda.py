@@ -25,12 +25,16 @@ def test_networks_that_are_wrong(gpu: Machine, monkeypatch: pytest.MonkeyPatch) 
     assert found["status"] == "wrong" and "the driver is old" in found["note"]
 
 
-def test_kernels_are_tried_and_timed_once(gpu: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("home", [None, "/nowhere"])
+def test_kernels_are_tried_and_timed_once(gpu: Machine, monkeypatch: pytest.MonkeyPatch, home: str | None) -> None:
     """In a table of their own; where it takes too long, or is done again, that is told."""
     small_networks(monkeypatch)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if home is not None:
+        monkeypatch.setenv("XDG_CACHE_HOME", home)
     monkeypatch.setattr(choice_checks, "AGAIN", -1000.0)
     counted: list[int] = []
-    home, plan = os.environ.get("XDG_CACHE_HOME"), hgfast.FrozenModel.plan
+    plan = hgfast.FrozenModel.plan
 
     def counting(*arguments: Any) -> Any:
         before = len(gpu.log)

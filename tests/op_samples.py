@@ -118,7 +118,14 @@ def _norm_inputs(device: str, shape: tuple[int, ...], grad: bool) -> tuple[torch
 
 @samples("batch_norm_stats", cast=(0,))
 def _batch_norm_stats(device: str) -> list[tuple[Any, ...]]:
-    return [(_nhwc(2, 8, 6, 4, device=device),), (torch.randn(1, 3, 5, 7, device=device),)]
+    running = torch.zeros(8, device=device), torch.ones(8, device=device)
+    batches = torch.zeros((), dtype=torch.int64, device=device)
+    return [
+        (_nhwc(2, 8, 6, 4, device=device),),
+        (torch.randn(1, 3, 5, 7, device=device),),
+        (_nhwc(2, 8, 6, 4, device=device), *running, None, 0.1),
+        (_nhwc(2, 8, 6, 4, device=device), *running, batches, None),
+    ]
 
 
 @samples("batch_norm_act_train", cast=(0, 3))

@@ -66,6 +66,22 @@ def test_an_operator_names_the_argument(name: str, place: int, value: Any, words
         called(name, place, value)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (0, lambda x: x[:, :7], r"\brunning_mean must have shape \(7,\)"),
+        (1, None, r"\brunning_mean and running_var must be given both or neither"),
+        (2, Tensor.long, r"\brunning_var must have one of the dtypes"),
+        (3, torch.zeros(1, dtype=torch.int64), r"\bnum_batches_tracked must have shape"),
+        (3, torch.zeros(()), r"\bnum_batches_tracked must have one of the dtypes int64"),
+        (3, None, r"\bmomentum is needed, or num_batches_tracked"),
+    ],
+)
+def test_running_statistics_of_batch_norm_stats(place: int, value: Any, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        called("batch_norm_stats", place, value, 3)
+
+
 def test_the_operator_that_decodes_takes_one_matrix_for_all_maps() -> None:
     matrix = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, -1.0]])
     found = []

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.emulator.build import ROOT, NoToolkit
-from tests.gates import update
+from tests.gates import in_flight, update
 from tests.gates.compile import ARCHS, SERIALISED, compile_all, nvcc, ptxas_log, sass, tool
 from tests.gates.sources import INSTRUCTIONS, SOURCES
 
@@ -89,6 +89,31 @@ def test_instructions(source: str, arch: str) -> None:
     for kind in SOURCES[source].sass:
         for pattern in INSTRUCTIONS[kind].get(arch, ()):
             assert re.search(rf"\s(?:@!?U?P\w+\s+)?{pattern}", code), f"no {pattern} in {source} for sm_{arch}"
+
+
+# kernel -> loads of 16 bytes on their way in each thread, at the least, without and with a residual: four of each
+# tensor that it reads, or three, and with a residual two
+IN_FLIGHT = {
+    "batch_norm_stats_kernel": (4, 4),
+    "batch_norm_apply_kernel": (4, 4),
+    "batch_norm_backward_reduce_kernel": (8, 6),
+    "batch_norm_backward_apply_kernel": (6, 6),
+}
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize(("source", "kinds"), [("batch_norm_act.cu", 3), ("batch_norm_act_backward.cu", 4)])
+def test_loads_in_flight(source: str, kinds: int, arch: str) -> None:
+    """Of the kernels for channels_last in float32 and half types, whole octets at 16-byte boundaries."""
+    checked = set()
+    for name, code in in_flight.functions(source, arch).items():
+        found = re.search(r"(batch_norm_\w+?_kernel)I(\w+?)Lb1ELNS\w*?NormWayE([12])E", name)
+        if found is not None:
+            checked.add(found.groups())
+            least = IN_FLIGHT[found.group(1)][int(found.group(3)) - 1]
+            assert in_flight.wide_loads_in_flight(code) >= least, name
+    assert len(checked) == kinds * 3
 
 
 def test_built_extension_has_code_for_each_architecture() -> None:

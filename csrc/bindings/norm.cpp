@@ -1,5 +1,6 @@
 // Bindings of batch_norm_act's four kernels.
 #include "bindings/bindings.h"
+#include "cuda/batch_norm_chunks.h"
 
 namespace hgfast::HGFAST_BACKEND {
 namespace {
@@ -33,12 +34,17 @@ struct GradientAddresses {
 void bind_norm(py::module_& m) {
   m.def("batch_norm_sizes", [](int dtype, int layout, int64_t n, int64_t hw, int64_t c) {
     const BatchNormShape shape = make_shape(dtype, layout, n, hw, c);
-    return std::make_pair(shape.workspace_size(), shape.mask_bytes());
+    const BatchNormNeeds needs = batch_norm_needs(shape);
+    return std::make_tuple(needs.workspace, shape.mask_bytes(), needs.tickets);
   });
-  m.def("batch_norm_stats", [](Address x, Address mean, Address var, Address workspace, int dtype, int layout,
-                               int64_t n, int64_t hw, int64_t c, Exec exec) {
-    const BatchNormShape shape = make_shape(dtype, layout, n, hw, c);
-    batch_norm_stats({as_pointer(x), as_pointer(mean), as_pointer(var), as_pointer(workspace), shape}, exec);
+  m.def("batch_norm_stats", [](Address x, Address running_mean, Address running_var, Address batches, Address mean,
+                               Address var, Address workspace, Address tickets, int dtype, int layout, int64_t n,
+                               int64_t hw, int64_t c, double momentum, bool cumulative, Exec exec) {
+    const BatchNormRunning running{as_pointer(running_mean), as_pointer(running_var), as_pointer<int64_t>(batches),
+                                   momentum, cumulative};
+    batch_norm_stats({as_pointer(x), as_pointer(mean), as_pointer(var), as_pointer(workspace),
+                      make_shape(dtype, layout, n, hw, c), running, as_pointer<uint32_t>(tickets)},
+                     exec);
   });
   m.def("batch_norm_apply",
         [](Address x, Address residual, Address mean, Address var, Address weight, Address bias, Address out,
@@ -51,11 +57,12 @@ void bind_norm(py::module_& m) {
   m.def("batch_norm_backward_reduce",
         [](Address grad, Address grad2, Address x, Address residual, Address mask, Address mean, Address var,
            Address weight, Address bias, Address masked, Address weight_grad, Address bias_grad, Address workspace,
-           int dtype, int layout, int64_t n, int64_t hw, int64_t c, double eps, int gate, Exec exec) {
+           Address tickets, int dtype, int layout, int64_t n, int64_t hw, int64_t c, double eps, int gate, Exec exec) {
           const GradientAddresses gradient{grad, grad2, x, residual, mask, mean, var, weight, bias};
-          batch_norm_backward_reduce({gradient.with(make_shape(dtype, layout, n, hw, c), eps, gate), as_pointer(masked),
-                                      as_pointer(weight_grad), as_pointer(bias_grad), as_pointer(workspace)},
-                                     exec);
+          batch_norm_backward_reduce(
+              {gradient.with(make_shape(dtype, layout, n, hw, c), eps, gate), as_pointer(masked),
+               as_pointer(weight_grad), as_pointer(bias_grad), as_pointer(workspace), as_pointer<uint32_t>(tickets)},
+              exec);
         });
   m.def("batch_norm_backward_apply", [](Address grad, Address grad2, Address x, Address residual, Address mask,
                                         Address mean, Address var, Address weight, Address bias, Address weight_grad,

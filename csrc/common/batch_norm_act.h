@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "common/dtype.h"
+#include "common/host_device.h"
 
 namespace hgfast {
 
@@ -27,7 +28,8 @@ struct BatchNormShape {
   int64_t mask_bytes() const { return rows() * mask_row_bytes(); }
 
   // Sums over a channel are taken over chunks first, then over the chunks in order, so the result depends on the shape
-  // alone. NHWC: a chunk is so many pixels (about 128 KiB of float32, at most 512 chunks). NCHW: one image.
+  // alone. On the CPU (cuda/batch_norm_chunks.h has CUDA's). NHWC: a chunk is so many pixels (about 128 KiB of float32,
+  // at most 512 chunks). NCHW: one image.
   int64_t chunk_rows() const {
     if (!nhwc()) return 1;
     constexpr int64_t kElements = 32768, kMaxRows = 256, kMaxChunks = 512;
@@ -42,11 +44,39 @@ struct BatchNormShape {
   int64_t workspace_size() const { return chunks() * 2 * padded_c(); }  // numbers: (chunk, 2, padded_c)
 };
 
-// Mean and biased variance of each channel of x. workspace: workspace_size() numbers.
+// Running statistics and how they move. mean, var: c numbers of the statistics' type, or null.
+struct BatchNormRunning {
+  void *mean = nullptr, *var = nullptr;
+  int64_t* batches = nullptr;  // counts this batch, if not null
+  double momentum = 0;         // share of this batch's statistics
+  bool cumulative = false;     // the share is 1 / *batches instead, this batch counted: the mean over all of them
+};
+
+// A running statistic after a batch. A variance moves towards that of a sample of `count` values.
+HGFAST_HOST_DEVICE inline double moved(double running, double of_batch, double share) {
+  return (1 - share) * running + share * of_batch;
+}
+HGFAST_HOST_DEVICE inline double of_sample(double biased, double count) {
+  return biased * (count / (count > 1 ? count - 1 : 1));
+}
+
+// What a backend's sums over channels need: numbers of workspace, and tickets, 32 bits each. Tickets are zero before a
+// call and zero after it; calls that may run at the same time share none.
+struct BatchNormNeeds {
+  int64_t workspace, tickets;
+};
+
+namespace cpu {
+inline BatchNormNeeds batch_norm_needs(const BatchNormShape& shape) { return {shape.workspace_size(), 0}; }
+}  // namespace cpu
+
+// Mean and biased variance of each channel of x.
 struct BatchNormStats {
   const void* x;
   void *mean, *var, *workspace;
   BatchNormShape shape;
+  BatchNormRunning running = {};
+  uint32_t* tickets = nullptr;
 };
 
 // y = (x - mean) / sqrt(var + eps) * weight + bias + residual; out = relu ? max(y, 0) : y (NaN stays NaN).
@@ -79,6 +109,7 @@ struct BatchNormGradient {
 struct BatchNormBackwardReduce {
   BatchNormGradient gradient;
   void *masked, *weight_grad, *bias_grad, *workspace;
+  uint32_t* tickets = nullptr;
 };
 
 // x_grad = scale * g, and with batch statistics

@@ -103,6 +103,21 @@ void merge_moments(const BatchNormStats& p, int64_t begin, int64_t end) {
   }
 }
 
+template <class T>
+void move_running_statistics(const BatchNormStats& p) {
+  using S = Scalar<T>;
+  const S *mean = static_cast<const S*>(p.mean), *var = static_cast<const S*>(p.var);
+  S *running_mean = static_cast<S*>(p.running.mean), *running_var = static_cast<S*>(p.running.var);
+  const BatchNormRunning& running = p.running;
+  const double share = running.cumulative ? 1.0 / static_cast<double>(*running.batches + 1) : running.momentum;
+  const double count = static_cast<double>(p.shape.count());
+  for (int64_t c = 0; c < p.shape.c; ++c) {
+    running_mean[c] = static_cast<S>(moved(running_mean[c], mean[c], share));
+    running_var[c] = static_cast<S>(moved(running_var[c], of_sample(var[c], count), share));
+  }
+  if (p.running.batches) ++*p.running.batches;
+}
+
 template <class T, bool kNHWC>
 void apply_row(const BatchNormApply& p, const Coefficients<T>& coefficients, RowWriter<T> out, int64_t row) {
   const BatchNormShape& s = p.shape;
@@ -136,6 +151,7 @@ void batch_norm_stats(const BatchNormStats& p, Exec exec) {
     });
     const int64_t grain = kBatchNormGrain / p.shape.chunks();
     parallel_for(p.shape.c, grain, exec, [&](int64_t begin, int64_t end, int) { merge_moments<T>(p, begin, end); });
+    if (p.running.mean) move_running_statistics<T>(p);
   });
 }
 

@@ -72,10 +72,9 @@ void channel_sum(const ChannelSum& p, Exec exec) {
 }
 
 void move_running(const MoveRunning& p, Exec) {
-  const double unbiased = p.count / std::max(p.count - 1, 1.0);
   for (int64_t c = 0; c < p.c; ++c) {
-    p.running_mean[c] = static_cast<float>((1 - p.momentum) * p.running_mean[c] + p.momentum * p.mean[c]);
-    p.running_var[c] = static_cast<float>((1 - p.momentum) * p.running_var[c] + p.momentum * unbiased * p.var[c]);
+    p.running_mean[c] = static_cast<float>(moved(p.running_mean[c], p.mean[c], p.momentum));
+    p.running_var[c] = static_cast<float>(moved(p.running_var[c], of_sample(p.var[c], p.count), p.momentum));
   }
 }
 

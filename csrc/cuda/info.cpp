@@ -2,6 +2,7 @@
 #include <cuda_runtime_api.h>
 
 #include "bindings/bindings.h"
+#include "cuda/errors.cuh"
 #include "cuda/switches.h"
 #include "cuda/wait_fault.cuh"
 
@@ -29,6 +30,13 @@ void bind_backend_info(py::module_& m) {
         {"wgmma", &all.wgmma}, {"bottleneck", &all.bottleneck}, {"small", &all.small}, {"split", &all.split}};
     for (const auto& [name, is_on] : families)
       if (family == name) *is_on = on;
+  });
+  // Of the graph that is being captured on a stream; 0 where none is.
+  m.def("capture_id", [](Exec stream) {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    unsigned long long id = 0;
+    check_cuda(cudaStreamGetCaptureInfo(reinterpret_cast<cudaStream_t>(stream), &status, &id), "capture of a stream");
+    return status == cudaStreamCaptureStatusNone ? 0 : id;
   });
   m.def("wait_fault", [] { return wait_fault_text(); });
 }

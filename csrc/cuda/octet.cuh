@@ -38,23 +38,51 @@ bool can_use_packs(int64_t run, Pointers... pointers) {
   return run % kOctet == 0 && can_pack<T>(run, pointers...);
 }
 
+// Eight elements as they lie in memory.
+template <class T>
+struct RawOctet {
+  static constexpr int kWidth = kPackWidth<T>;
+  Pack<T, kWidth> part[kOctet / kWidth];
+};
+
 // The first `count` elements (0 in place of the others); packed: all 8 of them, from a 16-byte boundary.
 template <class T>
-HG_DEV Octet<T> load_octet(const T* source, int count, bool packed) {
+HG_DEV RawOctet<T> load_raw(const T* source, int count, bool packed) {
   constexpr int kWidth = kPackWidth<T>;
-  Octet<T> result;
+  RawOctet<T> raw;
   if (packed) {
 #pragma unroll
-    for (int part = 0; part < kOctet / kWidth; ++part) {
-      const auto pack = reinterpret_cast<const Pack<T, kWidth>*>(source)[part];
+    for (int part = 0; part < kOctet / kWidth; ++part)
+      raw.part[part] = reinterpret_cast<const Pack<T, kWidth>*>(source)[part];
+  } else {
 #pragma unroll
-      for (int k = 0; k < kWidth; ++k) result.v[part * kWidth + k] = to_scalar(pack.v[k]);
+    for (int k = 0; k < kOctet; ++k) raw.part[k / kWidth].v[k % kWidth] = k < count ? source[k] : T(0.f);
+  }
+  return raw;
+}
+
+template <class T>
+HG_DEV Octet<T> expand(const RawOctet<T>& raw) {
+  constexpr int kWidth = kPackWidth<T>;
+  Octet<T> result;
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {  // by words, or the compiler keeps a register for each half
+    Pack<uint32_t, 4> words;
+    memcpy(&words, &raw, sizeof(words));
+#pragma unroll
+    for (int k = 0; k < kOctet; k += 2) {
+      result.v[k] = __uint_as_float(words.v[k / 2] << 16);
+      result.v[k + 1] = __uint_as_float(words.v[k / 2] & 0xffff0000u);
     }
   } else {
 #pragma unroll
-    for (int k = 0; k < kOctet; ++k) result.v[k] = k < count ? to_scalar(source[k]) : Scalar<T>(0);
+    for (int k = 0; k < kOctet; ++k) result.v[k] = to_scalar(raw.part[k / kWidth].v[k % kWidth]);
   }
   return result;
+}
+
+template <class T>
+HG_DEV Octet<T> load_octet(const T* source, int count, bool packed) {
+  return expand(load_raw(source, count, packed));
 }
 
 template <class T>

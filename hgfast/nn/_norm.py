@@ -9,8 +9,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hgfast.ops import _batch_norm_ops as native
-from hgfast.ops._batch_norm_checks import GATE_NONE, GATE_RECOMPUTE, check_channels
-from hgfast.ops.batch_norm_act import batch_norm_act, check_batch, update_running
+from hgfast.ops._batch_norm_checks import GATE_NONE, GATE_RECOMPUTE, check_apply
+from hgfast.ops._batch_norm_native import stat_dtype
+from hgfast.ops.batch_norm_act import batch_norm_act, check_batch
+from hgfast.reference.batch_norm_act import Running, move_running
 
 
 class Scope(NamedTuple):
@@ -80,36 +82,44 @@ class NormState:
         self.moves = bn.training and bn.track_running_stats and self.running_mean is not None
         self.group = synchronised_group(bn) if self.of_batch and bn.training else None
 
-    def normaliser(self, x: Tensor) -> Normaliser:
-        """The module with its statistics for x."""
+    def normaliser(self, x: Tensor, residual: Tensor | None = None) -> Normaliser:
+        """The module with its statistics for x, of which the running ones move where it is training.
+
+        residual: what `apply` will be given.
+
+        Raises:
+            TypeError, ValueError: tensors do not fit each other; none of the running statistics has moved.
+        """
         if not self.of_batch:
             scope = Scope(1.0, False, None, self.eps)
             return Normaliser(self.running_mean, self.running_var, self.weight, self.bias, scope)
         count = float(x.numel() // max(x.shape[1], 1))
         if self.group is None and count == 1:
             check_batch(x)
-        mean, var = native.stats_now(x)
+        running = self._running(x, residual) if self.moves else Running()
         if self.group is None:
+            mean, var = native.stats_now(x, *running) if self.moves else native.stats_now(x)
             return Normaliser(mean, var, self.weight, self.bias, Scope(count, True, None, self.eps))
+        mean, var = native.stats_now(x)
         mean, var, total = combine(mean, var, count, self.group)
+        move_running(running, mean, var, total if isinstance(total, Tensor) else int(total))
         return Normaliser(mean, var, self.weight, self.bias, Scope(total, True, self.group, self.eps))
 
-    def move(self, x: Tensor, norm: Normaliser) -> None:
-        """Move the running statistics towards those of x where the module is training; all have been checked before.
-
-        Raises:
-            TypeError, ValueError: the running ones are not of x's channels; none has moved.
-        """
-        if not self.moves:
-            return
-        mean, var = self.running_mean, self.running_var
-        fits = mean.numel() == var.numel() == norm.mean.numel()
-        if not (fits and (mean.is_cpu and var.is_cpu if x.is_cpu else mean.device == var.device == x.device)):
-            for name, value in (("running_mean", mean), ("running_var", var)):
-                check_channels(x, name, value)
-        values = norm.scope.values
-        count = values if isinstance(values, Tensor) else int(values)
-        update_running(mean, var, norm.mean, norm.var, self._momentum(), count)
+    def _running(self, x: Tensor, residual: Tensor | None) -> Running:
+        """The statistics that move, for everything is known to fit."""
+        c, device, dtype = x.shape[1], x.device, stat_dtype(x)
+        vectors = (self.running_mean, self.running_var, self.weight, self.bias)
+        fits = residual is None or (residual.shape == x.shape and residual.dtype is x.dtype)
+        alike = (residual is None or residual.device == device) and all(
+            v is None or (v.dtype is dtype and v.numel() == c and v.device == device) for v in vectors
+        )
+        if not (fits and alike):
+            check_apply(x, *vectors, residual)
+        batches, momentum = self.bn.num_batches_tracked, self.bn.momentum
+        if batches is None or batches.dtype is not torch.int64 or batches.device != device:
+            momentum = self._momentum()
+            batches = None
+        return Running(self.running_mean, self.running_var, batches, momentum)
 
     def differentiable(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
         """The stage as registered operators, which torch.compile and functorch understand.
@@ -134,7 +144,9 @@ class NormState:
         """Count the batch; the share of its statistics (momentum None: the mean over all batches)."""
         bn = self.bn
         self.count_batch()
-        return 1.0 / float(bn.num_batches_tracked) if bn.momentum is None else bn.momentum
+        if bn.momentum is not None:
+            return bn.momentum
+        return 0.0 if bn.num_batches_tracked is None else 1.0 / float(bn.num_batches_tracked)
 
 
 def synchronised_group(bn: nn.Module) -> Any:

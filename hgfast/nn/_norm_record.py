@@ -41,16 +41,19 @@ class NormRecord:
         """See Normaliser."""
         return self.settings.of_batch
 
-    def normaliser(self, x: Value) -> NormRecord:
-        """The module with its statistics for x."""
+    def normaliser(self, x: Value, residual: Value | None) -> NormRecord:
+        """The module with its statistics for x; the running ones move."""
         rows, c = rows_and_channels(x)
-        self._fit(x)
+        self._fit(x, residual)
         fit(rows > 1)
         if self.settings.of_batch:
             self.count = float(rows)
             self.statistics = Value((c,)), Value((c,))
             workspace = self.recorder.norm_workspace(x)
             self.recorder.kernel("batch_norm_stats", (rows, c), (x,), *self.statistics, workspace)
+        if self.settings.momentum is not None:
+            moved = (*self.statistics, *self.running)  # it writes the latter
+            self.recorder.kernel("move_running", (c, self.settings.momentum, self.count), moved)
         return self
 
     def apply(self, x: Value, residual: Value | None, relu: bool) -> Value:
@@ -60,12 +63,6 @@ class NormRecord:
         settings = (*rows_and_channels(x), self.settings.eps, relu)
         self.recorder.kernel("batch_norm_apply", settings, (x, residual, *self.statistics, self.weight, self.bias), out)
         return out
-
-    def move(self, x: Value, norm: NormRecord) -> None:
-        """Move the running statistics."""
-        if self.settings.momentum is not None:
-            settings = x.shape[1], self.settings.momentum, self.count
-            self.recorder.kernel("move_running", settings, (*norm.statistics, *self.running))  # it writes the latter
 
     def backward(
         self, grad: Value, x: Value, residual: Value | None, addend: Value | None, relu: bool, want_residual: bool

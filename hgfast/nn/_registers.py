@@ -80,7 +80,6 @@ class Forward:
             weight, bias = self.parameters[2 * stage.conv : 2 * stage.conv + 2]
             return self.kernels.conv(values[stage.source], weight, bias, stage.stride, values.get(stage.addend))
         state, x = self.states[stage.norm], values[stage.source]
-        norms[stage.norm] = norm = state.normaliser(x)
-        result = norm.apply(x, values.get(stage.residual), stage.relu)
-        state.move(x, norm)  # now that everything is known to fit
-        return result
+        residual = values.get(stage.residual)
+        norms[stage.norm] = norm = state.normaliser(x, residual)
+        return norm.apply(x, residual, stage.relu)

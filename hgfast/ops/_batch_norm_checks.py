@@ -23,6 +23,25 @@ def check_x(x: Tensor) -> None:
     _checks.tensor(NAME, "x", x, ndim=4)
 
 
+def check_stats(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    num_batches_tracked: Tensor | None = None,
+    momentum: float | None = None,
+) -> None:
+    """Arguments of batch_norm_stats."""
+    _check_all(x, {}, {"running_mean": running_mean, "running_var": running_var})
+    if (running_mean is None) != (running_var is None):
+        raise ValueError(f"{NAME}: running_mean and running_var must be given both or neither")
+    if num_batches_tracked is not None:
+        if running_mean is None:
+            raise ValueError(f"{NAME}: num_batches_tracked counts for running_mean and running_var; they are missing")
+        fit(NAME, "num_batches_tracked", num_batches_tracked, (), ("x", x), (torch.int64,), "a number of batches")
+    elif running_mean is not None and momentum is None:
+        raise ValueError(f"{NAME}: momentum is needed, or num_batches_tracked for the mean over all batches")
+
+
 def check_channels(x: Tensor, name: str, value: Tensor) -> None:
     """A parameter or statistic of x's channels: (C,), of x's dtype, or float32 beside a half type.
 

@@ -16,9 +16,11 @@ from hgfast import _native
 from hgfast._native import DTYPE_CODES, exec_handle, layout_of
 from hgfast.ops import _buffers
 from hgfast.ops._batch_norm_checks import check_channels
-from hgfast.reference.batch_norm_act import Gradient
+from hgfast.ops._tickets import tickets
+from hgfast.reference.batch_norm_act import Gradient, Running
 
 Tensor = torch.Tensor
+NO_RUNNING = Running()
 
 
 def stat_dtype(x: Tensor) -> torch.dtype:
@@ -64,8 +66,10 @@ def _shape(x: Tensor) -> tuple[int, int, int, int, int]:
     return DTYPE_CODES[x.dtype], layout, n, h * w, c
 
 
-def _workspace(lib: ModuleType, x: Tensor) -> Tensor:
-    return torch.empty(lib.batch_norm_sizes(*_shape(x))[0], dtype=stat_dtype(x), device=x.device)
+def _workspace(lib: ModuleType, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Workspace and tickets of a kernel that sums over x's channels."""
+    numbers, _, count = lib.batch_norm_sizes(*_shape(x))
+    return torch.empty(numbers, dtype=stat_dtype(x), device=x.device), tickets(lib, x, count)
 
 
 def empty_mask(lib: ModuleType, x: Tensor) -> Tensor:
@@ -73,11 +77,27 @@ def empty_mask(lib: ModuleType, x: Tensor) -> Tensor:
     return torch.empty(lib.batch_norm_sizes(*_shape(x))[1], dtype=torch.uint8, device=x.device)
 
 
-def stats(lib: ModuleType, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel of a dense x that is not empty."""
+def moves(x: Tensor, running: Running) -> bool:
+    """Whether `stats` can move these: they are numbers as the kernels take them."""
+    mean, var, batches, _ = running
+    dtype, device = stat_dtype(x), x.device
+    plain = all(v is not None and v.dtype is dtype and v.is_contiguous() and v.device == device for v in (mean, var))
+    return plain and (batches is None or (batches.dtype is torch.int64 and batches.device == device))
+
+
+def stats(lib: ModuleType, x: Tensor, running: Running = NO_RUNNING) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel of a dense x that is not empty.
+
+    running: statistics that move; `moves` has said that they can.
+    """
     mean = torch.empty(x.shape[1], dtype=stat_dtype(x), device=x.device)
-    var, workspace = torch.empty_like(mean), _workspace(lib, x)
-    lib.batch_norm_stats(*addresses([x], [mean, var, workspace]), *_shape(x), exec_handle(x))
+    var = torch.empty_like(mean)
+    workspace, counts = _workspace(lib, x)
+    changed, written = map(_native.inout, running[:3]), map(_native.out, (mean, var, workspace))
+    share = (0.0, True) if running.momentum is None else (running.momentum, False)
+    lib.batch_norm_stats(_native.ptr(x), *changed, *written, _native.inout(counts), *_shape(x), *share, exec_handle(x))
+    if running.mean is not None:  # autograd is to see that they are others now
+        torch.autograd.graph.increment_version([value for value in running[:3] if value is not None])
     return mean, var
 
 
@@ -106,8 +126,10 @@ def backward_reduce(lib: ModuleType, gradient: Gradient, masked: Tensor | None =
     """Gradients of weight and bias; masked, if given, gets the gated gradient and may be grad or grad2 itself."""
     x = gradient.x
     weight_grad = torch.empty(x.shape[1], dtype=stat_dtype(x), device=x.device)
-    bias_grad, workspace = torch.empty_like(weight_grad), _workspace(lib, x)
+    bias_grad = torch.empty_like(weight_grad)
+    workspace, counts = _workspace(lib, x)
     where = addresses(gradient[:9], [masked, weight_grad, bias_grad, workspace])
+    where.append(_native.inout(counts))
     lib.batch_norm_backward_reduce(*where, *_shape(x), gradient.eps, gradient.gate, exec_handle(x))
     return weight_grad, bias_grad
 

@@ -15,6 +15,7 @@ from hgfast.ops._batch_norm_checks import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, 
 from hgfast.ops._batch_norm_native import Gradient, as_stats
 from hgfast.ops._layout import dense, dense_like, empty_like
 from hgfast.ops._registry import autograd_function, below_autograd, define
+from hgfast.reference.batch_norm_act import Running, move_running, stats_that_move
 
 Tensor = torch.Tensor
 _Optional = Tensor | None
@@ -24,10 +25,15 @@ def _no_mask(x: Tensor) -> Tensor:
     return torch.empty(0, dtype=torch.uint8, device=x.device)
 
 
-def _kernel_stats(lib: ModuleType, x: Tensor) -> tuple[Tensor, Tensor]:
+def _kernel_stats(lib: ModuleType, x: Tensor, *fields: Any) -> tuple[Tensor, Tensor]:
     if x.numel() == 0:
-        return reference.batch_norm_stats(x)
-    return native.stats(lib, dense(x, x))
+        return stats_that_move(x, *fields)
+    x, running = dense(x, x), Running(*fields)
+    if running.mean is None or native.moves(x, running):
+        return native.stats(lib, x, running)
+    mean, var = native.stats(lib, x)
+    move_running(running, mean, var, x.numel() // x.shape[1])
+    return mean, var
 
 
 def _kernel_apply(
@@ -107,7 +113,7 @@ def _fake_mask(x: Tensor, keep_mask: bool) -> Tensor:
     return torch.empty(checks.mask_bytes(x) if keep_mask else 0, dtype=torch.uint8, device=x.device)
 
 
-def _fake_stats(x: Tensor) -> tuple[Tensor, Tensor]:
+def _fake_stats(x: Tensor, *running: Any) -> tuple[Tensor, Tensor]:
     mean = torch.empty(x.shape[1], dtype=native.stat_dtype(x), device=x.device)
     return mean, torch.empty_like(mean)
 
@@ -190,11 +196,12 @@ _GRADIENT = (
     "Tensor? bias, float eps, int gate"
 )
 stats = define(
-    "batch_norm_stats(Tensor x) -> (Tensor mean, Tensor var)",
+    "batch_norm_stats(Tensor x, Tensor(a!)? running_mean=None, Tensor(b!)? running_var=None, "
+    "Tensor(c!)? num_batches_tracked=None, float? momentum=None) -> (Tensor mean, Tensor var)",
     kernel=_kernel_stats,
-    reference=reference.batch_norm_stats,
+    reference=stats_that_move,
     fake=_fake_stats,
-    check=checks.check_x,
+    check=checks.check_stats,
 )
 backward_reduce = define(
     f"batch_norm_backward_reduce({_GRADIENT}, bool want_masked) -> (Tensor, Tensor, Tensor)",

@@ -9,6 +9,7 @@ from hgfast.ops import _batch_norm_ops as ops
 from hgfast.ops._batch_norm_checks import NAME, check_channels, check_x
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import is_recorded
+from hgfast.reference.batch_norm_act import Running, move_running
 
 Tensor = torch.Tensor
 LARGEST_MOMENTUM = 1e4  # which float16 holds
@@ -71,7 +72,7 @@ def batch_norm_act(
     train = ops.train if recorded else ops.Train.apply
     out, mean, var, _ = train(x, weight, bias, residual, relu, eps, keep_mask)
     if running_mean is not None and running_var is not None:
-        update_running(running_mean, running_var, mean, var, momentum, x.numel() // max(x.shape[1], 1))
+        move_running(Running(running_mean, running_var, None, momentum), mean, var, x.numel() // max(x.shape[1], 1))
     return out
 
 
@@ -83,24 +84,6 @@ def check_batch(x: Tensor) -> None:
     """
     if x.shape[0] * x.shape[2] * x.shape[3] == 1:
         raise ValueError(f"{NAME}: expected more than 1 value per channel when training, got x of {tuple(x.shape)}")
-
-
-def update_running(
-    running_mean: Tensor, running_var: Tensor, mean: Tensor, var: Tensor, momentum: float, count: int | Tensor
-) -> None:
-    """Move running statistics towards a batch's mean and biased variance of `count` values (if any).
-
-    A count on the device, which the host does not know, is of more than one value.
-    """
-    if isinstance(count, Tensor):
-        var, share = var * (count / (count - 1)), momentum
-    elif count == 0:
-        return
-    else:
-        share = momentum * count / max(count - 1, 1)
-    with torch.no_grad():
-        running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
-        running_var.mul_(1 - momentum).add_(var, alpha=share)
 
 
 def _wants_gradient(*tensors: Tensor | None) -> bool:

@@ -30,11 +30,55 @@ def batch_norm_act(
     return F.relu(y) if relu else y
 
 
+class Running(NamedTuple):
+    """Running statistics (C,) that a batch moves.
+
+    batches: how many there have been, () of int64; counts this one. momentum: share of this batch's statistics; None:
+    1 / batches, so that they are the mean over all of them.
+    """
+
+    mean: Tensor | None = None
+    var: Tensor | None = None
+    batches: Tensor | None = None
+    momentum: float | None = None
+
+
 def batch_norm_stats(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel of x (N, C, H, W)."""
     wide = _wide(x)
     mean = wide.mean((0, 2, 3))
     return mean, (wide - _per_channel(mean, wide)).square().mean((0, 2, 3))
+
+
+def stats_that_move(x: Tensor, *running: Any) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance; running: fields of :class:`Running`, which move if there are any."""
+    mean, var = batch_norm_stats(x)
+    move_running(Running(*running), mean, var, x.numel() // max(x.shape[1], 1))
+    return mean, var
+
+
+def move_running(running: Running, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
+    """Move running statistics towards a batch's mean and biased variance of `count` values (if any).
+
+    A count on the device, which the host does not know, is of more than one value. Nothing waits for the device.
+    """
+    if running.mean is None or running.var is None:
+        return
+    with torch.no_grad():
+        if running.batches is not None:
+            running.batches.add_(1)
+        momentum: float | Tensor | None = running.momentum
+        if momentum is None:
+            assert running.batches is not None
+            momentum = running.batches.double().reciprocal()
+        if isinstance(count, Tensor):
+            unbiased: float | Tensor = count / (count - 1)
+        elif count == 0:
+            return
+        else:
+            unbiased = count / max(count - 1, 1)
+        running.mean.mul_(1 - momentum).add_(mean * momentum)
+        running.var.mul_(1 - momentum).add_(var * (momentum * unbiased))
 
 
 def batch_norm_act_apply(

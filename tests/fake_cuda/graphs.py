@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,11 @@ class Node:
 class Capture:
     """A capture under way, and what came of it."""
 
+    _numbers = itertools.count(1)
+
     def __init__(self, machine: Machine, stream: Stream, mode: str) -> None:
         self.machine, self.origin, self.mode = machine, stream, mode
+        self.number = next(self._numbers)
         self.thread = threading.get_ident()
         self.nodes: list[Node] = []
         self.kept: list[torch.UntypedStorage] = []  # what was allocated: the graph's own pool

@@ -12,6 +12,7 @@ import torch
 
 from hgfast import _kernel_table, _native, _switches
 from hgfast.constants import constant
+from hgfast.ops import _tickets
 from tests.fake_cuda import library, tensors
 from tests.fake_cuda.dispatch import Operators
 from tests.fake_cuda.graphs import CUDAGraph
@@ -166,6 +167,7 @@ def fake_cuda(devices: int = 2, verify: bool = False, tune: str = "0") -> Iterat
             (_switches, {"disabled": _switches.disabled - wanted if verify else _switches.disabled | wanted}),
             (_switches, {"tune": tune}),
             (_kernel_table, {"_tables": {}}),
+            (_tickets, {"_of_stream": {}, "_of_capture": {}}),
         ):
             for name, value in attributes.items():
                 undo.callback(_set(target, name, value))

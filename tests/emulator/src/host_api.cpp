@@ -40,6 +40,11 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   }
 }
 
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t, cudaStreamCaptureStatus* status, unsigned long long* id,
+                                     cudaGraph_t*, const cudaGraphNode_t**, const cudaGraphEdgeData**, size_t*) {
+  return *status = cudaStreamCaptureStatusNone, *id = 0, cudaSuccess;
+}
+
 cudaError_t cudaMemsetAsync(void* address, int value, size_t bytes, cudaStream_t) {
   hgfast::emu::check_global(address, bytes, true, "cudaMemsetAsync");
   hgfast::emu::mark_initialised(address, bytes);

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
-COMPAT = ("compat", "launch", "device", "errors", "shared_memory", "switches", "wait_fault")
+COMPAT = ("compat.cuh", "launch.cuh", "device.cuh", "errors.cuh", "shared_memory.cuh", "wait_fault.cuh")
 
 
 class Arrow(NamedTuple):
@@ -67,6 +67,6 @@ def native_arrows() -> Iterator[Arrow]:
 
 
 def _folder(file: str) -> str:
-    """A file's folder; those that stand for CUDA itself are a part of their own."""
+    """A file's folder; what stands for CUDA itself, and headers of plain C++, are a part of their own."""
     folder, _, name = file.rpartition("/")
-    return "cuda/compat" if folder == "cuda" and name.partition(".")[0] in COMPAT else folder
+    return "cuda/compat" if folder == "cuda" and (name in COMPAT or name.endswith(".h")) else folder

@@ -49,6 +49,8 @@ PREDICTIONS = (
     "### The whole pre-activation bottleneck (predictions, never run on a GPU)",
     "`csrc/cuda/bottleneck_kernel.cuh`: BN-ReLU",
     "Registers (sm_80 / sm_90a, no spills, 128 threads)",
+    "### BatchNorm in training (predictions, never run on a GPU)",
+    "The loads are counted in the machine code of sm_80",
     "A third of the rate of tf32",
     "CUDA: one block of 128 threads a map",
     "<!-- speed --> CUDA kernels: not yet run on a GPU.",

@@ -268,6 +268,8 @@ X, C3 = torch.zeros(2, 3, 4, 4), torch.ones(3)
         ((X, None, None, None, None), ValueError, "running_mean and running_var are needed where training is False"),
         ((X, None, None, C3, C3, True, 0.1, EPS, X[:1]), ValueError, "residual must have shape (2, 3, 4, 4)"),
         ((X, None, None, C3, C3, True, 0.1, EPS, X.half()), TypeError, "residual must have x's dtype"),
+        ((X, None, None, C3[:1].expand(3), C3, True), ValueError, "running_mean must not be an expanded tensor"),
+        ((X, None, None, C3, C3[:1].expand(3), True), ValueError, "running_var must not be an expanded tensor"),
         ((X[:1, :, :1, :1], None, None, C3, C3, True), ValueError, "expected more than 1 value per channel"),
     ],
 )

@@ -21,7 +21,7 @@ CASES = [
     ((2, 24, 1, 1), torch.float32),
     ((3, 1, 70, 50), torch.float32),
     ((2, 20, 45, 40), torch.bfloat16),
-    ((70, 3, 5, 7), torch.float32),
+    ((71, 3, 5, 7), torch.float32),
     ((5, 17, 8, 9), torch.float64),
 ]
 CASES_AND_FORMATS = [(case, FORMATS[0]) for case in CASES] + [(case, FORMATS[1]) for case in CASES[5:]]
@@ -59,6 +59,16 @@ def test_statistics_and_those_that_move(case, memory_format, momentum, device) -
     deviation = theirs.running_var.sqrt()
     assert_close("batch_norm_act out", ours.running_mean + deviation.to(mean.dtype), theirs.running_mean + deviation)
     assert_close("batch_norm_act out", ours.running_var, theirs.running_var)
+
+
+def test_refused_statistics_count_no_batch(device) -> None:
+    """Statistics that cannot be written are found before anything is."""
+    x, batches = torch.ones(2, 3, 4, 4, device=device), torch.zeros((), dtype=torch.int64, device=device)
+    whole, expanded = torch.ones(3, device=device), torch.ones(1, device=device).expand(3)
+    for name, running in (("running_mean", (expanded, whole)), ("running_var", (whole, expanded))):
+        with pytest.raises(ValueError, match=f"{name} must not be an expanded tensor"):
+            operators.stats(x, *running, batches, 0.1)
+    assert batches == 0 and torch.equal(whole, torch.ones_like(whole))
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)

@@ -16,6 +16,7 @@ from hgfast._checks.tensors import (
     same_kind,
     shape,
     tensor,
+    written,
 )
 from hgfast._checks.text import describe
 from hgfast._checks.values import INT64_MAX, choice, flag, integer, integers, number, size
@@ -43,4 +44,5 @@ __all__ = [
     "shape",
     "size",
     "tensor",
+    "written",
 ]

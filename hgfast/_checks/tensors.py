@@ -89,6 +89,19 @@ def shape(where: str, name: str, value: torch.Tensor | np.ndarray, expected: Seq
         raise ValueError(f"{at(where, name)} must have shape {tuple(expected)}{note}, got {tuple(value.shape)}")
 
 
+def written(where: str, name: str, value: torch.Tensor) -> None:
+    """A tensor that is written in place: each element has memory of its own.
+
+    Raises:
+        ValueError: an expanded tensor.
+    """
+    strides = value.stride()
+    if 0 in strides and value.numel() and any(s == 0 and n > 1 for s, n in zip(strides, value.shape, strict=True)):
+        raise ValueError(
+            f"{at(where, name)} must not be an expanded tensor, several elements of which are the same memory"
+        )
+
+
 def device(where: str, name: str, value: Any) -> torch.device:
     """A device that this machine has and that holds numbers (not "meta").
 

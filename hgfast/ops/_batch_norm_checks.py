@@ -31,7 +31,11 @@ def check_stats(
     momentum: float | None = None,
 ) -> None:
     """Arguments of batch_norm_stats."""
-    _check_all(x, {}, {"running_mean": running_mean, "running_var": running_var})
+    running = {"running_mean": running_mean, "running_var": running_var}
+    _check_all(x, {}, running)
+    for name, value in running.items():
+        if value is not None:
+            _checks.written(NAME, name, value)
     if (running_mean is None) != (running_var is None):
         raise ValueError(f"{NAME}: running_mean and running_var must be given both or neither")
     if num_batches_tracked is not None:

@@ -58,6 +58,9 @@ def batch_norm_act(
     check(x, weight, bias, running_mean, running_var, residual)
     for name, value in (("training", training), ("relu", relu), ("recompute", recompute)):
         _checks.flag(NAME, name, value)
+    if training and running_mean is not None and running_var is not None:
+        _checks.written(NAME, "running_mean", running_mean)
+        _checks.written(NAME, "running_var", running_var)
     momentum = _checks.number(NAME, "momentum", momentum, -LARGEST_MOMENTUM, LARGEST_MOMENTUM)
     eps = _checks.number(NAME, "eps", eps)
     if not training and (running_mean is None or running_var is None):

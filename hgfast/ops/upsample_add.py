@@ -47,7 +47,7 @@ def upsample_add(skip: torch.Tensor, low: torch.Tensor, *, out: torch.Tensor | N
         return out
     if torch.compiler.is_compiling():
         return skip.copy_(_upsample_add(skip, low))
-    _check_written(skip)
+    _checks.written("upsample_add", "out", skip)
     if torch.is_grad_enabled() and (skip.requires_grad or low.requires_grad):
         return _InPlace.apply(skip, low)
     _upsample_add_out(skip, low, skip)
@@ -78,15 +78,7 @@ def _check_out(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None
 def _check_place(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
     _check(skip, low)
     fit("upsample_add", "out", out, skip.shape, ("skip", skip))
-    _check_written(out)
-
-
-def _check_written(out: torch.Tensor) -> None:
-    places = zip(out.stride(), out.shape, strict=True)
-    if out.numel() and 0 in out.stride() and any(stride == 0 and size > 1 for stride, size in places):
-        raise ValueError(
-            "upsample_add: out must not be an expanded tensor, several elements of which are the same memory"
-        )
+    _checks.written("upsample_add", "out", out)
 
 
 def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = None) -> str | None:

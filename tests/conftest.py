@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[1]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # last: `tests` is found here, hgfast where it is installed
 
+from tests import ahead  # noqa: E402 - see above
+
 DEVICES = ("cpu", "cuda", "emulator")
 DEFAULT_MPII_ROOT = ROOT.parent / "shared" / "data" / "mpii"
 
@@ -47,6 +49,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 10, 20)
+    ahead.begin(session.items)
 
 
 def chosen_devices(config: pytest.Config) -> list[str]:
@@ -65,6 +68,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("device", chosen_devices(metafunc.config), indirect=True)
 
 
+@pytest.hookimpl(trylast=True)  # behind pytest-randomly
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With --device only the tests that take a device: the others are the same on all of them.
 
@@ -74,6 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _keep(config, items, "device", True)
     if config.getoption("--gpu") is not None:
         _keep(config, items, "gpu", config.getoption("--gpu") == "only")
+    ahead.order(items)
 
 
 def _keep(config: pytest.Config, items: list[pytest.Item], fixture: str, wanted: bool) -> None:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 import hgfast
+from tests.ahead import ENVIRONMENT
 
 PACKAGE_FOLDER = Path(hgfast.__file__).parents[1]  # as the current folder of `python -m hgfast`
 TESTS_FOLDER = Path(__file__).parents[1]  # what `import tests` needs
@@ -28,7 +29,7 @@ def on_lesser_processors(module: str) -> dict[str, list[str]]:
     cpu = hgfast.build_info()["cpu"]
     runs = {}
     for isa in cpu["compiled_isas"][: cpu["compiled_isas"].index(cpu["isa"])]:
-        environment = {**os.environ, "HGFAST_CPU_ISA": isa, "PYTHONPATH": str(TESTS_FOLDER), "OMP_NUM_THREADS": "1"}
+        environment = {**ENVIRONMENT, "HGFAST_CPU_ISA": isa, "PYTHONPATH": str(TESTS_FOLDER), "OMP_NUM_THREADS": "1"}
         command, pipe = [sys.executable, "-m", module], subprocess.PIPE
         runs[isa] = subprocess.Popen(command, cwd=PACKAGE_FOLDER, env=environment, stdout=pipe, stderr=pipe, text=True)
     said = {isa: run.communicate() for isa, run in runs.items()}

@@ -9,10 +9,12 @@ from torch import Tensor
 from hgfast import _native, reference
 from hgfast.ops import conv_bias_act
 from hgfast.ops._conv_native import ConvSizes, pack, query
+from tests.ahead import Ahead
 from tests.conv_calls import BFLOAT16_ERROR, FLOAT_ALGORITHMS, PAIR_ALGORITHMS, check_bfloat16, double, has_pairs, make
 from tests.processes import on_lesser_processors
 from tests.tolerances import relative_error
 
+AHEAD = Ahead(lambda: on_lesser_processors("tests.conv_calls"))
 needs_pairs = pytest.mark.skipif(not has_pairs(), reason="no AVX512_BF16")
 
 
@@ -119,5 +121,5 @@ def test_nan_and_infinity_pass_through() -> None:
 
 
 def test_lesser_processors() -> None:
-    for isa, words in on_lesser_processors("tests.conv_calls").items():
+    for isa, words in AHEAD.result().items():
         assert words == [isa, "pairs" if isa == "avx512_bf16" else "float32"]

@@ -9,9 +9,11 @@ from torch.nn import functional as F
 from hgfast import _native
 from hgfast.frozen.codes import Codes
 from hgfast.ops._conv_native import ConvSizes
+from tests.ahead import Ahead
 from tests.int8_calls import CASES, LIB, Int8Call, codes_of, numbers, random_call
 from tests.processes import on_lesser_processors
 
+AHEAD = Ahead(lambda: on_lesser_processors("tests.int8_calls"))
 MORE = ["", "r", "R2", "m2", "M", "rM", "e", "er2", "RMe2"]
 
 
@@ -122,5 +124,5 @@ def test_arguments() -> None:
 
 
 def test_lesser_processors() -> None:
-    for isa, words in on_lesser_processors("tests.int8_calls").items():
+    for isa, words in AHEAD.result().items():
         assert words == [isa]

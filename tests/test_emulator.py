@@ -8,8 +8,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.emulator.build import NoToolkit, toolkit_include
+from tests.ahead import Ahead
+from tests.emulator.build import NoToolkit, make, toolkit_include
 from tests.emulator.probes import EmulatorError, Probes, probes, read, update, write
+
+AHEAD = Ahead(make, first=True)
 
 # probe: what it writes, and for each mistake (1, 2, ...) what the check build says of it
 RULES = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from tests.ahead import Ahead
 from tests.emulator.build import ROOT, NoToolkit, toolkit_include
 from tests.emulator.mutants import MUTANTS
 from tests.emulator.mutate import try_mutant
 from tests.gates.sources import SOURCES, pytest_arguments
 
 SAMPLE = "block sum: no barrier before thread 0 reads"
+AHEAD = Ahead(lambda: [try_mutant(mutant) for mutant in MUTANTS if mutant.name.endswith(SAMPLE)])
 FOUND = "read of uninitialised shared array 'warp_sums'"
 
 
@@ -33,6 +35,5 @@ def test_sample_is_found() -> None:
         toolkit_include()
     except NoToolkit as error:
         pytest.skip(str(error))
-    (mutant,) = [mutant for mutant in MUTANTS if mutant.name.endswith(SAMPLE)]
-    outcome = try_mutant(mutant)
+    (outcome,) = AHEAD.result()
     assert outcome.verdict == "emulator" and FOUND in outcome.message, outcome

@@ -13,10 +13,12 @@ import re
 import pytest
 import torch
 
+from tests.ahead import Ahead
 from tests.emulator.build import NoToolkit
 from tests.emulator.memory import READ, WRITE, Address, Device
 from tests.ptx.build import build
 
+AHEAD = Ahead(lambda: build("interpreter.so"), first=True)
 KERNEL = """
 .version 8.0
 .target sm_90a
@@ -45,7 +47,7 @@ ret;
 
 @functools.cache
 def interpreter() -> Device:
-    device = Device(build("interpreter.so"))
+    device = Device(AHEAD.result())
     device.control.hgfast_ptx_run.restype = ctypes.c_char_p
     return device
 

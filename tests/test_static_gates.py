@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 
 import pytest
 
+from tests.ahead import Ahead
 from tests.emulator.build import ROOT, NoToolkit
 from tests.gates import in_flight, update
 from tests.gates.compile import ARCHS, SERIALISED, compile_all, nvcc, ptxas_log, sass, tool
@@ -16,13 +18,25 @@ CUDA = ROOT / "csrc" / "cuda"
 REGISTER_UNIT = 8  # registers are given out in steps of 8 a thread: fewer more do not change occupancy
 
 
+def _compile_and_disassemble() -> str:
+    """Returns what is wrong with a source, or nothing."""
+    error = compile_all()
+    if not error:
+        for source, arch in itertools.product(SOURCES, ARCHS):
+            sass(source, arch)
+    return error
+
+
+AHEAD = Ahead(_compile_and_disassemble)
+
+
 @pytest.fixture(scope="module")
 def compiled() -> None:
     try:
         nvcc()
     except NoToolkit as error:
         pytest.skip(str(error))
-    if error := compile_all():
+    if error := AHEAD.result():
         pytest.fail(error)
 
 

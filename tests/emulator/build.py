@@ -22,6 +22,8 @@ from types import ModuleType
 
 import pybind11
 
+from tests.ahead import ENVIRONMENT
+
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 OUT = HERE / "build"
@@ -38,7 +40,7 @@ KERNEL_FLAGS = {
 
 def emulator_environment(**extra: str) -> dict[str, str]:
     """Variables of a pytest process on the emulator: one thread, and an installed hgfast before the checkout's."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", **extra}
+    return {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", **extra}
 
 
 class NoToolkit(RuntimeError):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import hgfast
+from tests.ahead import ENVIRONMENT
 from tests.fuzz.judge import VERDICTS
 
 PACKAGE_FOLDER = Path(hgfast.__file__).parents[1]  # the hgfast of the tests, installed or in the checkout
@@ -141,7 +142,7 @@ def _serve_one(work: queue.SimpleQueue[dict[str, Any]], results: Results, lock: 
 def _server(folder: str) -> subprocess.Popen[str]:
     """A server whose files, those of crashed children included, are in `folder`."""
     places = os.pathsep.join((str(PACKAGE_FOLDER), str(ROOT)))
-    environment = os.environ | {"PYTHONPATH": places, "TMPDIR": folder, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    environment = ENVIRONMENT | {"PYTHONPATH": places, "TMPDIR": folder, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     command = [sys.executable, "-c", "from tests.fuzz.server import serve; serve()"]
     return subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.ahead import Ahead
 from tests.fuzz.cases import GOALS, TARGETS, Case, Target
 from tests.fuzz.draw import Draw
 from tests.fuzz.judge import NOT_COUNTED, judge, start_of_peak
@@ -22,10 +23,17 @@ SEED = 0
 UNNAMED = 0.001  # share of bad inputs whose refusal may be of another type, or not name the argument
 
 
-@pytest.fixture(scope="module")
-def results() -> Results:
+def _all_targets() -> Results:
     importlib.import_module("tests.fuzz.targets")
     return run(batches({name: TARGETS[name].cases for name in TARGETS}), SEED, jobs=1)
+
+
+AHEAD = Ahead(_all_targets)
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return AHEAD.result()
 
 
 def test_nothing_fails(results: Results) -> None:

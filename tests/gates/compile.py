@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.ahead import ENVIRONMENT
 from tests.emulator.build import ROOT, NoToolkit, load_setup, locked
 
 ARCHS = ("80", "90a")
@@ -62,7 +63,7 @@ def compile_all() -> str:
     command = ["ninja", "-C", str(OUT), "-f", "gates.ninja"]
     with locked(OUT):
         ninja.write("gates.ninja")
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     return result.stdout[-6000:] if result.returncode else ""
 
 
@@ -123,7 +124,9 @@ def tool(name: str) -> str:
     """
     places = [Path(nvcc_root()) / "bin"]
     places += sorted(Path(sysconfig.get_path("purelib")).glob("nvidia/*/bin"))
-    found = shutil.which(name) or next((str(p / name) for p in places if (p / name).exists()), None)
+    found = shutil.which(name, path=ENVIRONMENT["PATH"]) or next(
+        (str(p / name) for p in places if (p / name).exists()), None
+    )
     if found is None:
         raise NoToolkit(f"no {name} (pip install nvidia-cuda-{name}==13.2.51)")
     return found
@@ -133,5 +136,6 @@ def tool(name: str) -> str:
 def sass(source: str, arch: str) -> str:
     """The machine code of a source's kernels."""
     command = [tool("cuobjdump"), "-sass", "-arch", f"sm_{arch}", str(object_file(source))]
-    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:{Path(tool('nvdisasm')).parent}"}  # it calls nvdisasm
+    path = f"{ENVIRONMENT['PATH']}:{Path(tool('nvdisasm')).parent}"  # it calls nvdisasm
+    environment = ENVIRONMENT | {"PATH": path}
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout

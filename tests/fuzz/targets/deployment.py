@@ -129,6 +129,21 @@ def _hub_folder() -> Path:
     return folder
 
 
+@cache
+def _checkpoint() -> Path:
+    """A file as training leaves it."""
+    config, path = apply(Config(), _settings()), Path(tempfile.mkdtemp(prefix="hgfast-fuzz-hub-"), "best.pt")
+    save_checkpoint(make_model(config), path, "hgfast", checkpoint_meta(config, {}))
+    return path
+
+
+@cache
+def _pose_model() -> Any:
+    from hgfast.hub import PoseModel
+
+    return PoseModel(settings=_settings())
+
+
 if find_spec("huggingface_hub") and find_spec("safetensors"):
 
     @target("hub.PoseModel", 30)
@@ -141,19 +156,14 @@ if find_spec("huggingface_hub") and find_spec("safetensors"):
         }
         return call(draw, PoseModel, arguments)
 
-    @target("hub.PoseModel.from_checkpoint", 20)
+    @target("hub.PoseModel.from_checkpoint", 20, needs=[_checkpoint])
     def from_checkpoint(draw: Draw) -> Case:
         from hgfast.hub import PoseModel
 
-        config, path = apply(Config(), _settings()), draw.folder / "best.pt"
-        save_checkpoint(make_model(config), path, "hgfast", checkpoint_meta(config, {}))
-        return call(draw, PoseModel.from_checkpoint, {"path": Arg(path, PathKind())})
+        return call(draw, PoseModel.from_checkpoint, {"path": Arg(_checkpoint(), PathKind())})
 
-    @target("hub.PoseModel.predictor", 30, needs=[_hub_folder])
+    @target("hub.PoseModel.predictor", 30, needs=[_pose_model])
     def hub_predictor(draw: Draw) -> Case:
-        from hgfast.hub import PoseModel
-
-        model = PoseModel(settings=_settings())
         arguments = {
             "padding": Arg(1.25, Number(above=0)),
             "batch_size": Arg(2, Int(1)),
@@ -161,7 +171,7 @@ if find_spec("huggingface_hub") and find_spec("safetensors"):
             "device": Arg("cpu", Choice(optional=True)),
         }
         check = lambda made: None if isinstance(made, Predictor) else f"a {type(made)}"  # noqa: E731
-        return call(draw, model.predictor, arguments, check)
+        return call(draw, _pose_model().predictor, arguments, check)
 
     @target("file.hub_config", 30, "file", needs=[_hub_folder])
     def hub_config(draw: Draw) -> Case:

@@ -12,6 +12,7 @@ from tests.ahead import Ahead
 from tests.emulator.build import ROOT, NoToolkit
 from tests.gates import in_flight, update
 from tests.gates.compile import ARCHS, SERIALISED, compile_all, nvcc, ptxas_log, sass, tool
+from tests.gates.hot_loop import hot_loop
 from tests.gates.sources import INSTRUCTIONS, SOURCES
 
 CUDA = ROOT / "csrc" / "cuda"
@@ -113,6 +114,33 @@ IN_FLIGHT = {
     "batch_norm_backward_reduce_kernel": (8, 6),
     "batch_norm_backward_apply_kernel": (6, 6),
 }
+
+
+# Kernels of (source, pattern of their names for half types and 16-byte packs): packs that a round of the loop takes of
+# the large map, the most instructions for each of them, loads of 16 bytes on their way in each thread, at the least
+HOT_LOOPS = {
+    ("upsample_add.cu", r"\dupsample_add_kernelI\w+Li8ELi2Ei"): (4, 40, 5),
+    ("upsample_add.cu", r"upsample_add_backward_kernelI\w+Li8Ei"): (4, 40, 4),
+    ("max_pool.cu", r"max_pool_kernelI\w+Li8ELb0Ei"): (4, 40, 4),
+    ("max_pool.cu", r"max_pool_kernelI\w+Li8ELb1Ei"): (4, 48, 4),
+    ("max_pool.cu", r"max_pool_backward_kernelI\w+Li8Ei"): (4, 120, 5),
+    ("flip_merge.cu", r"flip_merge_kernelI\w+Li8ELb0Ei"): (1, 96, 2),
+    ("flip_merge.cu", r"flip_merge_kernelI\w+Li8ELb1Ei"): (1, 208, 1),
+}
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize(("source", "pattern"), HOT_LOOPS)
+def test_hot_loop(source: str, pattern: str, arch: str) -> None:
+    """Instructions for 16 bytes, and loads on their way, of the loops that move whole maps."""
+    packs, most, least = HOT_LOOPS[source, pattern]
+    kernels = {name: code for name, code in in_flight.functions(source, arch).items() if re.search(pattern, name)}
+    assert len(kernels) == 2  # float16, bfloat16
+    for name, code in kernels.items():
+        loop = hot_loop(code)
+        assert loop.instructions <= packs * most, f"{name}: {loop}"
+        assert in_flight.wide_loads_in_flight(code) >= least, name
 
 
 @pytest.mark.usefixtures("compiled")

@@ -1,12 +1,13 @@
 // 2x2 max-pooling of stride 2 over NHWC, with the optional second output ReLU(scale2 y + shift2), and its gradient.
 //
-// Forward: one thread an output pixel's 8 channels; backward: one thread a cell's 8 channels, half cells at the edges
-// of odd images included (16-byte accesses where C % 8 == 0), grid-stride loops. Bytes: x once, y and y2 once; backward
-// x, grad and the addend once, x_grad once. Bound by DRAM bandwidth. Limits: none. Status: compiled and run under the
-// host emulator; not yet run on a GPU.
+// Tiling: a thread takes a pack of a cell (cuda/cells.cuh), 16 bytes of channels where C and the addresses allow, else
+// single elements; its four pixels are on their way together, 64 bytes a thread. Backward: half cells at the edges of
+// odd images included. Grid-stride loops. Bytes: x once, y and y2 once; backward x, grad and the addend once, x_grad
+// once. FLOPs: 3 comparisons a result. Bound by DRAM bandwidth. Limits: none. Status: compiled and run under the host
+// emulator; not yet run on a GPU.
 #pragma once
 
-#include "cuda/octet.cuh"
+#include "cuda/cells.cuh"
 
 namespace hgfast::cuda {
 
@@ -16,99 +17,134 @@ HG_DEV bool beats(S b, S a) {
   return b > a || b != b;
 }
 
-template <class T>
-__global__ void max_pool_kernel(const T* __restrict__ x, T* __restrict__ y, const float* __restrict__ scale2,
-                                const float* __restrict__ shift2, T* __restrict__ y2, int64_t n, int h, int w, int c,
-                                bool packed) {
-  const int out_h = h / 2, out_w = w / 2, octets = (c + kOctet - 1) / kOctet;
-  const int64_t total = n * out_h * out_w * octets;
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < total; i += int64_t{gridDim.x} * blockDim.x) {
-    const int channel = static_cast<int>(i % octets) * kOctet, count = min(c - channel, kOctet);
-    const int64_t pixel = i / octets, line = pixel / out_w;
-    const T* corner = x + ((line / out_h * h + 2 * (line % out_h)) * w + 2 * (pixel % out_w)) * c + channel;
-    Octet<T> best = load_octet(corner, count, packed);
+// Of the kWidth channels from the address on: 16 bytes at a time.
+template <int kWidth>
+HG_DEV void load_floats(const float* source, float (&out)[kWidth]) {
+  constexpr int kRun = kWidth < 4 ? kWidth : 4;
 #pragma unroll
-    for (int cell = 1; cell < 4; ++cell) {
-      const Octet<T> other = load_octet(corner + (static_cast<int64_t>(cell / 2) * w + cell % 2) * c, count, packed);
+  for (int part = 0; part < kWidth / kRun; ++part) {
+    const auto run = reinterpret_cast<const Pack<float, kRun>*>(source)[part];
 #pragma unroll
-      for (int k = 0; k < kOctet; ++k) best.v[k] = beats(other.v[k], best.v[k]) ? other.v[k] : best.v[k];
-    }
-    store_octet(y + pixel * c + channel, best, count, packed);
-    if (y2 == nullptr) continue;
-#pragma unroll
-    for (int k = 0; k < kOctet; ++k) {
-      const Scalar<T> v = k < count ? scale2[channel + k] * best.v[k] + shift2[channel + k] : Scalar<T>(0);
-      best.v[k] = v < 0 ? Scalar<T>(0) : v;
-    }
-    store_octet(y2 + pixel * c + channel, best, count, packed);
+    for (int k = 0; k < kRun; ++k) out[part * kRun + k] = run.v[k];
   }
 }
 
-// One cell's gradient before the addend: `grad` belongs to place winner[k] of channel k.
-template <class T>
-struct CellGradient {
-  Octet<T> grad{};
-  int winner[kOctet] = {};
-
-  // x: the cell's first pixel; line: distance of its second row.
-  HG_DEV void find_winners(const T* x, int64_t line, int c, int count, bool packed) {
-    Octet<T> best = load_octet(x, count, packed);
-#pragma unroll
-    for (int place = 1; place < 4; ++place) {
-      const Octet<T> other = load_octet(x + place / 2 * line + place % 2 * c, count, packed);
-#pragma unroll
-      for (int k = 0; k < kOctet; ++k) {
-        if (!beats(other.v[k], best.v[k])) continue;
-        best.v[k] = other.v[k];
-        winner[k] = place;
-      }
-    }
-  }
+// scale2 and shift2 of a second output, null without one.
+struct SecondOutput {
+  const float* scale;
+  const float* shift;
 };
 
-template <class T>
-__global__ void max_pool_backward_kernel(const T* __restrict__ x, const T* __restrict__ grad,
-                                         const T* __restrict__ addend, T* __restrict__ x_grad, int64_t n, int h, int w,
-                                         int c, bool packed) {
-  const int rows = (h + 1) / 2, columns = (w + 1) / 2, octets = (c + kOctet - 1) / kOctet;
-  const int64_t total = n * rows * columns * octets, line = int64_t{w} * c;
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < total; i += int64_t{gridDim.x} * blockDim.x) {
-    const int channel = static_cast<int>(i % octets) * kOctet, count = min(c - channel, kOctet);
-    const int64_t cell = i / octets, image = cell / columns / rows;
-    const int row = static_cast<int>(cell / columns % rows), column = static_cast<int>(cell % columns);
-    const int64_t corner = (image * h + 2 * row) * line + 2 * int64_t{column} * c + channel;
-    CellGradient<T> mine;
-    if (2 * row + 1 < h && 2 * column + 1 < w) {
-      mine.find_winners(x + corner, line, c, count, packed);
-      mine.grad = load_octet(grad + ((image * (h / 2) + row) * (w / 2) + column) * c + channel, count, packed);
+template <class T, int kWidth, bool kSecond, class Index>
+__global__ void __launch_bounds__(kThreads)
+    max_pool_kernel(const T* __restrict__ x, T* __restrict__ y, T* __restrict__ y2, SecondOutput second,
+                    Cells<Index> cells) {
+  using P = Pack<T, kWidth>;
+  for_each_item(cells.total, [&](Index i) {
+    const auto cell = cells.template at<2>(i);
+    P packs[4];
+#pragma unroll
+    for (int place = 0; place < 4; ++place) packs[place] = reinterpret_cast<const P*>(x)[cells.place(cell, place)];
+    Numbers<T, kWidth> best(packs[0]);
+#pragma unroll
+    for (int place = 1; place < 4; ++place) {
+      const Numbers<T, kWidth> other(packs[place]);
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) best.v[k] = beats(other.v[k], best.v[k]) ? other.v[k] : best.v[k];
     }
+    reinterpret_cast<P*>(y)[i] = best.rounded();
+    if constexpr (kSecond) {
+      float scale[kWidth], shift[kWidth];
+      load_floats(second.scale + cell.pack * kWidth, scale);
+      load_floats(second.shift + cell.pack * kWidth, shift);
 #pragma unroll
-    for (int place = 0; place < 4; ++place) {
-      if (2 * row + place / 2 >= h || 2 * column + place % 2 >= w) continue;
-      const int64_t at = corner + place / 2 * line + place % 2 * c;
-      Octet<T> sum = addend == nullptr ? Octet<T>{} : load_octet(addend + at, count, packed);
+      for (int k = 0; k < kWidth; ++k) {
+        const Scalar<T> v = scale[k] * best.v[k] + shift[k];
+        best.v[k] = v < 0 ? Scalar<T>(0) : v;
+      }
+      reinterpret_cast<P*>(y2)[i] = best.rounded();
+    }
+  });
+}
+
+// Which of a whole cell's places has the maximum, for each of kWidth channels.
+template <class T, int kWidth>
+HG_DEV void find_winners(const Pack<T, kWidth> (&packs)[4], int (&winner)[kWidth]) {
+  Numbers<T, kWidth> best(packs[0]);
 #pragma unroll
-      for (int k = 0; k < kOctet; ++k) sum.v[k] += mine.winner[k] == place ? mine.grad.v[k] : Scalar<T>(0);
-      store_octet(x_grad + at, sum, count, packed);
+  for (int k = 0; k < kWidth; ++k) winner[k] = 0;
+#pragma unroll
+  for (int place = 1; place < 4; ++place) {
+    const Numbers<T, kWidth> other(packs[place]);
+#pragma unroll
+    for (int k = 0; k < kWidth; ++k) {
+      if (!beats(other.v[k], best.v[k])) continue;
+      best.v[k] = other.v[k];
+      winner[k] = place;
     }
   }
+}
+
+template <class T, int kWidth, class Index>
+__global__ void __launch_bounds__(kThreads)
+    max_pool_backward_kernel(const T* __restrict__ x, const T* __restrict__ grad, const T* __restrict__ addend,
+                             T* __restrict__ x_grad, Cells<Index> cells) {
+  using P = Pack<T, kWidth>;
+  for_each_item(cells.total, [&](Index i) {
+    const auto cell = cells.template at<2>(i);
+    const bool whole = cell.has(3);
+    P values[4] = {}, addends[4] = {}, mine{};
+    if (whole) {
+      const Index pooled = (cell.outer * (cells.h / 2) + cell.row) * (cells.w / 2) + cell.column;
+      mine = reinterpret_cast<const P*>(grad)[pooled * cells.packs + cell.pack];
+#pragma unroll
+      for (int place = 0; place < 4; ++place) values[place] = reinterpret_cast<const P*>(x)[cells.place(cell, place)];
+    }
+    if (addend != nullptr) {
+#pragma unroll
+      for (int place = 0; place < 4; ++place)
+        if (cell.has(place)) addends[place] = reinterpret_cast<const P*>(addend)[cells.place(cell, place)];
+    }
+    int winner[kWidth];
+    find_winners(values, winner);
+    const Numbers<T, kWidth> gain(mine);
+#pragma unroll
+    for (int place = 0; place < 4; ++place) {
+      if (!cell.has(place)) continue;
+      Numbers<T, kWidth> sum(addends[place]);
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) sum.v[k] += winner[k] == place ? gain.v[k] : Scalar<T>(0);
+      reinterpret_cast<P*>(x_grad)[cells.place(cell, place)] = sum.rounded();
+    }
+  });
 }
 
 template <class T>
 void launch_max_pool(const MaxPool& p, Exec stream) {
-  const int64_t octets = (p.c + kOctet - 1) / kOctet;
-  launch(max_pool_kernel<T>, grid_for(p.n * (p.h / 2) * (p.w / 2) * octets), dim3(kThreads), 0, stream,
-         static_cast<const T*>(p.x), static_cast<T*>(p.y), p.scale2, p.shift2, static_cast<T*>(p.y2), p.n,
-         static_cast<int>(p.h), static_cast<int>(p.w), static_cast<int>(p.c), can_use_packs<T>(p.c, p.x, p.y, p.y2));
+  const bool packs = can_pack<T>(p.c, p.x, p.y, p.y2, p.scale2, p.shift2);
+  with_access<T>(packs, p.n * p.h * p.w * p.c, [&](auto access) {
+    using A = decltype(access);
+    const Cells<typename A::Index> cells(p.n, p.h, p.w, p.c / A::kWidth, p.h / 2, p.w / 2);
+    const auto run = [&](auto kernel) {
+      launch(kernel, grid_for(cells.total), dim3(kThreads), 0, stream, static_cast<const T*>(p.x), static_cast<T*>(p.y),
+             static_cast<T*>(p.y2), SecondOutput{p.scale2, p.shift2}, cells);
+    };
+    if (p.y2 == nullptr)
+      run(max_pool_kernel<T, A::kWidth, false, typename A::Index>);
+    else
+      run(max_pool_kernel<T, A::kWidth, true, typename A::Index>);
+  });
 }
 
 template <class T>
 void launch_max_pool_backward(const MaxPoolBackward& p, Exec stream) {
-  const int64_t octets = (p.c + kOctet - 1) / kOctet;
-  launch(max_pool_backward_kernel<T>, grid_for(p.n * ((p.h + 1) / 2) * ((p.w + 1) / 2) * octets), dim3(kThreads), 0,
-         stream, static_cast<const T*>(p.x), static_cast<const T*>(p.grad), static_cast<const T*>(p.addend),
-         static_cast<T*>(p.x_grad), p.n, static_cast<int>(p.h), static_cast<int>(p.w), static_cast<int>(p.c),
-         can_use_packs<T>(p.c, p.x, p.grad, p.addend, p.x_grad));
+  with_access<T>(can_pack<T>(p.c, p.x, p.grad, p.addend, p.x_grad), p.n * p.h * p.w * p.c, [&](auto access) {
+    using A = decltype(access);
+    const Cells<typename A::Index> cells(p.n, p.h, p.w, p.c / A::kWidth, (p.h + 1) / 2, (p.w + 1) / 2);
+    launch(max_pool_backward_kernel<T, A::kWidth, typename A::Index>, grid_for(cells.total), dim3(kThreads), 0, stream,
+           static_cast<const T*>(p.x), static_cast<const T*>(p.grad), static_cast<const T*>(p.addend),
+           static_cast<T*>(p.x_grad), cells);
+  });
 }
 
 }  // namespace hgfast::cuda

@@ -7,7 +7,7 @@ import re
 from tests.gates.compile import sass
 
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)\s*(.*?);")
-WIDE_LOAD = re.compile(r"LDG\.E\S*\.128")
+WIDE_LOAD = re.compile(r"LDG\.E\S*\.128(?:\.CONSTANT)?")
 
 
 def functions(source: str, arch: str) -> dict[str, str]:

@@ -20,7 +20,9 @@ class Source:
 
 CONV = "tests/test_conv_cuda.py"
 SOURCES = {
-    "upsample_add.cu": Source("tests/test_upsample_add.py -k forward|gradient", ("wide",), ("pack.cuh",)),
+    "upsample_add.cu": Source(
+        "tests/test_upsample_add.py -k forward|gradient", ("wide",), ("pack.cuh", "cells.cuh", "divisor.cuh")
+    ),
     "gaussian_heatmaps.cu": Source("tests/test_gaussian_heatmaps.py", ("wide_store",)),
     "keypoint_mse.cu": Source("tests/test_keypoint_mse.py", ("wide",), ("reduce.cuh",)),
     "batch_norm_act.cu": Source("tests/test_batch_norm_act.py", ("wide",), ("octet.cuh",)),
@@ -29,7 +31,7 @@ SOURCES = {
         ("wide",),
         ("batch_norm_rows.cuh", "batch_norm_sums.cuh", "batch_norm_chunks.h"),
     ),
-    "flip_merge.cu": Source("tests/test_flip.py", ("wide_store",)),
+    "flip_merge.cu": Source("tests/test_flip.py", ("wide",)),
     "heatmap_peaks.cu": Source("tests/test_heatmap_peaks.py"),
     "soft_argmax.cu": Source("tests/test_soft_argmax.py", ("wide_load",)),
     "decode_heatmaps.cu": Source(

@@ -67,6 +67,25 @@ def test_the_host_waits_for_nothing(gpu: Machine, exchanges: list[str]) -> None:
         torch.testing.assert_close(ours, theirs * half if half < 1 else theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_the_mean_over_all_batches_waits_for_nothing(gpu: Machine, exchanges: list[str]) -> None:
+    """momentum=None: the number of batches, by which it divides, is read on the device."""
+    alone = BatchNormAct(3, momentum=None).train()
+    norm = copy.deepcopy(alone).to("cuda")
+    norm.synchronised = True
+    batches = [torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    on_device = [x.to("cuda") for x in batches]
+    torch.cuda.synchronize()
+    gpu.log.clear()
+    for x in on_device:
+        norm(x)
+    assert gpu.waits() == [] and exchanges == ["gather"] * 3
+    for x in batches:
+        alone(torch.cat([x, x]))
+    assert norm.num_batches_tracked is not None and norm.num_batches_tracked.cpu() == 3
+    for ours, theirs in ((norm.running_mean, alone.running_mean), (norm.running_var, alone.running_var)):
+        torch.testing.assert_close(ours.cpu(), theirs)
+
+
 @pytest.mark.parametrize("other", [0.0, 1.0])
 def test_one_value_of_its_own_may_be_enough(
     other: float, gpu: Machine, exchanges: list[str], monkeypatch: pytest.MonkeyPatch

@@ -242,5 +242,23 @@ train = define(
 )
 stats_now, apply_now = map(below_autograd, (stats, apply))
 reduce_now, propagate_now = map(below_autograd, (backward_reduce, backward_apply))
-Train = autograd_function(train, _setup_train, _backward_train)
 Apply = autograd_function(apply, _setup_apply, _backward_apply_op)
+
+
+class Train(torch.autograd.Function):
+    """`train` by a shorter way, not where `is_recorded`; its first kernel moves the running statistics."""
+
+    @staticmethod
+    def forward(ctx: Any, running: Running, *inputs: Any) -> Tensor:
+        """inputs: of `train`. Returns what the batch is mapped to."""
+        x, weight, bias, residual, *flags = inputs
+        mean, var = stats_now(x) if running.mean is None else stats_now(x, *running)
+        out, mask = apply_now(x, mean, var, weight, bias, residual, *flags)
+        ctx.batch_statistics = True
+        _setup(ctx, (x, mean, var, weight, bias, residual), mask, flags)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: _Optional) -> tuple[_Optional, ...]:  # type: ignore[override]
+        """Gradients in the order of forward's arguments."""
+        return None, *_gradients(ctx, grad, ctx.needs_input_grad[1:5]), None, None, None

@@ -72,10 +72,11 @@ def batch_norm_act(
         apply = ops.apply if recorded else ops.Apply.apply
         return apply(x, running_mean, running_var, weight, bias, residual, relu, eps, keep_mask)[0]
     check_batch(x)
-    train = ops.train if recorded else ops.Train.apply
-    out, mean, var, _ = train(x, weight, bias, residual, relu, eps, keep_mask)
-    if running_mean is not None and running_var is not None:
-        move_running(Running(running_mean, running_var, None, momentum), mean, var, x.numel() // max(x.shape[1], 1))
+    running = Running() if running_mean is None else Running(running_mean, running_var, None, momentum)
+    if not recorded:
+        return ops.Train.apply(running, x, weight, bias, residual, relu, eps, keep_mask)
+    out, mean, var, _ = ops.train(x, weight, bias, residual, relu, eps, keep_mask)
+    move_running(running, mean, var, x.numel() // max(x.shape[1], 1))
     return out
 
 

@@ -33,6 +33,7 @@ HOW_IT_WORKS = (
     "`hgfast info` says which kernels a card can run",
     "| variable | what it does |",
     "- Normalising a batch of 64 crops",
+    "So `recompute` changes nothing for Newell's networks on the CPU",
 )
 # That nothing was measured, and what was predicted: the benches give the figures, and the words claim none.
 PREDICTIONS = (

@@ -17,6 +17,7 @@ class Gradients:
         centred: registers whose gradient comes from a BatchNorm by its batch's statistics alone. It sums to nothing in
             every channel, so a bias there has no gradient (torch's is what rounding leaves of that sum).
         parameters: of weights and biases, as the program numbers them; None where none is wanted.
+        idle: numbers of the biases whose gradient is nothing (see centred): the zeros of `kernels.zeros_like`.
         affine: of the norms' weights and biases, likewise.
     """
 
@@ -35,6 +36,7 @@ class Gradients:
         self.pending: dict[int, Any] = {}
         self.centred: set[int] = set()
         self.parameters: list[Any] = [None] * len(weights)
+        self.idle: list[int] = []
         self.affine: list[Any] = [None] * (2 * len(registers.norms))
         self.register = self.program.result
 
@@ -90,6 +92,7 @@ class Gradients:
         x_grad, *grads = self.kernels.conv_backward(grad, source, weight, stage.stride, needs, addend)
         if need_bias and centred:
             grads[1] = self.kernels.zeros_like(bias)
+            self.idle.append(first + 1)
         self.parameters[first : first + 2] = grads
         if x_grad is not None:
             self.pending[stage.source] = x_grad

@@ -78,6 +78,15 @@ def reads(stage: Stage) -> tuple[int, ...]:
     return tuple(register for register in registers if register != NONE)
 
 
+def reads_back(stage: Stage) -> tuple[int, ...]:
+    """Registers whose values a stage's gradient reads."""
+    if isinstance(stage, (Conv, Relu)):
+        return (stage.source,)
+    if isinstance(stage, Norm):
+        return reads(stage) if stage.relu else (stage.source,)
+    return ()
+
+
 class Plan(NamedTuple):
     """What a program needs: the registers that its gradient reads and that are no BatchNorm's, and last uses."""
 
@@ -109,10 +118,7 @@ class Program:
         last_use: dict[int, int] = {}
         for i, stage in enumerate(self.stages):
             last_use |= dict.fromkeys(reads(stage), i)
-            if isinstance(stage, (Conv, Relu)):
-                pending.append(stage.source)
-            elif isinstance(stage, Norm):
-                pending += reads(stage) if stage.relu else [stage.source]
+            pending += reads_back(stage)
         return Plan(self._sources(pending), last_use)
 
     @cached_property

@@ -190,7 +190,7 @@ class Recorder:
         return out
 
     def zeros_like(self, value: Value) -> Value:
-        """Zeros."""
+        """Zeros, made for each run."""
         return Value(value.shape, value.channels_last, zeros=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hgfast.nn._program import NONE, Conv, Merge, Norm, Program, Relu, Stage, Sum, reads
+from hgfast.nn._program import NONE, Conv, Merge, Norm, Program, Relu, Stage, Sum, reads, reads_back
 
 
 class Registers:
@@ -44,15 +44,21 @@ class Forward:
 
     Attributes:
         result: the last register's value.
-        kept: values of the registers that the plan keeps.
+        kept: values of the registers that the plan keeps, and of small ones.
         norms: the Normaliser of each norm.
         low_sizes: see Gradients.
     """
 
     def __init__(
-        self, program: Program, inputs: Sequence[Any], parameters: Sequence[Any], states: Sequence[Any], kernels: Any
+        self,
+        program: Program,
+        inputs: Sequence[Any],
+        parameters: Sequence[Any],
+        states: Sequence[Any],
+        kernels: Any,
+        small: int = 0,
     ) -> None:
-        """Run it. states: a NormState for each norm."""
+        """Run it. states: a NormState for each norm; small: what gradients read is kept up to so many bytes."""
         self.states, self.parameters, self.kernels = states, parameters, kernels
         self.kept: dict[int, Any] = {}
         self.low_sizes: dict[int, Any] = {}
@@ -62,6 +68,9 @@ class Forward:
         for i, stage in enumerate(program.stages):
             values[count + i] = self._value(stage, values, made)
             self.kept |= {register: values[register] for register in reads(stage) if register in plan.kept}
+            if small:
+                wanted = {register: values[register] for register in reads_back(stage)}
+                self.kept |= {register: value for register, value in wanted.items() if value.nbytes <= small}
             if isinstance(stage, Merge):
                 self.low_sizes[i] = values[stage.low].shape[2:]
             values = {register: value for register, value in values.items() if plan.last_use.get(register, i + 1) > i}

@@ -3,6 +3,7 @@
 Kept for the backward pass: the inputs, and what convolutions hand to a BatchNorm. The results of BatchNorm and ReLU are
 computed again where a gradient needs them. An input that another such operation made is not kept either if that one
 (the input's grad_fn) can build it again from a kept convolution alone, and with `recompute` if it can build it at all.
+On CUDA what is SMALL is kept nevertheless, but for `recompute`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from torch.autograd.function import once_differentiable
 from hgfast import _checks
 from hgfast.nn import _kernels
 from hgfast.nn import _replay as replay
+from hgfast.nn._casts import cast
 from hgfast.nn._gradients import Gradients
 from hgfast.nn._norm import Normaliser, NormState
 from hgfast.nn._program import Conv, Program, compose
 from hgfast.nn._registers import Forward, Registers
 from hgfast.ops._registry import is_recorded
 
+SMALL = 4 << 20  # bytes that an H200 reads and writes in 2 us (computed), less than the launch that would do it takes
 ALONE, CHAINED = "from a kept convolution", "from kept convolutions and its inputs"  # how a node rebuilds its result
 
 
@@ -41,47 +44,59 @@ def run(
         inputs: activations (N, C, H, W).
         parameters: weight and bias (or None) of each convolution, as the program numbers them.
         norms: BatchNorm modules, as the program numbers them.
-        recompute: keep no input that another program can build again, whatever chain of programs that takes.
+        recompute: keep no input that another program can build again, whatever chain of programs that takes, nor
+            anything because it is small.
 
     Raises:
         TypeError: the first input is no dense tensor of floating-point numbers.
         ValueError: it has not 4 dimensions, or the tensors of a stage do not fit each other.
     """
     _checks.tensor("", "x", inputs[0], ndim=4)
-    inputs, parameters = _autocast(inputs, parameters)
+    dtype = _autocast_dtype(inputs[0]) if parameters else None
+    if dtype is not None:
+        inputs = [x.to(dtype) for x in inputs]
     states = [NormState(bn) for bn in norms]
     if is_recorded():
-        return compose(program, states, inputs, parameters)
+        wanted = [p if p is None or dtype is None else p.to(dtype) for p in parameters]
+        return compose(program, states, inputs, wanted)
     affine = [tensor for state in states for tensor in (state.weight, state.bias)]
-    ways = {ALONE, CHAINED} if recompute else {ALONE}
-    makers = [x.grad_fn if getattr(x.grad_fn, "rebuilds", None) in ways else None for x in inputs]
+    small = SMALL if inputs[0].is_cuda and not recompute else 0
+    makers = [_maker(x, recompute, small) for x in inputs]
     keeps = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*inputs, *parameters, *affine))
-    return Tape.apply(Call(program, states, makers, keeps), *inputs, *parameters, *affine)
+    return Tape.apply(Call(program, states, makers, keeps, dtype, small), *inputs, *parameters, *affine)
 
 
-def _autocast(
-    inputs: Sequence[Tensor], parameters: Sequence[Tensor | None]
-) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
-    """Inputs and parameters of convolutions as autocast wants them."""
-    device = inputs[0].device.type
-    available = bool(parameters) and torch.amp.is_autocast_available(device)
-    if not available or not torch.is_autocast_enabled(device) or inputs[0].dtype == torch.float64:
-        return inputs, parameters
-    dtype = torch.get_autocast_dtype(device)
-    return [x.to(dtype) for x in inputs], [None if p is None else p.to(dtype) for p in parameters]
+def _maker(x: Tensor, recompute: bool, small: int) -> Any:
+    """The node that builds an input again; None where the input is kept."""
+    ways = {ALONE, CHAINED} if recompute else {ALONE}
+    return x.grad_fn if getattr(x.grad_fn, "rebuilds", None) in ways and (not small or x.nbytes > small) else None
+
+
+def _autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """What autocast wants a convolution of x to be computed in; None where it leaves that open."""
+    device = x.device.type
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device) or x.dtype == torch.float64:
+        return None
+    return torch.get_autocast_dtype(device)
 
 
 @dataclass
 class Call:
     """What a call has beside its tensors.
 
-    makers: the node that builds each input again, or None; keeps: whether anything is kept for a gradient.
+    Attributes:
+        makers: the node that builds each input again, or None.
+        keeps: whether anything is kept for a gradient.
+        dtype: what autocast wants the parameters to be cast to, or None.
+        small: bytes up to which values are kept that could be computed again.
     """
 
     program: Program
     norms: list[NormState]
     makers: list[Any]
     keeps: bool
+    dtype: torch.dtype | None
+    small: int
 
 
 class Tape(torch.autograd.Function):
@@ -91,13 +106,16 @@ class Tape(torch.autograd.Function):
     def forward(ctx: Any, call: Call, *tensors: Tensor | None) -> Tensor:
         """tensors: inputs, parameters, then weight and bias of each norm."""
         count = call.program.inputs
-        inputs, parameters = tensors[:count], tensors[count : len(tensors) - 2 * len(call.norms)]
+        inputs, given = tensors[:count], tensors[count : len(tensors) - 2 * len(call.norms)]
+        parameters = given if call.dtype is None else cast(given, [call.dtype] * len(given))
         done: Forward | replay.Replayed | None = replay.forward(
             call.program, inputs, parameters, call.norms, call.keeps
         )
         if done is None:
-            done = Forward(call.program, inputs, parameters, call.norms, _kernels)
+            small = call.small if call.keeps else 0
+            done = Forward(call.program, inputs, parameters, call.norms, _kernels, small)
         if call.keeps:
+            ctx.dtypes = [None if parameter is None else parameter.dtype for parameter in given]
             _save(ctx, call, done, parameters)
         return done.result
 
@@ -111,7 +129,10 @@ class Tape(torch.autograd.Function):
         gradients = replay.backward(opened, grad, needs, ctx.low_sizes)
         if gradients is None:
             registers = Registers(opened.program, opened.values, opened.norms, _kernels)
-            gradients = Gradients(registers, opened.parameters, needs, ctx.low_sizes).of(grad)
+            way = Gradients(registers, opened.parameters, needs, ctx.low_sizes)
+            made, first = way.of(grad), opened.program.inputs
+            end = first + len(ctx.dtypes)
+            gradients = [*made[:first], *cast(made[first:end], ctx.dtypes, way.idle), *made[end:]]
         ctx.opened = ctx.built = None
         return None, *gradients
 

@@ -58,23 +58,24 @@ def backward(
     Raises:
         TypeError, ValueError: the tensors do not fit each other.
     """
-    x_grad = weight_grad = None
+    x_grad = weight_grad = bias_grad = None
     sizes = _fitting_sizes(x, weight, None, stride)
     expect(OP, "grad", grad, (sizes.n, sizes.k, *sizes.result), x)
     expect(OP, "addend", addend, x.shape, x)
     grad = _nhwc(grad)
     own_x = needs[0] and not isinstance(input_grad_choice(grad, weight, sizes), str)
     own_weight = needs[1] and not isinstance(weight_grad_choice(grad, x, sizes), str)
-    rest = needs[0] and not own_x, needs[1] and not own_weight, False
+    rest = needs[0] and not own_x, needs[1] and not own_weight, needs[2] and grad.is_cuda
     if any(rest):
-        x_grad, weight_grad, _ = conv2d_gradients(grad, _nhwc(x), weight, stride, rest)
+        x_grad, weight_grad, bias_grad = conv2d_gradients(grad, _nhwc(x), weight, stride, rest)
         if x_grad is not None and addend is not None:
             x_grad = x_grad.add_(addend)
     if own_weight:
         weight_grad = input_to_weight(grad, x, sizes, not weight.is_contiguous())
     if own_x:
         x_grad = result_to_input(grad, weight, sizes, addend)
-    bias_grad = grad.sum((0, 2, 3)) if needs[2] else None  # oneDNN's takes 60 times as long
+    if needs[2] and not rest[2]:
+        bias_grad = grad.sum((0, 2, 3))  # oneDNN's takes 60 times as long
     return x_grad, weight_grad, bias_grad
 
 

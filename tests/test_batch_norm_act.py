@@ -240,7 +240,12 @@ def test_who_watches_sees_the_operators() -> None:
         run(batch_norm_act, inputs, True, True, True)
     assert all(torch.equal(watched[name], value) for name, value in alone.items())
     for names in (seen, [event.key for event in profile.key_averages()]):
-        for op in ("batch_norm_stats", "batch_norm_act_apply", "batch_norm_backward_reduce", "batch_norm_backward_apply"):
+        for op in (
+            "batch_norm_stats",
+            "batch_norm_act_apply",
+            "batch_norm_backward_reduce",
+            "batch_norm_backward_apply",
+        ):
             assert f"hgfast::{op}" in names
 
 

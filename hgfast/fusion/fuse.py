@@ -43,8 +43,8 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
     Args:
         model: the network, which is changed.
         recompute: keep as little as possible for the gradient: what BatchNorm, ReLU and merges made is computed again
-            from the outputs of the convolutions. A few percent slower. Without it maps of at most 4 MiB are kept on CUDA:
-            to launch what computes one again takes longer than to read it.
+            from the outputs of the convolutions. A few percent slower. Without it maps of at most 4 MiB are kept on
+            CUDA, where launching what computes one again takes longer than reading it.
 
     Returns:
         The model. Its attribute `fusion` is a :class:`FusionReport`, unless the model has something else of that name.

@@ -145,6 +145,16 @@ def test_hot_loop(source: str, pattern: str, arch: str) -> None:
 
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("arch", ARCHS)
+def test_decoding(arch: str) -> None:
+    """A kernel for each type and layout, with four (NCHW) or eight (NHWC) loads of 16 bytes on their way."""
+    kernels = in_flight.functions("decode_heatmaps.cu", arch)
+    assert len(kernels) == 6
+    for name, code in kernels.items():
+        assert in_flight.wide_loads_in_flight(code) >= (4 if "Li1EE" in name else 8), name
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize(("source", "kinds"), [("batch_norm_act.cu", 3), ("batch_norm_act_backward.cu", 4)])
 def test_loads_in_flight(source: str, kinds: int, arch: str) -> None:
     """Of the kernels for channels_last in float32 and half types, whole octets at 16-byte boundaries."""

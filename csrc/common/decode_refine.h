@@ -59,12 +59,6 @@ static inline HGFAST_HOST_DEVICE bool is_local_maximum(const At& at, int x, int 
   return highest;
 }
 
-// The blurred map from 2 left of and above the maximum to 2 right of and below it, times old / new maximum, clipped.
-struct Window5 {
-  double v[5][5];
-  HGFAST_HOST_DEVICE double at(int dx, int dy) const { return v[dy + 2][dx + 2]; }
-};
-
 struct ClipRange {
   double low, high;
 };
@@ -107,24 +101,28 @@ static inline HGFAST_HOST_DEVICE Offset newton_step(double gx, double gy, double
   return std::isfinite(step.x) && std::isfinite(step.y) ? step : Offset{};
 }
 
-// Differences of logarithms are written as logarithms of quotients: 5 instead of 13.
-static inline HGFAST_HOST_DEVICE Offset dark_step(const Window5& s) {
-  const double center = s.at(0, 0);
-  const double gx = 0.5 * std::log(s.at(1, 0) / s.at(-1, 0)), gy = 0.5 * std::log(s.at(0, 1) / s.at(0, -1));
-  const double xx = 0.25 * std::log((s.at(2, 0) / center) * (s.at(-2, 0) / center));
-  const double yy = 0.25 * std::log((s.at(0, 2) / center) * (s.at(0, -2) / center));
-  const double xy = 0.25 * std::log((s.at(1, 1) / s.at(1, -1)) * (s.at(-1, -1) / s.at(-1, 1)));
-  return newton_step(gx, gy, xx, xy, yy);
+// DARK and UDP take their step from five logarithms of quotients, the differences of logarithms that make the gradient
+// and the Hessian: 5 instead of 13. Logarithm 0 and 1 are first differences in x and y, 2 and 3 second ones, 4 mixed.
+constexpr int kStepLogs = 5;
+
+// Quotient i. at(dx, dy): the blurred map at so many pixels from the maximum, times old / new maximum, clipped.
+template <class At>
+static inline HGFAST_HOST_DEVICE double step_quotient(DecodeMethod method, int i, const At& at) {
+  const bool dark = method == DecodeMethod::kDark;
+  const auto along = [&](int d) { return i % 2 == 0 ? at(d, 0) : at(0, d); };
+  if (i < 2) return along(1) / along(-1);
+  const double center = at(0, 0);
+  if (i < 4) return dark ? (along(2) / center) * (along(-2) / center) : along(1) * along(-1) / (center * center);
+  if (dark) return (at(1, 1) / at(1, -1)) * (at(-1, -1) / at(-1, 1));
+  return at(1, 1) * at(-1, -1) * (center * center) / (at(1, 0) * at(-1, 0) * (at(0, 1) * at(0, -1)));
 }
 
-static inline HGFAST_HOST_DEVICE Offset udp_step(const Window5& s) {
+// The step from the quotients' logarithms.
+static inline HGFAST_HOST_DEVICE Offset step_from_logs(DecodeMethod method, const double (&log)[kStepLogs]) {
+  if (method == DecodeMethod::kDark)
+    return newton_step(0.5 * log[0], 0.5 * log[1], 0.25 * log[2], 0.25 * log[4], 0.25 * log[3]);
   constexpr double kRegularisation = 1.1920928955078125e-7;  // MMPose: eps of float32 on the Hessian's diagonal
-  const double center = s.at(0, 0) * s.at(0, 0);
-  const double across = s.at(1, 0) * s.at(-1, 0), down = s.at(0, 1) * s.at(0, -1);
-  const double gx = 0.5 * std::log(s.at(1, 0) / s.at(-1, 0)), gy = 0.5 * std::log(s.at(0, 1) / s.at(0, -1));
-  const double xx = std::log(across / center) + kRegularisation, yy = std::log(down / center) + kRegularisation;
-  const double xy = 0.5 * std::log(s.at(1, 1) * s.at(-1, -1) * center / (across * down));
-  return newton_step(gx, gy, xx, xy, yy);
+  return newton_step(0.5 * log[0], 0.5 * log[1], log[2] + kRegularisation, 0.5 * log[4], log[3] + kRegularisation);
 }
 
 }  // namespace hgfast

@@ -31,19 +31,22 @@ Offset log_step(const DecodeHeatmaps& p, const Plane<R>& plane, Blur<R>& blur, i
     column[d + 2] = clamp_index(x + d, plane.w) - x + 2;
     row[d + 2] = clamp_index(y + d, plane.h) - y + 2;
   }
-  Window5 window;
+  double window[5][5];
   bool factor_cancels = stays_below(maximum, clip);
   for (int dy = -2; dy <= 2; ++dy)
     for (int dx = -2; dx <= 2; ++dx) {
-      const double v = window.v[dy + 2][dx + 2] = blurred[row[dy + 2]][column[dx + 2]];
+      const double v = window[dy + 2][dx + 2] = blurred[row[dy + 2]][column[dx + 2]];
       if (reads_window_value(p.method, dx, dy)) factor_cancels &= stays_above(v, clip);
     }
   if (!factor_cancels) {
     const double factor = maximum / blur.maximum(plane.values, plane.w, plane.h);
-    for (auto& row : window.v)
+    for (auto& row : window)
       for (double& v : row) v = clip_value(v * factor, clip);
   }
-  return p.method == DecodeMethod::kDark ? dark_step(window) : udp_step(window);
+  double logs[kStepLogs];
+  for (int i = 0; i < kStepLogs; ++i)
+    logs[i] = std::log(step_quotient(p.method, i, [&](int dx, int dy) { return window[dy + 2][dx + 2]; }));
+  return step_from_logs(p.method, logs);
 }
 
 template <class R>

@@ -41,19 +41,19 @@ HG_DEV void blur_window(const MapReader<T, kChannels>& maps, int c, int x, int y
   __syncwarp();
 }
 
-// Largest value of blurred map c. Called by the whole block; the warps take the rows in turn.
-template <class T, int kChannels>
-HG_DEV float blurred_maximum(const MapReader<T, kChannels>& maps, int c, const BlurKernel& kernel, float* scratch,
-                             Peak* warp_peaks) {
-  const int lane = threadIdx.x % 32, r = kernel.radius;
+// Largest value of blurred map c. Called by the whole block; its first `warps` warps take the rows in turn.
+template <int kBlock, class T, int kChannels>
+HG_DEV float blurred_maximum(const MapReader<T, kChannels>& maps, int c, const BlurKernel& kernel, int warps,
+                             float* scratch, Peak* warp_peaks) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, r = kernel.radius;
   Peak best = no_peak();
-  for (int y = threadIdx.x / 32; y < maps.h; y += kDecodeWarps) {
+  for (int y = warp < warps ? warp : maps.h; y < maps.h; y += warps) {
     for (int i = lane; i < maps.w + 2 * r; i += 32) scratch[i] = blur_column(maps, c, i - r, y, kernel);
     __syncwarp();
     for (int x = lane; x < maps.w; x += 32) best.offer(blur_row(scratch + r + x, kernel), 0);
     __syncwarp();
   }
-  return block_peak(best, warp_peaks).value;
+  return block_peak<kBlock>(best, warp_peaks).value;
 }
 
 }  // namespace hgfast::cuda

@@ -1,11 +1,12 @@
 // Decoding in one launch: flip-merge, maximum, step below a pixel, affine map.
 //
-// Tiling: a block of 128 threads for one map (NCHW), or for a pack of neighbouring maps of an image (NHWC: 16 bytes a
-// pixel). Its threads read the maps once with 16-byte accesses, several in flight, and reduce the maximum; then a warp
-// for each map blurs the 5x5 values that DARK and UDP need, from values that lie in L1 or L2. Nothing but keypoints and
-// scores is written. Bytes: the maps once (twice with a flip test). FLOPs: a comparison a value.
-// Bound by DRAM bandwidth for large batches, by latency for small ones. Limits: float32 and halves, maps below 2^31
-// pixels and kMaxDecodeWidth columns.
+// Tiling: a block of 128 threads for one map (NCHW), or of 256 for a pack of neighbouring maps of an image (NHWC: 16
+// bytes a pixel). Its threads read the maps once with 16-byte accesses, four (NCHW) or eight (NHWC) of them on their
+// way in each thread, 8 or 32 KB a block, and reduce the maximum; then a warp for each map blurs the 5x5 values that
+// DARK and UDP need, from values that lie in L1 or L2, and five of its lanes take the five logarithms of their step.
+// Nothing but keypoints and scores is written. Bytes: the maps once (twice with a flip test). FLOPs: a comparison a
+// value. Bound by DRAM bandwidth for large batches, by latency for small ones. Limits: float32 and halves, maps below
+// 2^31 pixels and kMaxDecodeWidth columns.
 #pragma once
 
 #include "common/decode_refine.h"
@@ -14,6 +15,11 @@
 namespace hgfast::cuda {
 
 constexpr int kMaxDecodeWidth = 4096;  // rows that the blur keeps in shared memory
+#ifdef HGFAST_EMULATOR
+constexpr size_t kPlentyForBlur = 2048;  // so that tests meet maps that are wide by its measure
+#else
+constexpr size_t kPlentyForBlur = 48 << 10;
+#endif
 
 struct DecodeParams {
   HeatmapSource source;
@@ -24,7 +30,9 @@ struct DecodeParams {
   float* scores;
   DecodeMethod method;
   BlurKernel blur;
-  int scratch;  // shared floats a warp
+  int scratch;     // shared floats a warp that blurs
+  int blur_warps;  // as many of a block
+  bool packed;     // 16-byte accesses allowed
 
   HG_DEV bool blurs() const { return method == DecodeMethod::kDark || method == DecodeMethod::kDarkUdp; }
 };
@@ -36,7 +44,12 @@ struct MapState {
   float window[25];
   float factor;   // of the window's values: old / new maximum
   bool rescales;  // the factor matters, or for kNewell: the map is constant
+  double logs[kStepLogs];
 };
+
+// Threads of a block that has so many maps.
+template <int kChannels>
+constexpr int kMapThreads = kChannels == 1 ? kDecodeThreads : 2 * kDecodeThreads;
 
 template <class A>
 HG_DEV void apply_affine(const A* m, double& x, double& y) {
@@ -45,23 +58,29 @@ HG_DEV void apply_affine(const A* m, double& x, double& y) {
   x = mapped_x;
 }
 
-HG_DEV Offset log_step(const DecodeParams& p, const MapState& state, int x, int y, int w, int h) {
-  Window5 window;
+// The step of DARK or UDP; a warp, a lane for each logarithm.
+HG_DEV Offset log_step(const DecodeParams& p, MapState& state, int x, int y, int w, int h) {
   const ClipRange clip = clip_range(p.method);
-#pragma unroll
-  for (int dy = -2; dy <= 2; ++dy)
-#pragma unroll
-    for (int dx = -2; dx <= 2; ++dx) {
-      // UDP pads by repeating the border; DARK stays inside
-      const int i = clamp_index(x + dx, w) - x + 2, j = clamp_index(y + dy, h) - y + 2;
-      const double v = state.window[5 * j + i];
-      window.v[dy + 2][dx + 2] = state.rescales ? clip_value(v * state.factor, clip) : v;
-    }
-  return p.method == DecodeMethod::kDark ? dark_step(window) : udp_step(window);
+  const auto at = [&](int dx, int dy) {
+    // UDP pads by repeating the border; DARK stays inside
+    const int i = clamp_index(x + dx, w) - x + 2, j = clamp_index(y + dy, h) - y + 2;
+    const double v = state.window[5 * j + i];
+    return state.rescales ? clip_value(v * state.factor, clip) : v;
+  };
+  const int lane = threadIdx.x % 32;
+  double mine = 1;
+#pragma unroll 1
+  for (int i = 0; i < kStepLogs; ++i) {  // all lanes together: they would take turns if each had its own
+    const double quotient = step_quotient(p.method, i, at);
+    if (i == lane) mine = quotient;
+  }
+  if (lane < kStepLogs) state.logs[lane] = log(mine);
+  __syncwarp();
+  return step_from_logs(p.method, state.logs);
 }
 
 template <class T, int kChannels>
-HG_DEV Offset step_from(const DecodeParams& p, const MapReader<T, kChannels>& maps, int c, const MapState& state, int x,
+HG_DEV Offset step_from(const DecodeParams& p, const MapReader<T, kChannels>& maps, int c, MapState& state, int x,
                         int y) {
   const auto at = [&](int xx, int yy) { return maps.at(c, xx, yy); };
   if (!p.blurs()) return plain_step(p.method, at, x, y, maps.w, maps.h);
@@ -97,21 +116,21 @@ HG_DEV void look_at_whole_map(const DecodeParams& p, const MapReader<T, kChannel
                               float* scratch, Peak* warp_peaks) {
   const Peak peak = state.peak;
   if (state.rescales) {
-    const float maximum = blurred_maximum(maps, c, p.blur, scratch, warp_peaks);
+    const float maximum = blurred_maximum<kMapThreads<kChannels>>(maps, c, p.blur, p.blur_warps, scratch, warp_peaks);
     if (threadIdx.x == 0) state.factor = peak.value / maximum;
   } else if (p.method == DecodeMethod::kNewell && peak.value < 0) {
     Peak smaller = no_peak();
-    for (int i = threadIdx.x; i < maps.w * maps.h; i += kDecodeThreads)
+    for (int i = threadIdx.x; i < maps.w * maps.h; i += kMapThreads<kChannels>)
       if (maps.at(c, i % maps.w, i / maps.w) < peak.value) smaller.offer(1.0f, 0);
-    smaller = block_peak(smaller, warp_peaks);
+    smaller = block_peak<kMapThreads<kChannels>>(smaller, warp_peaks);
     if (threadIdx.x == 0) state.rescales = smaller.index == INT_MAX;
   }
 }
 
-// Location and score of one map; one thread.
+// Location and score of one map; one warp.
 template <class T, int kChannels>
 HG_DEV void write_keypoint(const DecodeParams& p, const MapReader<T, kChannels>& maps, int64_t image, int channel,
-                           int c, const MapState& state) {
+                           int c, MapState& state) {
   float x = -1, y = -1, score = state.peak.index == INT_MAX ? nanf("") : state.peak.value;
   const int px = state.peak.index % maps.w, py = state.peak.index / maps.w;
   if (score > 0) {
@@ -121,6 +140,7 @@ HG_DEV void write_keypoint(const DecodeParams& p, const MapReader<T, kChannels>&
     x = px, y = py;
     if (score < 0 && !state.rescales) score = 0;
   }
+  if (threadIdx.x % 32 != 0) return;
   if (p.affine != nullptr) {
     double mapped_x = x, mapped_y = y;
     const int64_t matrix = image * p.affine_stride;
@@ -136,11 +156,47 @@ HG_DEV void write_keypoint(const DecodeParams& p, const MapReader<T, kChannels>&
   p.scores[index] = score;
 }
 
-// kChannels = 1: NCHW, kWidth values a read. kChannels > 1: NHWC, packed if kWidth == kChannels, else value by value.
-template <class T, int kChannels, int kWidth>
-__global__ void __launch_bounds__(kDecodeThreads, kChannels == 1 ? 8 : 6) decode_heatmaps_kernel(DecodeParams p) {
+// The maps' maxima, from all that the block's threads have seen, in states[c].peak.
+template <class T, int kChannels>
+HG_DEV void find_peaks(const DecodeParams& p, const MapReader<T, kChannels>& maps, MapState* states, Peak* warp_peaks) {
+  constexpr int kBlock = kMapThreads<kChannels>, kPack = kPackWidth<T>;
+  Peak best[kChannels];
+#pragma unroll
+  for (int c = 0; c < kChannels; ++c) best[c] = no_peak();
+  if constexpr (kChannels == 1) {
+    if (p.packed)
+      scan_run<T, kPack, kBlock>(maps, best[0]);
+    else
+      scan_run<T, 1, kBlock>(maps, best[0]);
+  } else {
+    if (p.packed)
+      scan_pixels<T, kChannels, true, kBlock>(maps, best);
+    else
+      scan_pixels<T, kChannels, false, kBlock>(maps, best);
+  }
+#pragma unroll
+  for (int c = 0; c < kChannels; ++c) {
+    const Peak peak = warp_peak(best[c]);
+    if (threadIdx.x % 32 == 0) warp_peaks[threadIdx.x / 32 * kChannels + c] = peak;
+  }
+  __syncthreads();
+  if (threadIdx.x < kChannels) {
+    Peak peak = no_peak();
+    for (int warp = 0; warp < kBlock / 32; ++warp) {
+      const Peak other = warp_peaks[warp * kChannels + threadIdx.x];
+      peak.offer(other.value, other.index);
+    }
+    states[threadIdx.x].peak = peak, states[threadIdx.x].rescales = false;
+  }
+}
+
+// kChannels = 1: NCHW. kChannels > 1: NHWC.
+template <class T, int kChannels>
+__global__ void __launch_bounds__(kMapThreads<kChannels>, kChannels == 1 ? 8 : 2)
+    decode_heatmaps_kernel(const __grid_constant__ DecodeParams p) {
+  constexpr int kWarps = kMapThreads<kChannels> / 32;
   HG_SHARED(MapState, states, kChannels);
-  HG_SHARED(Peak, warp_peaks, kDecodeWarps);
+  HG_SHARED(Peak, warp_peaks, kWarps * kChannels);
   HG_DYN_SMEM(dynamic, 16);
   const int warp = threadIdx.x / 32, channels = static_cast<int>(p.source.shape.k);
   const int groups = (channels + kChannels - 1) / kChannels;
@@ -150,24 +206,14 @@ __global__ void __launch_bounds__(kDecodeThreads, kChannels == 1 ? 8 : 6) decode
   float* scratch = reinterpret_cast<float*>(dynamic) + warp * p.scratch;
   const MapReader<T, kChannels> maps(p.source, image, channel);
 
-  Peak best[kChannels];
-#pragma unroll
-  for (int c = 0; c < kChannels; ++c) best[c] = no_peak();
-  if constexpr (kChannels == 1)
-    scan_run<T, kWidth>(maps, best[0]);
-  else
-    scan_pixels<T, kChannels, kWidth == kChannels>(maps, best);
-#pragma unroll
-  for (int c = 0; c < kChannels; ++c) {
-    const Peak peak = block_peak(best[c], warp_peaks);
-    if (threadIdx.x == 0) states[c].peak = peak, states[c].rescales = false;
-  }
+  find_peaks(p, maps, states, warp_peaks);
   __syncthreads();
-  for (int c = warp; c < count; c += kDecodeWarps) prepare_window(p, maps, c, states[c], scratch);
+  if (warp < p.blur_warps)
+    for (int c = warp; c < count; c += p.blur_warps) prepare_window(p, maps, c, states[c], scratch);
   __syncthreads();
   for (int c = 0; c < count; ++c) look_at_whole_map(p, maps, c, states[c], scratch, warp_peaks);
   __syncthreads();
-  if (threadIdx.x < count) write_keypoint(p, maps, image, channel, threadIdx.x, states[threadIdx.x]);
+  for (int c = warp; c < count; c += kWarps) write_keypoint(p, maps, image, channel, c, states[c]);
 }
 
 template <class T>
@@ -182,24 +228,24 @@ void launch_decode_heatmaps(const DecodeHeatmaps& d, Exec stream) {
                  static_cast<float*>(d.scores),
                  d.method,
                  d.blur,
-                 0};
+                 0,
+                 kDecodeWarps,
+                 false};
   const bool blurs = d.method == DecodeMethod::kDark || d.method == DecodeMethod::kDarkUdp;
   if (blurs) p.scratch = blur_scratch(d.blur, static_cast<int>(s.w));
-  const size_t smem = sizeof(float) * kDecodeWarps * p.scratch;
-  const auto run = [&](auto kernel, int channels) {
+  const auto run = [&](auto kernel, int channels, int threads) {
     const int64_t blocks = s.n * ((s.k + channels - 1) / channels);
-    launch(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kDecodeThreads), smem, stream, p);
+    // wide maps: the memory of a small card's block has rows for fewer warps
+    if (sizeof(float) * (threads / 32) * p.scratch <= kPlentyForBlur) p.blur_warps = threads / 32;
+    launch(kernel, dim3(static_cast<unsigned>(blocks)), dim3(threads), sizeof(float) * p.blur_warps * p.scratch, stream,
+           p);
   };
   constexpr int kPack = kPackWidth<T>;
-  const void* partner = d.flipped.maps;
-  if (s.layout == Layout::kNCHW && can_pack<T>(s.w, d.heatmaps, partner))
-    run(decode_heatmaps_kernel<T, 1, kPack>, 1);
-  else if (s.layout == Layout::kNCHW)
-    run(decode_heatmaps_kernel<T, 1, 1>, 1);
-  else if (can_pack<T>(s.k, d.heatmaps, partner))
-    run(decode_heatmaps_kernel<T, kPack, kPack>, kPack);
+  p.packed = can_pack<T>(s.layout == Layout::kNCHW ? s.w : s.k, d.heatmaps, d.flipped.maps);
+  if (s.layout == Layout::kNCHW)
+    run(decode_heatmaps_kernel<T, 1>, 1, kMapThreads<1>);
   else
-    run(decode_heatmaps_kernel<T, kPack, 1>, kPack);
+    run(decode_heatmaps_kernel<T, kPack>, kPack, kMapThreads<kPack>);
 }
 
 }  // namespace hgfast::cuda

@@ -1,4 +1,7 @@
 // The first maximum of each of a block's maps, found by all its threads together.
+//
+// Values are kept as they lie in memory until all of a batch are on their way: of half types eight loads of 16 bytes
+// take no more registers than four of float32 values would.
 #pragma once
 
 #include <climits>
@@ -33,50 +36,59 @@ HG_DEV Peak warp_peak(Peak peak) {
   return peak;
 }
 
-// The best of all threads' peaks, in every thread.
+// The best of all threads' peaks, in every thread; warp_peaks: one a warp.
+template <int kBlock = kDecodeThreads>
 HG_DEV Peak block_peak(Peak peak, Peak* warp_peaks) {
   peak = warp_peak(peak);
   __syncthreads();  // warp_peaks may still be read from an earlier call
   if (threadIdx.x % 32 == 0) warp_peaks[threadIdx.x / 32] = peak;
   __syncthreads();
 #pragma unroll
-  for (int warp = 0; warp < kDecodeWarps; ++warp) peak.offer(warp_peaks[warp].value, warp_peaks[warp].index);
+  for (int warp = 0; warp < kBlock / 32; ++warp) peak.offer(warp_peaks[warp].value, warp_peaks[warp].index);
   return peak;
 }
 
-// read(i, v) for the kValues values at every kStride-th place i below `size`, kBatch reads in flight in each thread;
-// then offer(i, j, v[j]) for each of them.
-template <int kValues, int kStride, class Read, class Offer>
-HG_DEV void scan(int size, const Read& read, const Offer& offer) {
-  constexpr int kBatch = 4, kStep = kDecodeThreads * kStride;
+// offer(i, load(i)) for every kStride-th place i below `size`, kBatch loads on their way in each thread.
+template <int kBlock, int kBatch, int kStride, class Load, class Offer>
+HG_DEV void scan(int size, const Load& load, const Offer& offer) {
+  constexpr int kStep = kBlock * kStride;
   for (int begin = threadIdx.x * kStride; begin < size; begin += kBatch * kStep) {
-    float v[kBatch][kValues];
+    decltype(load(0)) loaded[kBatch];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b)
-      if (begin + b * kStep < size) read(begin + b * kStep, v[b]);
+      if (begin + b * kStep < size) loaded[b] = load(begin + b * kStep);
 #pragma unroll
     for (int b = 0; b < kBatch; ++b)
-#pragma unroll
-      for (int j = 0; j < kValues; ++j)
-        if (begin + b * kStep < size) offer(begin + b * kStep, j, v[b][j]);
+      if (begin + b * kStep < size) offer(begin + b * kStep, loaded[b]);
   }
 }
 
-// NCHW, one map, kWidth values at a time.
-template <class T, int kWidth>
+// One map, kWidth values at a time.
+template <class T, int kWidth, int kBlock = kDecodeThreads>
 HG_DEV void scan_run(const MapReader<T, 1>& maps, Peak& best) {
-  scan<kWidth, kWidth>(
-      maps.w * maps.h, [&](int i, float (&v)[kWidth]) { maps.template read_run<kWidth>(i % maps.w, i / maps.w, v); },
-      [&](int i, int j, float v) { best.offer(v, i + j); });
+  const auto offer = [&](int i, const auto& values) {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) best.offer(to_float(values.v[j]), i + j);
+  };
+  const int size = maps.w * maps.h;
+  if (maps.averages())
+    scan<kBlock, 4, kWidth>(size, [&](int i) { return maps.template mean_run<kWidth>(i); }, offer);
+  else
+    scan<kBlock, 4, kWidth>(size, [&](int i) { return maps.template run<kWidth>(i); }, offer);
 }
 
 // NHWC, kChannels maps, one pixel at a time.
-template <class T, int kChannels, bool kPacked>
+template <class T, int kChannels, bool kPacked, int kBlock>
 HG_DEV void scan_pixels(const MapReader<T, kChannels>& maps, Peak (&best)[kChannels]) {
-  scan<kChannels, 1>(
-      maps.w * maps.h,
-      [&](int i, float (&v)[kChannels]) { maps.template read_pixel<kPacked>(i % maps.w, i / maps.w, v); },
-      [&](int i, int channel, float v) { best[channel].offer(v, i); });
+  const auto offer = [&](int i, const auto& values) {
+#pragma unroll
+    for (int c = 0; c < kChannels; ++c) best[c].offer(to_float(values.v[c]), i);
+  };
+  const int size = maps.w * maps.h;
+  if (maps.averages())
+    scan<kBlock, 4, 1>(size, [&](int i) { return maps.template mean_pixel<kPacked>(i); }, offer);
+  else
+    scan<kBlock, 8, 1>(size, [&](int i) { return maps.template pixel<kPacked>(i); }, offer);
 }
 
 }  // namespace hgfast::cuda

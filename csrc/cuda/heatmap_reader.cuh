@@ -39,41 +39,67 @@ class MapReader {
     return flipped_.maps == nullptr ? a : merge(a, mirrored(c, x, y));
   }
 
-  // All kChannels maps at pixel (x, y); NaN for those that do not exist.
+  HG_DEV bool averages() const { return flipped_.maps != nullptr; }
+
+  // All kChannels maps at pixel i as they lie in memory; NaN for those that do not exist.
   template <bool kPacked>
-  HG_DEV void read_pixel(int x, int y, float (&out)[kChannels]) const {
-    const T* pixel = a_ + offset(channel_, x, y);
-    Pack<T, kChannels> a;
-    if constexpr (kPacked) a = *reinterpret_cast<const Pack<T, kChannels>*>(pixel);
+  HG_DEV Pack<T, kChannels> pixel(int i) const {
+    const T* from = a_ + int64_t{i} * channels_ + channel_;
+    Pack<T, kChannels> pack;
+    if constexpr (kPacked) {
+      pack = *reinterpret_cast<const Pack<T, kChannels>*>(from);
+    } else {
 #pragma unroll
-    for (int c = 0; c < kChannels; ++c) {
-      const bool exists = kPacked || channel_ + c < channels_;
-      out[c] = kPacked ? to_float(a.v[c]) : exists ? to_float(pixel[c]) : nanf("");
-      if (exists && flipped_.maps != nullptr) out[c] = merge(out[c], mirrored(c, x, y));
+      for (int c = 0; c < kChannels; ++c) pack.v[c] = exists(c) ? from[c] : from_float<T>(nanf(""));
     }
+    return pack;
   }
 
-  // NCHW: kWidth values from (x, y) on, x and w multiples of kWidth.
+  // The same, averaged.
+  template <bool kPacked>
+  HG_DEV Pack<float, kChannels> mean_pixel(int i) const {
+    const Pack<T, kChannels> a = pixel<kPacked>(i);
+    const int x = i % w, y = i / w;
+    Pack<float, kChannels> mean;
+#pragma unroll
+    for (int c = 0; c < kChannels; ++c)
+      mean.v[c] = kPacked || exists(c) ? merge(to_float(a.v[c]), mirrored(c, x, y)) : nanf("");
+    return mean;
+  }
+
+  // One map's kWidth values from pixel i on as they lie in memory; more than one: NCHW, i and w multiples of kWidth.
   template <int kWidth>
-  HG_DEV void read_run(int x, int y, float (&out)[kWidth]) const {
-    using P = Pack<T, kWidth>;
-    const P a = *reinterpret_cast<const P*>(a_ + offset(channel_, x, y));
-#pragma unroll
-    for (int j = 0; j < kWidth; ++j) out[j] = to_float(a.v[j]);
-    if (flipped_.maps == nullptr) return;
-    // b.v backwards are columns w - 1 - x, w - 2 - x, ...; the shift moves them on by one and needs one value more.
-    const P b = *reinterpret_cast<const P*>(b_ + offset(flipped_.partner[channel_], w - x - kWidth, y));
-    const bool shift = flipped_.shift != 0;
+  HG_DEV Pack<T, kWidth> run(int i) const {
+    const T* map = a_ + (nhwc_ ? channel_ : int64_t{channel_} * h * w);
+    return *reinterpret_cast<const Pack<T, kWidth>*>(map + int64_t{i} * (nhwc_ ? channels_ : 1));
+  }
+
+  // The same, averaged.
+  template <int kWidth>
+  HG_DEV Pack<float, kWidth> mean_run(int i) const {
+    const Pack<T, kWidth> a = run<kWidth>(i);
+    const int x = i % w, y = i / w;
+    Pack<float, kWidth> mean;
     float next = mirrored(0, x, y);
+    if constexpr (kWidth == 1) {
+      mean.v[0] = merge(to_float(a.v[0]), next);
+    } else {
+      // b.v backwards are columns w - 1 - x, w - 2 - x, ...; the shift moves them on by one and needs one value more.
+      using P = Pack<T, kWidth>;
+      const P b = *reinterpret_cast<const P*>(b_ + offset(flipped_.partner[channel_], w - x - kWidth, y));
+      const bool shift = flipped_.shift != 0;
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j) {
-      const float plain = to_float(b.v[kWidth - 1 - j]);
-      out[j] = merge(out[j], shift ? next : plain);
-      next = plain;
+      for (int j = 0; j < kWidth; ++j) {
+        const float plain = to_float(b.v[kWidth - 1 - j]);
+        mean.v[j] = merge(to_float(a.v[j]), shift ? next : plain);
+        next = plain;
+      }
     }
+    return mean;
   }
 
  private:
+  HG_DEV bool exists(int c) const { return channel_ + c < channels_; }
   HG_DEV int64_t offset(int channel, int x, int y) const {
     return nhwc_ ? (int64_t{y} * w + x) * channels_ + channel : (int64_t{channel} * h + y) * w + x;
   }

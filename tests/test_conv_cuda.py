@@ -94,8 +94,22 @@ def test_few_channels(dtype: torch.dtype, machine: str) -> None:
         EPILOGUES,
         strict=False,
     ):
-        for h, w in ((1, 1), (9, 21), (33, 6)):
+        for h, w in ((1, 1), (9, 21), (33, 6), (15 * stride, 30 * stride)):  # of the last, patches are gathered
             check(Case(2, h, w, c, k, kernel, stride, epilogue, dtype=dtype), machine)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_stem(dtype: torch.dtype, machine: str) -> None:
+    """Nothing but bias and ReLU, of which either may be absent; channels beyond one and two tiles of 64."""
+    for k, extras in ((64, ""), (72, "l"), (136, "n")):
+        check(Case(2, 30, 62, 3, k, 7, 2, extras, dtype=dtype), machine)
+    case = Case(1, 32, 64, 3, 8, 7, 2, "l", dtype=dtype)
+    arguments = draw(case)
+    assert arguments["x"] is not None
+    arguments["x"][0, 9, 9, 1] = math.inf
+    out = run(case, arguments, machine)[0].cpu()
+    assert not out.isnan().any()
+    assert out[0, 3:7, 3:7].isinf().all() and out.isinf().sum() == 16 * 8  # where a filter lies over it
 
 
 @pytest.mark.parametrize("algorithm", [MMA["64x64"], MMA["256x128"], WGMMA["64"], WGMMA["256"]])

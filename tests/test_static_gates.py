@@ -12,7 +12,7 @@ from tests.ahead import Ahead
 from tests.emulator.build import ROOT, NoToolkit
 from tests.gates import in_flight, update
 from tests.gates.compile import ARCHS, SERIALISED, compile_all, nvcc, ptxas_log, sass, tool
-from tests.gates.hot_loop import hot_loop
+from tests.gates.hot_loop import bodies, hot_loop
 from tests.gates.sources import INSTRUCTIONS, SOURCES
 
 CUDA = ROOT / "csrc" / "cuda"
@@ -151,6 +151,19 @@ def test_decoding(arch: str) -> None:
     assert len(kernels) == 6
     for name, code in kernels.items():
         assert in_flight.wide_loads_in_flight(code) >= (4 if "Li1EE" in name else 8), name
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("arch", ARCHS)
+def test_stem_gathers_from_shared_memory(arch: str) -> None:
+    """At most 32 instructions for a pixel's row of K, three words a lane (float32: five)."""
+    kernels = {name: code for name, code in in_flight.functions("conv_small.cu", arch).items() if "Lb0ELb1E" in name}
+    assert len(kernels) == 3
+    for name, code in kernels.items():
+        gathers = [body for body in bodies(code) if any(word.startswith("STS") for word in body) and len(body) < 100]
+        (body,) = [body for body in gathers if not any(word.startswith("LDG") for word in body)]
+        words = sum(word.startswith("STS") for word in body)
+        assert len(body) <= (words // 3 if "IfLb" not in name else words // 5) * 32, name
 
 
 @pytest.mark.usefixtures("compiled")

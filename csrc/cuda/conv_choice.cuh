@@ -67,7 +67,7 @@ template <class T>
 constexpr int kSmallK = kSmallBlocks<T> * kBlockK<T>;
 
 // Its block, see cuda/conv_small.cuh.
-constexpr int kSmallThreads = 256, kSmallRegisters = 108, kSmallTileN = 64;
+constexpr int kSmallThreads = 256, kSmallRegisters = 102, kSmallTileN = 64;
 template <class T>
 constexpr int kSmallTileM = sizeof(T) == 4 ? 64 : 128;
 template <class T>

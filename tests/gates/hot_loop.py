@@ -20,11 +20,8 @@ class Loop:
     wide_stores: int
 
 
-def loops(code: str) -> list[Loop]:
-    """All loops of a kernel that load or store 16 bytes at a time.
-
-    Code that a loop jumps over is part of it, and counts.
-    """
+def bodies(code: str) -> list[list[str]]:
+    """The instructions' names of each loop of a kernel. Code that a loop jumps over is part of it, and counts."""
     lines = []  # address, name, operands
     for line in code.splitlines():
         place, found = PLACE.search(line), INSTRUCTION.search(line)
@@ -33,9 +30,15 @@ def loops(code: str) -> list[Loop]:
     result = []
     for address, name, operands in lines:
         target = re.search(r"\b0x([0-9a-f]+)$", operands.strip()) if name == "BRA" else None
-        if target is None or int(target.group(1), 16) >= address:
-            continue
-        body = [name for place, name, _ in lines if int(target.group(1), 16) <= place <= address]
+        if target is not None and int(target.group(1), 16) < address:
+            result.append([name for place, name, _ in lines if int(target.group(1), 16) <= place <= address])
+    return result
+
+
+def loops(code: str) -> list[Loop]:
+    """All loops of a kernel that load or store 16 bytes at a time."""
+    result = []
+    for body in bodies(code):
         wide = [sum(bool(kind.fullmatch(name)) for name in body) for kind in (WIDE_LOAD, WIDE_STORE)]
         if any(wide):
             result.append(Loop(len(body), *wide))

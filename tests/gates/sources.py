@@ -43,7 +43,9 @@ SOURCES = {
     ),
     "bottleneck_wgmma.cu": Source("tests/test_bottleneck_cuda.py -k wgmma", ("wgmma_registers",)),
     "conv.cu": Source("tests/test_conv_cuda_calls.py", (), ("conv_choice.cuh", "conv_pack.cuh", "device.cuh")),
-    "conv_small.cu": Source(f"{CONV} -k few_channels", ("mma", "wide_store")),
+    "conv_small.cu": Source(
+        f"{CONV} -k few_channels|stem", ("mma", "wide_store"), ("conv_patch.cuh", "conv_plain.cuh")
+    ),
     "conv_mma.cu": Source(
         f"{CONV} -k mma|split|odd",
         ("mma", "wide"),

@@ -19,12 +19,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hgfast._times import Measured, Time
 from hgfast.files import write_json
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 log = logging.getLogger("hgfast")
 FORMAT = 2
@@ -170,7 +173,7 @@ def _age(path: Path) -> float:
 _tables: dict[tuple[str, str], Table] = {}
 
 
-def table_of(lib: Any, device: torch.device) -> Table:
+def table_of(lib: Library, device: torch.device) -> Table:
     """The table of a device, read once a process; lib is the native module."""
     identity = identity_of(lib, device)
     key = json.dumps(identity, sort_keys=True), str(folder())
@@ -179,7 +182,7 @@ def table_of(lib: Any, device: torch.device) -> Table:
     return _tables[key]
 
 
-def identity_of(lib: Any, device: torch.device) -> dict[str, str]:
+def identity_of(lib: Library, device: torch.device) -> dict[str, str]:
     """All that findings depend on: card, driver, torch (and the cuDNN that it brings) and the compiled kernels."""
     card = lib.current_device()
     on_cuda = device.type == "cuda"

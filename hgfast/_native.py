@@ -13,23 +13,27 @@ import json
 import sys
 from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, NewType, cast, overload
 
 import torch
 
 from hgfast import _switches
 
+if TYPE_CHECKING:
+    from hgfast._library import Library
+
 DTYPE_CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2, torch.float64: 3}  # csrc/common/dtype.h: DType
 NHWC, NCHW = 0, 1  # csrc/common/dtype.h: Layout
+Address = NewType("Address", int)  # of a tensor's first number
+ABSENT = Address(0)  # in place of a tensor's that there is not
 
 
-def _load(name: str) -> tuple[ModuleType | None, str]:
+def _load(name: str) -> tuple[Library | None, str]:
     try:
         module = __import__(f"hgfast.{name}", fromlist=[name])
     except ImportError as error:
         return None, str(error)
-    return module, ""
+    return cast("Library", module), ""
 
 
 def _build_record() -> dict[str, Any]:
@@ -47,16 +51,20 @@ _cuda, _cuda_error = _load("_cuda")
 if _cuda is not None:
     _switches.tell(_cuda)
     atexit.register(lambda: _tell_wait_fault(_libraries["cuda"]))
-_libraries: dict[str, ModuleType | None] = {"cpu": _cpu, "cuda": _cuda}
+_libraries: dict[str, Library | None] = {"cpu": _cpu, "cuda": _cuda}
 
 
-def _tell_wait_fault(cuda: ModuleType | None) -> None:
+def _tell_wait_fault(cuda: Library | None) -> None:
     """PyTorch says of a kernel that gave up waiting only that its launch failed; this is what the kernel says."""
     if cuda is not None and (note := cuda.wait_fault()):
         print(f"hgfast: a CUDA kernel gave up: {note}. Please report it with `hgfast info`.", file=sys.stderr)
 
 
-def library(device_type: str) -> ModuleType | None:
+@overload
+def library(device_type: Literal["cpu"]) -> Library: ...
+@overload
+def library(device_type: str) -> Library | None: ...
+def library(device_type: str) -> Library | None:
     """The module with the kernels for "cpu" tensors, or "cuda" tensors on the current device; None if there is none."""
     if device_type == "cuda" and cuda_missing_reason():
         return None
@@ -104,19 +112,19 @@ def runs_on(archs: str, major: int, minor: int) -> bool:
     return capability in exact or (oldest is not None and oldest <= capability)
 
 
-def ptr(tensor: torch.Tensor | None) -> int:
+def ptr(tensor: torch.Tensor | None) -> Address:
     """Address of a tensor that a kernel reads; 0 for None."""
-    return 0 if tensor is None else tensor.data_ptr()
+    return ABSENT if tensor is None else tensor.data_ptr()  # type: ignore[return-value] # nothing to call
 
 
-def inout(tensor: torch.Tensor | None) -> int:
+def inout(tensor: torch.Tensor | None) -> Address:
     """Address of a tensor that a kernel reads and writes; 0 for None."""
-    return 0 if tensor is None else tensor.data_ptr()
+    return ABSENT if tensor is None else tensor.data_ptr()  # type: ignore[return-value] # nothing to call
 
 
-def out(tensor: torch.Tensor | None) -> int:
+def out(tensor: torch.Tensor | None) -> Address:
     """Address of a tensor that a kernel writes without reading; 0 for None."""
-    return 0 if tensor is None else tensor.data_ptr()
+    return ABSENT if tensor is None else tensor.data_ptr()  # type: ignore[return-value] # nothing to call
 
 
 def on_cuda(tensor: torch.Tensor) -> bool:

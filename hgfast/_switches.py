@@ -14,7 +14,10 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 FAMILIES = ("wgmma", "bottleneck", "small", "split")
 GRAPH, VERIFY = "graph", "verify"
@@ -40,7 +43,7 @@ def is_disabled(op: str) -> bool:
     return bool(disabled) and any(op == name or op.startswith(f"{name}_") for name in disabled)
 
 
-def tell(library: ModuleType) -> None:
+def tell(library: Library) -> None:
     """Hand the families to the CUDA library."""
     for family in disabled.intersection(FAMILIES):
         library.switch_family(family, False)

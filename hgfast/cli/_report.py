@@ -23,7 +23,7 @@ def report() -> dict[str, Any]:
         "cudnn": torch.backends.cudnn.version(),
         "cards": [_card(index) for index in range(torch.cuda.device_count())],
         "driver": _kernel_table.driver_version(),
-        "module": None if _native._cuda is None else _kernel_table.digest(str(_native._cuda.__file__)),
+        "module": None if _native._cuda is None else _kernel_table.digest(_native._cuda.__file__),
         "allow_tf32": torch.backends.cudnn.allow_tf32,
         "environment": {key: value for key, value in sorted(os.environ.items()) if key.startswith(PREFIXES)},
         "wait_fault": "" if _native._cuda is None else _native._cuda.wait_fault(),

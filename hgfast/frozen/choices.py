@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,9 @@ from hgfast.ops import _bottleneck_native, _conv_native
 from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
 from hgfast.ops._candidates import Candidate, bottleneck_candidates, conv_candidates, has_candidates
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 Needs = ConvNeeds | BottleneckNeeds
 POOL, POINTWISE = ConvNeeds(0, 0, 0, 0, "max_pool"), ConvNeeds(0, 0, 0, 0, "batch_norm_act")
@@ -92,7 +95,7 @@ class Choices:
 
     def __init__(
         self,
-        lib: Any,
+        lib: Library,
         threads: int,
         table: Table | None = None,
         timed: bool = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hgfast import _native
 from hgfast.frozen.choices import Needs
@@ -11,6 +11,9 @@ from hgfast.frozen.coded_graph import Coded, CodedConvCall, CodedPoolCall, Quant
 from hgfast.frozen.codes import Codes
 from hgfast.frozen.steps import Step, StepMaker, conv_sizes
 from hgfast.frozen.torch_call_step import TorchCallStep
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 NOTHING = Codes()
 
@@ -62,7 +65,7 @@ class CodedStepMaker(StepMaker):
         return step
 
 
-def _codes(lib: Any, call: CodedConvCall) -> Any:
+def _codes(lib: Library, call: CodedConvCall) -> Any:
     """The library's ConvCodes."""
 
     def read(coded: Coded | None) -> tuple[int, tuple[float, int]]:

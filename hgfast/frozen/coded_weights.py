@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from hgfast import _native
 from hgfast.frozen.codes import Codes
 from hgfast.frozen.graph import ConvCall
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, NoKernel
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 LARGEST_WEIGHT = 127
 
@@ -25,7 +28,7 @@ class CodedWeights:
     bias: Tensor
 
 
-def query(lib: Any, sizes: ConvSizes, threads: int) -> ConvNeeds:
+def query(lib: Library, sizes: ConvSizes, threads: int) -> ConvNeeds:
     """What the library needs for a convolution of codes; its numbers are of sizes.dtype.
 
     Raises:
@@ -38,7 +41,7 @@ def query(lib: Any, sizes: ConvSizes, threads: int) -> ConvNeeds:
     return ConvNeeds(0, packed, workspace, 0, kernel)
 
 
-def multiplies_int8(lib: Any) -> bool:
+def multiplies_int8(lib: Library) -> bool:
     """Whether the processor has instructions for products of 8 bits."""
     return bool(lib.conv_int8_query(ConvSizes(1, 1, 1, 4, 1, 1, 1).native(lib), 1)[3])
 
@@ -59,7 +62,7 @@ def rounded_weights(call: ConvCall, x: Codes, extra: Codes | None) -> tuple[Tens
     return rounded, None if more is None else (more / scales[:, None]).round().to(torch.int8), scales
 
 
-def coded_weights(lib: Any, call: ConvCall, sizes: ConvSizes, x: Codes, extra: Codes | None) -> CodedWeights:
+def coded_weights(lib: Library, call: ConvCall, sizes: ConvSizes, x: Codes, extra: Codes | None) -> CodedWeights:
     """Pack the weights of a call.
 
     Args:

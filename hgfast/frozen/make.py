@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -20,13 +20,16 @@ from hgfast.frozen.weights import Weights
 from hgfast.ops._candidates import has_candidates
 from hgfast.ops._conv_native import ConvNeeds
 
+if TYPE_CHECKING:
+    from hgfast._library import Library
+
 Made = TypeVar("Made", bound=Tried)
 
 
 @torch.inference_mode(False)  # what is made here may be written to in another mode
 @torch.no_grad()
 def make_plan(
-    lib: Any,
+    lib: Library,
     graph: Graph,
     weights: Weights,
     batch: int,

@@ -6,7 +6,7 @@ All its values are the caller's: the memory to try kernels in is allocated, and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,6 +20,9 @@ from hgfast.frozen.steps import Memory, StepMaker, block_sizes, conv_sizes
 from hgfast.frozen.tune import tunes
 from hgfast.frozen.weights import Weights
 from hgfast.ops._candidates import has_candidates
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 Calls = ConvCall | BottleneckCall
 
@@ -53,7 +56,7 @@ class OneCall:
         return [self.call] if self.needs else []
 
 
-def are_chosen(lib: Any, device: torch.device) -> bool:
+def are_chosen(lib: Library, device: torch.device) -> bool:
     """Whether kernels of calls by themselves are tried or timed: on CUDA, unless the environment says no."""
     return has_candidates(lib) and (_switches.VERIFY not in _switches.disabled or tunes(device))
 
@@ -71,7 +74,13 @@ class Chosen:
 @torch.inference_mode(False)
 @torch.no_grad()
 def choose(
-    lib: Any, call: Calls, shapes: dict[Value, Shape], batch: int, dtype: torch.dtype, device: torch.device, exact: bool
+    lib: Library,
+    call: Calls,
+    shapes: dict[Value, Shape],
+    batch: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    exact: bool,
 ) -> Chosen:
     """The fastest kernel of a call that is not wrong. Whether torch is faster is not asked (hgfast.ops._ways).
 

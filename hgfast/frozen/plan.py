@@ -7,7 +7,7 @@ that torch's own operator runs, see hgfast.frozen.torch_step).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -28,13 +28,16 @@ from hgfast.frozen.torch_call import TorchCall
 from hgfast.frozen.torch_step import TORCH_ALONE
 from hgfast.frozen.weights import Weights
 
+if TYPE_CHECKING:
+    from hgfast._library import Library
+
 
 class Plan:
     """Runs a graph for images (batch, C, height, width)."""
 
     def __init__(
         self,
-        lib: Any,
+        lib: Library,
         graph: Graph,
         weights: Weights,
         batch: int,
@@ -55,7 +58,7 @@ class Plan:
         self.shapes = value_shapes(graph, height, width, batch, weights, others)
         self._build(lib, graph)
 
-    def _build(self, lib: Any, graph: Graph) -> None:
+    def _build(self, lib: Library, graph: Graph) -> None:
         """Choose the kernels of all calls and make them ready.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch.utils._pytree import tree_map_only
 from hgfast import _native
 from hgfast.frozen.coded_weights import multiplies_int8
 from hgfast.ops._conv_native import multiplies_bfloat16
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 log = logging.getLogger("hgfast")
 TILES = "amx_bf16"  # the instruction set in whose tiles bfloat16 is multiplied
@@ -25,9 +28,9 @@ def numbers_beside(dtype: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if multiplies_bfloat16(_native.library("cpu")) else torch.float32
 
 
-def tell_if_slow(dtype: torch.dtype, device: torch.device, lib: Any) -> None:
+def tell_if_slow(dtype: torch.dtype, device: torch.device, lib: Library | None) -> None:
     """A warning where float32 is no slower on this CPU."""
-    if device.type != "cpu":
+    if device.type != "cpu" or lib is None:
         return
     if dtype == torch.int8 and not multiplies_int8(lib):
         log.warning("this CPU has no AVX512_VNNI: frozen networks may be slower in int8 than in float32")

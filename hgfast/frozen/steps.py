@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from hgfast.frozen.weights import Weights
 from hgfast.ops import _batch_norm_native as pointwise
 from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, query
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 TENSOR = "tensor"  # an argument that is the tensor itself, not its address
 
@@ -96,7 +99,7 @@ def block_sizes(call: BottleneckCall, shapes: dict[Value, Shape], batch: int, dt
 class StepMaker:
     """Makes steps of calls, by the kernels that `needs` names."""
 
-    lib: Any
+    lib: Library
     weights: Weights
     memory: Memory
     threads: int

@@ -7,7 +7,7 @@ kernels; or torch's operators alone, the last way of all.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from hgfast.ops import _batch_norm_native as pointwise
 from hgfast.ops._conv_native import ConvNeeds
 from hgfast.ops.upsample_add import add_into
 from hgfast.reference.upsample_add import upsample_add
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 WITH_POINTWISE = ConvNeeds(-1, 0, 0, -1, "torch conv2d, pointwise kernels")
 TORCH_ALONE = ConvNeeds(-2, 0, 0, -2, "torch")
@@ -39,7 +42,7 @@ def convolve(x: Tensor, weight: Tensor, stride: int, tf32: bool, benchmark: bool
 class TorchStep:
     """Computes a call on tensors (N, C, H, W), channels_last, and writes its outputs in place."""
 
-    def __init__(self, lib: Any, call: ConvCall | PlainCall, weights: Weights, channels: int) -> None:
+    def __init__(self, lib: Library | None, call: ConvCall | PlainCall, weights: Weights, channels: int) -> None:
         """lib: with the pointwise kernels; None for torch's operators alone. channels: of the output."""
         self.lib, self.call, self.weights = lib, call, weights
         # All weights are brought to the device now, as the first call may be inside a capture.
@@ -92,6 +95,7 @@ class TorchStep:
     def _finish(
         self, call: ConvCall, v: Tensor, residual: Tensor | None, upsample_to: Tensor | None, y: Tensor
     ) -> None:
+        assert self.lib is not None
         result = y if upsample_to is None else v
         self._scaled(v, None, call.bias, residual, call.relu, result)
         if upsample_to is not None:
@@ -128,6 +132,7 @@ class TorchStep:
         self, x: Tensor, scale: Tensor | None, shift: Tensor, residual: Tensor | None, relu: bool, out: Tensor
     ) -> None:
         """out = [relu](scale * x + shift + residual), by the kernel of batch_norm_act, whose statistics are 0 and 1."""
+        assert self.lib is not None
         zeros, ones = self.constants
         scale, shift_ = self.weights.vector(scale), self.weights.vector(shift)
         pointwise.apply(self.lib, x, zeros, ones, scale, shift_, residual, relu, 0.0, out=out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from hgfast.frozen.codes import Codes
 from hgfast.frozen.graph import ConvCall, Graph
 from hgfast.frozen.pages import Pages
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, pack
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 
 class Weights:
@@ -84,7 +87,7 @@ class Weights:
             self._vectors[id(tensor)] = tensor.to(self.device).contiguous()
         return self._vectors[id(tensor)]
 
-    def packed(self, lib: Any, call: ConvCall, sizes: ConvSizes, needs: ConvNeeds) -> Tensor:
+    def packed(self, lib: Library, call: ConvCall, sizes: ConvSizes, needs: ConvNeeds) -> Tensor:
         """Weights of a call in the packing of `needs`, uint8."""
         key = id(call.weight), needs.packing
         if key not in self._packed:
@@ -95,7 +98,7 @@ class Weights:
             self._packed[key] = pack(lib, sizes, needs, weight, extra, _native.exec_handle(weight), memory)
         return self._packed[key]
 
-    def coded(self, lib: Any, call: ConvCall, sizes: ConvSizes, x: Codes, extra: Codes | None) -> CodedWeights:
+    def coded(self, lib: Library, call: ConvCall, sizes: ConvSizes, x: Codes, extra: Codes | None) -> CodedWeights:
         """Weights of a call that computes in int8, for the codes of its inputs."""
         if id(call.weight) not in self._coded:
             self._coded[id(call.weight)] = coded_weights(lib, call, sizes, x, extra)

@@ -8,7 +8,7 @@ kernel of hgfast's computes is recorded as a call of torch's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from hgfast.ops import _conv_choice as choose
 from hgfast.ops import _conv_train
 from hgfast.ops._conv_native import ConvSizes
 from hgfast.ops.upsample_add import upsample_add, upsample_add_backward
+
+if TYPE_CHECKING:
+    pass
 
 SUM, RELU, RELU_BACKWARD = range(3)  # csrc/common/pointwise.h: PointwiseKind
 
@@ -87,7 +90,7 @@ class Recorder:
     """
 
     def __init__(self) -> None:
-        self.lib: Any = _native.library("cpu")
+        self.lib = _native.library("cpu")
         self.calls: list[KernelCall | TorchCall] = []
 
     def kernel(self, method: str, settings: tuple[Any, ...], reads: tuple[Any, ...], *writes: Value | None) -> None:

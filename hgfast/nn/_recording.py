@@ -7,7 +7,7 @@ or goes to torch, is a tensor of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from torch import Tensor
 from hgfast import _native
 from hgfast.nn._recorder import KernelCall, TorchCall, Value
 from hgfast.ops import _buffers
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 ALIGNMENT = 64  # bytes
 
@@ -56,7 +59,7 @@ class Recording:
 
     def __init__(
         self,
-        lib: Any,
+        lib: Library,
         calls: Sequence[KernelCall | TorchCall],
         given: Sequence[Value | None],
         results: Sequence[Value | None],
@@ -120,7 +123,9 @@ class Recording:
                 ends.setdefault(i, []).append(number)
         return ends
 
-    def _parts(self, lib: Any, calls: Sequence[KernelCall | TorchCall]) -> list[tuple[_Kernels | _Torch, list[int]]]:
+    def _parts(
+        self, lib: Library, calls: Sequence[KernelCall | TorchCall]
+    ) -> list[tuple[_Kernels | _Torch, list[int]]]:
         """What is run in turn, and the tensors that each part is the last to use."""
         parts: list[tuple[_Kernels | _Torch, list[int]]] = []
         made: set[int] = set(range(self.first_made))
@@ -147,7 +152,7 @@ class Recording:
             its_ends += ends
         return parts
 
-    def _make_zeros(self, lib: Any, parts: list[Any]) -> set[int]:
+    def _make_zeros(self, lib: Library, parts: list[Any]) -> set[int]:
         zeros = {self._number[id(value)]: value for value in self._values if value is not None and value.zeros}
         if zeros:
             makes = [(number, value.shape, value.stride, True) for number, value in zeros.items()]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +16,9 @@ from hgfast.ops._layout import dense, dense_like, empty_like
 from hgfast.ops._registry import autograd_function, below_autograd, define
 from hgfast.reference.batch_norm_act import Running, move_running, stats_that_move
 
+if TYPE_CHECKING:
+    from hgfast._library import Library
+
 Tensor = torch.Tensor
 _Optional = Tensor | None
 
@@ -25,7 +27,7 @@ def _no_mask(x: Tensor) -> Tensor:
     return torch.empty(0, dtype=torch.uint8, device=x.device)
 
 
-def _kernel_stats(lib: ModuleType, x: Tensor, *fields: Any) -> tuple[Tensor, Tensor]:
+def _kernel_stats(lib: Library, x: Tensor, *fields: Any) -> tuple[Tensor, Tensor]:
     if x.numel() == 0:
         return stats_that_move(x, *fields)
     x, running = dense(x, x), Running(*fields)
@@ -37,7 +39,7 @@ def _kernel_stats(lib: ModuleType, x: Tensor, *fields: Any) -> tuple[Tensor, Ten
 
 
 def _kernel_apply(
-    lib: ModuleType,
+    lib: Library,
     x: Tensor,
     mean: Tensor,
     var: Tensor,
@@ -54,12 +56,12 @@ def _kernel_apply(
     mask = native.empty_mask(lib, x) if keep_mask else None
     out = _buffers.empty_like(x)
     if x.numel():
-        native.apply(lib, x, mean, var, weight, bias, residual, relu, eps, out=out, mask=mask)
+        native.apply(lib, x, mean, var, weight, bias, residual, relu, eps, out, mask)
     return out, _no_mask(x) if mask is None else mask
 
 
 def _kernel_train(
-    lib: ModuleType,
+    lib: Library,
     x: Tensor,
     weight: _Optional,
     bias: _Optional,
@@ -83,7 +85,7 @@ def _gradient(x: Tensor, maps: dict[str, _Optional], *rest: Any) -> tuple[Gradie
 
 
 def _kernel_backward_reduce(
-    lib: ModuleType, grad: Tensor, grad2: _Optional, x: Tensor, residual: _Optional, *rest: Any
+    lib: Library, grad: Tensor, grad2: _Optional, x: Tensor, residual: _Optional, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     *common, want_masked = rest
     maps = {"grad": grad, "grad2": grad2, "residual": residual, "addend": None}
@@ -98,7 +100,7 @@ def _kernel_backward_reduce(
 
 
 def _kernel_backward_apply(
-    lib: ModuleType, grad: Tensor, grad2: _Optional, x: Tensor, residual: _Optional, *rest: Any
+    lib: Library, grad: Tensor, grad2: _Optional, x: Tensor, residual: _Optional, *rest: Any
 ) -> Tensor:
     *common, weight_grad, bias_grad, addend, count, batch_statistics = rest
     maps = {"grad": grad, "grad2": grad2, "residual": residual, "addend": addend}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from hgfast import _native
 from hgfast.ops._conv_native import ConvSizes
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,10 @@ class BottleneckSizes:
             ConvSizes(n, h, w, m, c, 1, 1, *self.output, dtype=dtype),
         )
 
-    def native(self, algorithm: int = 0) -> tuple[int, ...]:
+    def native(self, algorithm: int = 0) -> tuple[int, int, int, int, int, int, int, int, int]:
         """The arguments that stand for a BottleneckShape; algorithm 0 leaves the choice to the library."""
-        sizes = (self.n, self.h, self.w, self.c, self.m, *self.output)
-        return (*sizes, _native.DTYPE_CODES[self.dtype], algorithm)
+        dtype = _native.DTYPE_CODES[self.dtype]
+        return self.n, self.h, self.w, self.c, self.m, *self.output, dtype, algorithm
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class BottleneckNeeds:
     kernel: str
 
 
-def query(lib: Any, sizes: BottleneckSizes, threads: int, algorithm: int = 0) -> BottleneckNeeds | None:
+def query(lib: Library, sizes: BottleneckSizes, threads: int, algorithm: int = 0) -> BottleneckNeeds | None:
     """Ask the library; None if it has no kernel of a whole block that takes these sizes.
 
     Raises:
@@ -65,5 +68,5 @@ def query(lib: Any, sizes: BottleneckSizes, threads: int, algorithm: int = 0) ->
     """
     if not hasattr(lib, "bottleneck_query"):
         return None
-    found, pays, *convs, workspace_bytes, kernel = lib.bottleneck_query(*sizes.native(algorithm), threads)
-    return BottleneckNeeds(found, bool(pays), tuple(convs), workspace_bytes, kernel) if found else None
+    found, pays, first, second, third, workspace_bytes, kernel = lib.bottleneck_query(*sizes.native(algorithm), threads)
+    return BottleneckNeeds(found, pays, (first, second, third), workspace_bytes, kernel) if found else None

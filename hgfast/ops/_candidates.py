@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hgfast.ops._bottleneck_native import BottleneckSizes
 from hgfast.ops._conv_native import ConvSizes, NoKernel
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,12 @@ class Candidate:
     resident_blocks: int
 
 
-def has_candidates(lib: Any) -> bool:
+def has_candidates(lib: Library) -> bool:
     """Whether the library lets choose: that of CUDA does."""
     return hasattr(lib, "conv_candidates")
 
 
-def conv_candidates(lib: Any, sizes: ConvSizes, device: Any = None) -> list[Candidate]:
+def conv_candidates(lib: Library, sizes: ConvSizes, device: Any = None) -> list[Candidate]:
     """For a convolution, the best expected first.
 
     Args:
@@ -52,7 +55,7 @@ def conv_candidates(lib: Any, sizes: ConvSizes, device: Any = None) -> list[Cand
     return [Candidate(*fields) for fields in found]
 
 
-def bottleneck_candidates(lib: Any, sizes: BottleneckSizes, device: Any = None) -> tuple[list[Candidate], float]:
+def bottleneck_candidates(lib: Library, sizes: BottleneckSizes, device: Any = None) -> tuple[list[Candidate], float]:
     """For a whole bottleneck, the best expected first (maybe none), and the cycles expected of three convolutions."""
     found, cycles = lib.bottleneck_candidates(*sizes.native()[:-1], device or lib.current_device())
     return [Candidate(*fields) for fields in found], cycles

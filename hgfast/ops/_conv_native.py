@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from hgfast import _native
 from hgfast.ops._numbers import in_memory_order, same_bits
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class ConvSizes:
         """Height and width of y."""
         return (self.out_h, self.out_w) if self.out_h else self.result
 
-    def native(self, lib: Any, algorithm: int = 0) -> Any:
+    def native(self, lib: Library, algorithm: int = 0) -> Any:
         """The library's ConvShape; algorithm 0 leaves the choice to it."""
         return lib.ConvShape(
             *(self.n, self.h, self.w, self.c, self.k, self.kernel, self.stride, *self.output),
@@ -72,7 +75,7 @@ class NoKernel(ValueError):
     """The library has no kernel for some sizes."""
 
 
-def query(lib: Any, sizes: ConvSizes, threads: int, algorithm: int = 0) -> ConvNeeds:
+def query(lib: Library, sizes: ConvSizes, threads: int, algorithm: int = 0) -> ConvNeeds:
     """Ask the library.
 
     Raises:
@@ -84,7 +87,7 @@ def query(lib: Any, sizes: ConvSizes, threads: int, algorithm: int = 0) -> ConvN
         raise NoKernel(str(error)) from None
 
 
-def multiplies_bfloat16(lib: Any) -> bool:
+def multiplies_bfloat16(lib: Library) -> bool:
     """Whether the CPU's kernels multiply in bfloat16 here, rather than in float32 what is stored in bfloat16."""
     direct_pairs = 7  # csrc/cpu/conv_layout.h: ConvAlgorithm
     try:
@@ -95,7 +98,7 @@ def multiplies_bfloat16(lib: Any) -> bool:
 
 
 def pack(
-    lib: Any,
+    lib: Library,
     sizes: ConvSizes,
     needs: ConvNeeds,
     weight: torch.Tensor,
@@ -118,7 +121,9 @@ def pack(
 _packed: WeakIdKeyDictionary = WeakIdKeyDictionary()  # weight -> (its numbers, {(library, sizes that count): packed})
 
 
-def packed_weight(lib: Any, weight: torch.Tensor, sizes: ConvSizes, needs: ConvNeeds, exec_handle: int) -> torch.Tensor:
+def packed_weight(
+    lib: Library, weight: torch.Tensor, sizes: ConvSizes, needs: ConvNeeds, exec_handle: int
+) -> torch.Tensor:
     """The weight packed: on the CPU kept as long as the weight lives and holds the same numbers.
 
     The numbers are compared, for no counter knows of a write through `.data` or numpy; that costs a part of packing (a

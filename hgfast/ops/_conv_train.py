@@ -158,11 +158,10 @@ def input_to_weight(grad: Tensor, x: Tensor, sizes: ConvSizes, channels_last: bo
     size = (sizes.k, sizes.c, sizes.kernel, sizes.kernel)
     out = torch.empty(size, dtype=x.dtype, memory_format=memory_format)
     lib = _native.library("cpu")
-    assert lib is not None
     lib.conv_weight_grad(
-        *(sizes.native(lib, algorithm), _native.ptr(x), _native.ptr(grad), _native.out(out), int(channels_last)),
+        sizes.native(lib, algorithm), _native.ptr(x), _native.ptr(grad), _native.out(out), channels_last,
         _native.exec_handle(x),
-    )
+    )  # fmt: skip
     return out
 
 
@@ -171,11 +170,10 @@ def _strided_grad(sizes: ConvSizes, grad: Tensor, weight: Tensor, addend: Tensor
     weight, channels_last = _dense_weight(weight)
     x_grad = _buffers.empty_nhwc((sizes.n, sizes.c, sizes.h, sizes.w), grad)
     lib = _native.library("cpu")
-    assert lib is not None
     lib.conv_strided_grad(
-        *(sizes.native(lib, choose.STRIDED), *map(_native.ptr, (grad, weight, addend)), _native.out(x_grad)),
-        *(int(channels_last), _native.exec_handle(grad)),
-    )
+        sizes.native(lib, choose.STRIDED), _native.ptr(grad), _native.ptr(weight), _native.ptr(addend),
+        _native.out(x_grad), channels_last, _native.exec_handle(grad),
+    )  # fmt: skip
     return x_grad
 
 
@@ -200,12 +198,11 @@ def _convolve(
     addend = None if addend is None else _nhwc(addend)
     y = _buffers.empty_nhwc((sizes.n, sizes.k, *sizes.result), x)
     lib = _native.library("cpu")
-    assert lib is not None
     bias = None if bias is None else bias.contiguous().resolve_neg()
     lib.conv_train(
-        *(sizes.native(lib, algorithm), *(_native.ptr(tensor) for tensor in (x, weight, bias, addend))),
-        *(_native.out(y), int(transposed), int(channels_last), _native.exec_handle(x)),
-    )
+        sizes.native(lib, algorithm), _native.ptr(x), _native.ptr(weight), _native.ptr(bias), _native.ptr(addend),
+        _native.out(y), transposed, channels_last, _native.exec_handle(x),
+    )  # fmt: skip
     return y
 
 

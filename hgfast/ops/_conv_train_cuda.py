@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from hgfast import _native
+from hgfast._native import ABSENT
 from hgfast.ops._candidates import has_candidates
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, NoKernel, pack
 from hgfast.ops._ways import KERNEL, TORCH, fastest
 from hgfast.reference.conv2d import conv2d_add
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 WHY_NOT = "cuDNN's convolution is the faster one here, or nothing was timed (HGFAST_TUNE)"
@@ -39,7 +43,7 @@ def _known(x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None
     from hgfast.frozen.tune import tunes
 
     lib = _native.library("cuda")
-    if not has_candidates(lib) or not tunes(x.device):
+    if lib is None or not has_candidates(lib) or not tunes(x.device):
         return None
     if x.is_cuda and x.get_device() != torch.cuda.current_device():
         return None  # a kernel would be launched on the current one
@@ -51,7 +55,7 @@ def _known(x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None
     return _choices[key]
 
 
-def _measured(lib: Any, x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None:
+def _measured(lib: Library, x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None:
     from hgfast.frozen.graph import IMAGE, ConvCall, Graph
     from hgfast.frozen.make import make_plan
     from hgfast.frozen.torch_step import BY_TORCH
@@ -75,7 +79,7 @@ def _measured(lib: Any, x: Tensor, sizes: ConvSizes, with_residual: bool) -> Con
 
 
 @torch.no_grad()
-def _is_faster(lib: Any, needs: ConvNeeds, x: Tensor, sizes: ConvSizes, with_residual: bool, name: str) -> bool:
+def _is_faster(lib: Library, needs: ConvNeeds, x: Tensor, sizes: ConvSizes, with_residual: bool, name: str) -> bool:
     """Whether a kernel beats ATen, by more than the noise, in whole calls for images like x."""
     from hgfast.frozen.verify import generator_on
 
@@ -109,9 +113,8 @@ def convolve(
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     workspace = torch.zeros(needs.workspace_bytes, dtype=torch.uint8, device=x.device)
     lib.conv(
-        sizes.native(lib, needs.algorithm),
-        *(_native.ptr(tensor) for tensor in (x, packed, bias, addend, None, None)),
-        _native.out(y),
-        *(0, 0, 0, 0, _native.inout(workspace), needs.workspace_bytes, handle),
-    )
+        sizes.native(lib, needs.algorithm), _native.ptr(x), _native.ptr(packed), _native.ptr(bias), _native.ptr(addend),
+        ABSENT, ABSENT, _native.out(y), ABSENT, ABSENT, ABSENT, False, _native.inout(workspace), needs.workspace_bytes,
+        handle,
+    )  # fmt: skip
     return y

@@ -8,7 +8,7 @@ capture, too, where nothing is tried.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from hgfast.ops import _bottleneck_native, _conv_native
 from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes
 from hgfast.ops._ways import KERNEL, Ways, fastest
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 X, RESIDUAL, LARGE, OUTPUT = range(4)  # the values of a call
 
@@ -28,7 +31,7 @@ _blocks: dict[tuple[int, BottleneckSizes], Found[BottleneckNeeds]] = {}
 
 
 def conv(
-    lib: Any, x: Tensor, sizes: ConvSizes, with_residual: bool, relu: bool, threads: int, ways: WaysWith[ConvNeeds]
+    lib: Library, x: Tensor, sizes: ConvSizes, with_residual: bool, relu: bool, threads: int, ways: WaysWith[ConvNeeds]
 ) -> Found[ConvNeeds]:
     """The kernel of a convolution of x, None where none is right, and the way that the operator goes."""
     from hgfast.frozen.graph import ConvCall
@@ -57,7 +60,7 @@ def conv(
 
 
 def block(
-    lib: Any, x: Tensor, sizes: BottleneckSizes, threads: int, ways: WaysWith[BottleneckNeeds]
+    lib: Library, x: Tensor, sizes: BottleneckSizes, threads: int, ways: WaysWith[BottleneckNeeds]
 ) -> Found[BottleneckNeeds]:
     """The kernel of a whole bottleneck on x, None where none is right, and the way that the operator goes."""
     from hgfast.frozen.graph import BottleneckCall, ConvCall

@@ -7,12 +7,15 @@ a capture are its own, in the graph's memory, and the graph begins by setting th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from hgfast import _native
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 LEAST = 4096  # that are made at once
 _of_stream: dict[tuple[torch.device, int], Tensor] = {}
@@ -21,7 +24,7 @@ _of_capture: dict[tuple[torch.device, int], tuple[int, Tensor]] = {}
 comes before all that counts."""
 
 
-def tickets(lib: Any, x: Tensor, count: int) -> Tensor | None:
+def tickets(lib: Library, x: Tensor, count: int) -> Tensor | None:
     """`count` tickets for a kernel on x's current stream; None where it needs none.
 
     lib: the native library of x's device.

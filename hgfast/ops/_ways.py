@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hgfast import _switches
 from hgfast._kernel_table import Table, as_fields, table_of
 
+if TYPE_CHECKING:
+    from hgfast._library import Library
+
 log = logging.getLogger("hgfast")
 KERNEL, CONVOLUTIONS, TORCH = "hgfast's kernel", "hgfast's convolutions", "torch's operators"
 Ways = Mapping[str, Callable[[], Any]]
 
 
-def fastest(lib: Any, device: torch.device, name: str, ways: Ways) -> str:
+def fastest(lib: Library, device: torch.device, name: str, ways: Ways) -> str:
     """The fastest way; of those that the noise does not tell apart, and where times do not count, the first one.
 
     Args:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from hgfast import _checks, _native, reference
+from hgfast._native import ABSENT
 from hgfast.constants import constant
 from hgfast.ops import _batch_norm_native as pointwise
 from hgfast.ops import _bottleneck_native, _first_call
@@ -21,6 +21,9 @@ from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 from hgfast.ops._ways import CONVOLUTIONS, KERNEL, TORCH, Ways
 from hgfast.ops.conv_bias_act import conv_bias_act
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 OP = "bottleneck"
 VECTORS = ("scale", "shift", "bias1", "bias2", "bias3")
@@ -119,7 +122,8 @@ def _supports(x: Tensor, scale: Tensor, shift: Tensor, weight1: Tensor, *rest: T
         return "empty"
     if upsample_to is not None and (sizes.h, sizes.w) != tuple(-(-size // 2) for size in upsample_to.shape[2:]):
         return f"x of size {(sizes.h, sizes.w)} is not half of upsample_to's {tuple(upsample_to.shape[2:])}, rounded up"
-    if _bottleneck_native.query(_native.library(x.device.type), sizes, 1) is None:
+    lib = _native.library(x.device.type)
+    if lib is None or _bottleneck_native.query(lib, sizes, 1) is None:
         return "there is no kernel of the whole block for this device, dtype or these channels"
     return None
 
@@ -132,7 +136,7 @@ def _aligned(tensor: Tensor | None) -> Tensor | None:
     return tensor.clone() if tensor.data_ptr() % 16 else tensor
 
 
-def _kernel(lib: ModuleType, *args: Any) -> Tensor:
+def _kernel(lib: Library, *args: Any) -> Tensor:
     x, handle = args[0], _native.exec_handle(args[0])
 
     def ways(needs: BottleneckNeeds | None) -> Ways:
@@ -143,7 +147,7 @@ def _kernel(lib: ModuleType, *args: Any) -> Tensor:
     return ways(needs)[way]()
 
 
-def _by_convolutions(lib: ModuleType, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> Tensor:
+def _by_convolutions(lib: Library, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> Tensor:
     """By four kernels: the activation, and three convolutions, which are chosen each for itself."""
     weight1, bias1, weight2, bias2, weight3, bias3, upsample_to = rest
     x = x.contiguous(memory_format=torch.channels_last)
@@ -155,27 +159,25 @@ def _by_convolutions(lib: ModuleType, x: Tensor, scale: Tensor, shift: Tensor, *
     return conv_bias_act(inner, weight3, bias3.to(x.dtype), 1, x, False, upsample_to)
 
 
-def _by_kernel(
-    lib: ModuleType, needs: BottleneckNeeds, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor
-) -> Tensor:
+def _by_kernel(lib: Library, needs: BottleneckNeeds, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> Tensor:
     *layers, upsample_to = rest
     weights, biases = layers[::2], layers[1::2]
     sizes, handle = _sizes(x, weights[0], upsample_to), _native.exec_handle(x)
     x, upsample_to = _aligned(x), _aligned(upsample_to)  # type: ignore[assignment]
     scale, shift, *biases = (_aligned(v.float()) for v in (scale, shift, *biases))  # type: ignore[assignment]
-    convolutions = []
+    packed = []
     parts = zip(weights, biases, sizes.convs, needs.conv_algorithms, strict=True)
-    for weight, bias, conv, algorithm in parts:
-        packed = packed_weight(lib, weight, conv, conv_query(lib, conv, handle, algorithm), handle)
-        convolutions += [packed, bias]
+    for weight, _, conv, algorithm in parts:
+        packed.append(packed_weight(lib, weight, conv, conv_query(lib, conv, handle, algorithm), handle))
     y = _empty(x, sizes)
     make = torch.zeros if _native.on_cuda(x) else torch.empty  # csrc/common/conv.h: workspace
     workspace = make(needs.workspace_bytes, dtype=torch.uint8, device=x.device)
     lib.bottleneck(
-        *sizes.native(needs.algorithm),
-        *(_native.ptr(t) for t in (x, scale, shift, *convolutions, upsample_to)),
-        *(_native.out(y), 0, 0, 0, _native.inout(workspace), needs.workspace_bytes, handle),
-    )
+        *sizes.native(needs.algorithm), _native.ptr(x), _native.ptr(scale), _native.ptr(shift),
+        _native.ptr(packed[0]), _native.ptr(biases[0]), _native.ptr(packed[1]), _native.ptr(biases[1]),
+        _native.ptr(packed[2]), _native.ptr(biases[2]), _native.ptr(upsample_to), _native.out(y),
+        ABSENT, ABSENT, ABSENT, _native.inout(workspace), needs.workspace_bytes, handle,
+    )  # fmt: skip
     return y
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,9 @@ from hgfast.ops._conv_native import ConvNeeds, ConvSizes
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 from hgfast.reference.blocks import LARGEST_KERNEL
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
@@ -54,7 +56,7 @@ def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> st
     return _reason(train.forward_choice(x, weight, bias, stride))
 
 
-def _kernel(lib: ModuleType, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+def _kernel(lib: Library, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     return train.forward(x, weight, bias, stride)
 
 
@@ -105,7 +107,7 @@ def _supports_input(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -
     return _reason(train.input_grad_choice(grad, weight, _input_sizes(grad, weight, h, w, stride)))
 
 
-def _kernel_input(lib: ModuleType, grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> Tensor:
+def _kernel_input(lib: Library, grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> Tensor:
     return train.result_to_input(grad, weight, _input_sizes(grad, weight, h, w, stride))
 
 
@@ -155,7 +157,7 @@ def _supports_weight(grad: Tensor, x: Tensor, kernel: int, stride: int, channels
     return _reason(train.weight_grad_choice(grad, x, _weight_sizes(grad, x, kernel, stride)))
 
 
-def _kernel_weight(lib: ModuleType, grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> Tensor:
+def _kernel_weight(lib: Library, grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> Tensor:
     return train.input_to_weight(grad, x, _weight_sizes(grad, x, kernel, stride), channels_last)
 
 

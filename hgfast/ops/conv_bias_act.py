@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from hgfast import _checks, _native, reference
+from hgfast._native import ABSENT
 from hgfast.ops import _first_call
 from hgfast.ops._conv_checks import check as check_convolution
 from hgfast.ops._conv_native import ConvNeeds, ConvSizes, packed_weight, query
 from hgfast.ops._registry import define
 from hgfast.ops._ways import KERNEL, TORCH, Ways
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 
 def conv_bias_act(
@@ -102,6 +105,7 @@ def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *rest
     if upsample_to is not None and sizes.result != (-(-sizes.out_h // 2), -(-sizes.out_w // 2)):
         return f"result of size {sizes.result} is not half of upsample_to's {sizes.output}, rounded up"
     lib = _native.library(x.device.type)
+    assert lib is not None  # or nobody would ask what it takes
     try:
         query(lib, sizes, 1)
     except ValueError as error:
@@ -110,7 +114,7 @@ def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *rest
 
 
 def _kernel(
-    lib: ModuleType,
+    lib: Library,
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -131,7 +135,7 @@ def _kernel(
 
 
 def _by_kernel(
-    lib: ModuleType,
+    lib: Library,
     needs: ConvNeeds,
     x: Tensor,
     weight: Tensor,
@@ -150,11 +154,10 @@ def _by_kernel(
     make = torch.zeros if _native.on_cuda(x) else torch.empty  # csrc/common/conv.h: workspace
     workspace = make(needs.workspace_bytes, dtype=torch.uint8, device=x.device)
     lib.conv(
-        sizes.native(lib, needs.algorithm),
-        *(_native.ptr(t) for t in (x, packed, bias, residual, upsample_to, None)),
-        _native.out(y),
-        *(0, 0, 0, int(relu), _native.inout(workspace), needs.workspace_bytes, exec_handle),
-    )
+        sizes.native(lib, needs.algorithm), _native.ptr(x), _native.ptr(packed), _native.ptr(bias),
+        _native.ptr(residual), _native.ptr(upsample_to), ABSENT, _native.out(y), ABSENT, ABSENT, ABSENT, relu,
+        _native.inout(workspace), needs.workspace_bytes, exec_handle,
+    )  # fmt: skip
     return y
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,6 +13,9 @@ from hgfast.ops._registry import define
 from hgfast.ops.flip_merge import check_flip
 from hgfast.ops.soft_argmax import check_soft, soft_argmax
 from hgfast.reference.flip_merge import apply_affine
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 METHODS = {"argmax": 0, "quarter": 1, "dark": 2, "dark_udp": 3, "newell": 4}  # csrc/common: DecodeMethod
 MAX_BLUR_KERNEL_SIZE = 63  # csrc/common/decode_heatmaps.h: kMaxBlurRadius; a larger one goes to the reference
@@ -127,7 +130,7 @@ def _supports(
 
 
 def _kernel(
-    lib: ModuleType,
+    lib: Library,
     heatmaps: torch.Tensor,
     flipped: torch.Tensor | None,
     flip_indices: list[int],
@@ -141,11 +144,15 @@ def _kernel(
         return keypoints, scores
     heatmaps, flipped, layout = dense_maps(heatmaps, flipped)
     affine = None if affine is None else affine.reshape(-1, 2, 3).contiguous()
+    n, k, h, w = heatmaps.shape
     lib.decode_heatmaps(
         _native.ptr(heatmaps),
         DTYPE_CODES[heatmaps.dtype],
         layout,
-        *heatmaps.shape,
+        n,
+        k,
+        h,
+        w,
         _native.ptr(flipped),
         tuple(flip_indices),
         int(shift),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +12,9 @@ from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops._heatmaps import MAX_FLIP_CHANNELS, check_heatmaps, dense_maps
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 
 def flip_merge(
@@ -60,14 +62,15 @@ def _supports(heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indices: list[
 
 
 def _kernel(
-    lib: ModuleType, heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indices: list[int], shift: bool
+    lib: Library, heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indices: list[int], shift: bool
 ) -> torch.Tensor:
     out = _fake(heatmaps, flipped, flip_indices, shift)
     if out.numel() == 0:
         return out
     heatmaps, other, layout = dense_maps(heatmaps, flipped)
+    n, k, h, w = heatmaps.shape
     lib.flip_merge(
-        _native.ptr(heatmaps), DTYPE_CODES[heatmaps.dtype], layout, *heatmaps.shape, _native.ptr(other),
+        _native.ptr(heatmaps), DTYPE_CODES[heatmaps.dtype], layout, n, k, h, w, _native.ptr(other),
         tuple(flip_indices), int(shift), _native.out(out), exec_handle(heatmaps),
     )  # fmt: skip
     return out

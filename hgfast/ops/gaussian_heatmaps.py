@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 LARGEST_SIDE = 1 << 20
 LARGEST_SIGMA = 1e9
@@ -92,7 +95,7 @@ def _check(
 
 
 def _kernel(
-    lib: ModuleType, keypoints: Tensor, visible: Tensor, width: int, height: int, sigma: float, kind: int,
+    lib: Library, keypoints: Tensor, visible: Tensor, width: int, height: int, sigma: float, kind: int,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     keypoints, visible = keypoints.contiguous(), visible.contiguous()

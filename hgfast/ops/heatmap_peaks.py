@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +11,9 @@ from hgfast._native import DTYPE_CODES, exec_handle
 from hgfast.ops._heatmaps import check_heatmaps, dense_maps, points_like
 from hgfast.ops._registry import define
 from hgfast.ops.decode_heatmaps import METHODS
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 MAX_COUNT = 1 << 16
 PEAK_METHODS = ("argmax", "quarter", "newell")
@@ -61,13 +63,14 @@ def _fake(heatmaps: torch.Tensor, count: int, threshold: float, method: str) -> 
 
 
 def _kernel(
-    lib: ModuleType, heatmaps: torch.Tensor, count: int, threshold: float, method: str
+    lib: Library, heatmaps: torch.Tensor, count: int, threshold: float, method: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     keypoints, scores = _fake(heatmaps, count, threshold, method)
     if scores.numel():
         heatmaps, _, layout = dense_maps(heatmaps, None)
+        n, k, h, w = heatmaps.shape
         lib.heatmap_peaks(
-            _native.ptr(heatmaps), DTYPE_CODES[heatmaps.dtype], layout, *heatmaps.shape, _native.out(keypoints),
+            _native.ptr(heatmaps), DTYPE_CODES[heatmaps.dtype], layout, n, k, h, w, _native.out(keypoints),
             _native.out(scores), count, threshold, METHODS[method], exec_handle(heatmaps),
         )  # fmt: skip
     return keypoints, scores

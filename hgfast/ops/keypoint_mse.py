@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,9 @@ from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 from hgfast.ops.gaussian_heatmaps import check_points, check_sigma
 from hgfast.reference.gaussian_heatmaps import GAUSSIAN_KINDS
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 
 def keypoint_mse(pred: Tensor | Sequence[Tensor], target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -125,7 +127,7 @@ def _dense(pred: Tensor) -> tuple[Tensor, int, torch.memory_format]:
 
 
 def _launch(
-    lib: ModuleType, pred: Tensor, layout: int, want_grad: bool, inputs: Sequence[Tensor | None], axes: bool, kind: int,
+    lib: Library, pred: Tensor, layout: int, want_grad: bool, inputs: Sequence[Tensor | None], axes: bool, kind: int,
     sigma: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """inputs: target, weight, keypoints, visible, those that are given."""
@@ -137,10 +139,11 @@ def _launch(
         return loss.fill_(float("nan")), grad  # the mean of nothing, as torch has it
     partial = torch.empty(n * k if layout == _native.NCHW else n * h, dtype=torch.float64, device=pred.device)
     tables = torch.empty(n * k * (w + h + 1), dtype=torch.float32) if axes and not _native.on_cuda(pred) else None
+    target, weight, keypoints, visible = inputs
     lib.keypoint_mse(
-        _native.ptr(pred), *(_native.ptr(tensor) for tensor in inputs), _native.out(grad if want_grad else None),
-        _native.out(partial), _native.out(tables), _native.out(loss), DTYPE_CODES[pred.dtype], layout, kind, sigma,
-        n, k, h, w, exec_handle(pred),
+        _native.ptr(pred), _native.ptr(target), _native.ptr(weight), _native.ptr(keypoints), _native.ptr(visible),
+        _native.out(grad if want_grad else None), _native.out(partial), _native.out(tables), _native.out(loss),
+        DTYPE_CODES[pred.dtype], layout, kind, sigma, n, k, h, w, exec_handle(pred),
     )  # fmt: skip
     return loss, grad
 
@@ -165,7 +168,7 @@ def _check_from_points(
 
 
 def _kernel(
-    lib: ModuleType, pred: Tensor, target: Tensor, weight: Tensor | None, want_grad: bool
+    lib: Library, pred: Tensor, target: Tensor, weight: Tensor | None, want_grad: bool
 ) -> tuple[Tensor, Tensor]:
     pred, layout, memory_format = _dense(pred)
     weight = None if weight is None else weight.contiguous()
@@ -174,7 +177,7 @@ def _kernel(
 
 
 def _kernel_from_points(
-    lib: ModuleType, pred: Tensor, keypoints: Tensor, visible: Tensor, sigma: float, kind: int, want_grad: bool
+    lib: Library, pred: Tensor, keypoints: Tensor, visible: Tensor, sigma: float, kind: int, want_grad: bool
 ) -> tuple[Tensor, Tensor]:
     keypoints, visible = keypoints.contiguous(), visible.contiguous()
     pred, layout, _ = _dense(pred)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hgfast import _checks, _native, reference
-from hgfast._native import DTYPE_CODES, NHWC, exec_handle, layout_of
+from hgfast._native import ABSENT, DTYPE_CODES, NHWC, exec_handle, layout_of
 from hgfast.ops import _buffers, _layout
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 Tensor = torch.Tensor
 
@@ -68,12 +70,12 @@ def _sizes(x: Tensor) -> tuple[int, int, int, int]:
     return (n, h, w, c) if layout_of(x) == NHWC else (n * c, h, w, 1)
 
 
-def _kernel(lib: ModuleType, x: Tensor) -> Tensor:
+def _kernel(lib: Library, x: Tensor) -> Tensor:
     x = _layout.dense(x, x)
     out = _fake(x)
     if out.numel():
-        arguments = _native.ptr(x), _native.out(out), 0, 0, 0, DTYPE_CODES[x.dtype], *_sizes(x)
-        lib.max_pool(*arguments, exec_handle(x))
+        dtype, handle = DTYPE_CODES[x.dtype], exec_handle(x)
+        lib.max_pool(_native.ptr(x), _native.out(out), ABSENT, ABSENT, ABSENT, dtype, *_sizes(x), handle)
     return out
 
 
@@ -112,7 +114,7 @@ def _check_gradient(grad: Tensor, x: Tensor, addend: Tensor | None) -> None:
         fit("max_pool_backward", "addend", addend, x.shape, ("x", x))
 
 
-def _kernel_backward(lib: ModuleType, grad: Tensor, x: Tensor, addend: Tensor | None) -> Tensor:
+def _kernel_backward(lib: Library, grad: Tensor, x: Tensor, addend: Tensor | None) -> Tensor:
     x, grad = _layout.dense(x, x), _layout.dense(grad, x)
     addend = _layout.dense(addend, x)
     x_grad = _buffers.empty_like(x)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +12,9 @@ from hgfast.ops._batch_norm_native import stat_dtype
 from hgfast.ops._heatmaps import check_heatmaps, dense_maps, points_like
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 OP = "soft_argmax"
 WIDEST = 1 << 20  # a window that holds any map
@@ -49,12 +51,13 @@ def _fake(heatmaps: torch.Tensor, temperature: float, window: int) -> Three:
     return points_like(heatmaps, 2), points_like(heatmaps), points_like(heatmaps)
 
 
-def _kernel(lib: ModuleType, heatmaps: torch.Tensor, temperature: float, window: int) -> Three:
+def _kernel(lib: Library, heatmaps: torch.Tensor, temperature: float, window: int) -> Three:
     keypoints, scores, totals = _fake(heatmaps, temperature, window)
     if scores.numel():
         heatmaps, _, layout = dense_maps(heatmaps, None)
+        n, k, h, w = heatmaps.shape
         lib.soft_argmax(
-            _native.ptr(heatmaps), DTYPE_CODES[heatmaps.dtype], layout, *heatmaps.shape, _native.out(keypoints),
+            _native.ptr(heatmaps), DTYPE_CODES[heatmaps.dtype], layout, n, k, h, w, _native.out(keypoints),
             _native.out(scores), _native.out(totals), temperature, window, exec_handle(heatmaps),
         )  # fmt: skip
     return keypoints, scores, totals
@@ -85,7 +88,7 @@ def _check_gradient(heatmaps: torch.Tensor, *rest: Any) -> None:
 
 
 def _kernel_backward(
-    lib: ModuleType,
+    lib: Library,
     heatmaps: torch.Tensor,
     keypoints: torch.Tensor,
     scores: torch.Tensor,
@@ -97,10 +100,12 @@ def _kernel_backward(
 ) -> torch.Tensor:
     grad = _fake_backward(heatmaps)
     if grad.numel():
-        maps = heatmaps.contiguous()
-        results = [value.contiguous() for value in (keypoints, scores, totals, grad_keypoints, grad_scores)]
+        maps, keypoints, scores = heatmaps.contiguous(), keypoints.contiguous(), scores.contiguous()
+        totals, grad_keypoints, grad_scores = totals.contiguous(), grad_keypoints.contiguous(), grad_scores.contiguous()
+        n, k, h, w = maps.shape
         lib.soft_argmax_backward(
-            _native.ptr(maps), DTYPE_CODES[maps.dtype], *maps.shape, *map(_native.ptr, results), _native.out(grad),
+            _native.ptr(maps), DTYPE_CODES[maps.dtype], n, k, h, w, _native.ptr(keypoints), _native.ptr(scores),
+            _native.ptr(totals), _native.ptr(grad_keypoints), _native.ptr(grad_scores), _native.out(grad),
             temperature, window, exec_handle(maps),
         )  # fmt: skip
     return grad

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,9 @@ from hgfast._native import DTYPE_CODES, exec_handle, layout_of
 from hgfast.ops import _buffers, _layout
 from hgfast.ops._operands import expect, fit
 from hgfast.ops._registry import define
+
+if TYPE_CHECKING:
+    from hgfast._library import Library
 
 LARGEST_SIDE = 2**31 - 1
 
@@ -94,7 +96,7 @@ def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = 
     return None
 
 
-def add_into(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
+def add_into(lib: Library, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
     """The kernel; skip and out dense in the same memory format, low dense in it too."""
     if not skip.numel():
         return
@@ -106,8 +108,9 @@ def add_into(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.
         raise ValueError("upsample_add: out must not share memory with low, nor a part of it with skip")
     target = _native.inout(out) if in_place else _native.out(out)
     source = target if in_place else _native.ptr(skip)
-    kind = DTYPE_CODES[skip.dtype], layout_of(skip)
-    lib.upsample_add(source, _native.ptr(low), target, *kind, n, h, w, c, exec_handle(skip))
+    dtype, layout = DTYPE_CODES[skip.dtype], layout_of(skip)
+    assert layout is not None
+    lib.upsample_add(source, _native.ptr(low), target, dtype, layout, n, h, w, c, exec_handle(skip))
 
 
 def _overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -116,14 +119,14 @@ def _overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
     return -b.numel() * size < distance < a.numel() * size
 
 
-def _kernel(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+def _kernel(lib: Library, skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
     skip = _layout.dense(skip, skip)
     out = _buffers.empty_like(skip)
     add_into(lib, skip, _layout.dense(low, skip), out)
     return out
 
 
-def _kernel_out(lib: ModuleType, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
+def _kernel_out(lib: Library, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
     skip = _layout.dense(skip, skip)
     add_into(lib, skip, _layout.dense(low, skip), out)
 
@@ -174,13 +177,14 @@ def _supports_backward(grad: torch.Tensor, low_h: int, low_w: int) -> str | None
     return "float64 has no CUDA kernel" if _native.on_cuda(grad) and grad.dtype == torch.float64 else None
 
 
-def _kernel_backward(lib: ModuleType, grad: torch.Tensor, low_h: int, low_w: int) -> torch.Tensor:
+def _kernel_backward(lib: Library, grad: torch.Tensor, low_h: int, low_w: int) -> torch.Tensor:
     n, c, h, w = grad.shape
     grad = _layout.dense(grad, grad)
     grad_low = _layout.empty(grad, low_h, low_w)
     if grad_low.numel():
-        kind = DTYPE_CODES[grad.dtype], layout_of(grad)
-        lib.upsample_add_backward(_native.ptr(grad), _native.out(grad_low), *kind, n, h, w, c, exec_handle(grad))
+        dtype, layout, handle = DTYPE_CODES[grad.dtype], layout_of(grad), exec_handle(grad)
+        assert layout is not None
+        lib.upsample_add_backward(_native.ptr(grad), _native.out(grad_low), dtype, layout, n, h, w, c, handle)
     return grad_low
 
 

@@ -35,6 +35,8 @@ class Machine:
         self.log: list[str] = []  # "stream: what", in the order of launches
         self.captures: list[Capture] = []  # that are under way
         self.streams: list[Stream] = []
+        self.idle: frozenset[str] = frozenset()  # operators whose launches are counted, and which compute nothing
+        self.outputs: dict[str, Any] = {}  # of these, by what they are given
         self.generators = [torch.Generator() for _ in range(devices)]
         self._local = threading.local()
 

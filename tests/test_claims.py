@@ -12,7 +12,7 @@ from benchmarks.device.__main__ import NAMES
 from benchmarks.device.verdicts import CLAIMS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/gpu.md", "docs/performance.md", "docs/status.md")
+DOCUMENTS = ("README.md", "docs/gpu.md", "docs/notebook.md", "docs/performance.md", "docs/status.md")
 TABLE = "| claim | decided by stage |"
 GPU_WORDS = re.compile(r"CUDA|GPU|H100|A100|Hopper|cuDNN|\bcards?\b|sm_\d")
 
@@ -37,6 +37,9 @@ HOW_IT_WORKS = (
 )
 # That nothing was measured, and what was predicted: the benches give the figures, and the words claim none.
 PREDICTIONS = (
+    "How fast hgfast is beside what else there is",
+    "On CUDA, counted and not measured",
+    "The stem (7x7 of 3 channels) copies the input under 8 x 16 results",
     "Status: on the CPU every operation is right",
     "Before the first launch of a kernel with dynamic shared memory",
     "So 1.37 times eager and 1.46 times torch.compile",

@@ -137,7 +137,7 @@ def two_runtimes(data: Data) -> tuple[bool | None, str]:
     return holds, f"torch's CUDA {torchs}, hgfast's {ours}; ops {figures}"
 
 
-GPU, README, PERFORMANCE = "docs/gpu.md", "README.md", "docs/performance.md"
+GPU, README, NOTEBOOK = "docs/gpu.md", "README.md", "docs/notebook.md"
 CLAIMS = (
     Claim(
         "Each wrapper of a PTX instruction does what the manual says, and a wait without end gives up with a message",
@@ -166,7 +166,7 @@ CLAIMS = (
             f"{GPU}: so that the next process tries nothing again",
             f"{GPU}: each call's kernels are timed once on a card, at most 2 s for a plan",
             f"{GPU}: The fastest must then pass the comparison above like any other",
-            f"{PERFORMANCE}: Trying each kernel of hourglass52's plan at batch 32 against float32",
+            f"{NOTEBOOK}: Trying each kernel of hourglass52's plan at batch 32 against float32",
         ),
     ),
     Claim(
@@ -221,8 +221,8 @@ CLAIMS = (
         ),
         "networks",
         (
-            f"{PERFORMANCE}: Goals: below 7.5 ms, and below 0.6 ms with a CUDA graph",
-            f"{PERFORMANCE}: against 13.6 ms without this kernel and a goal of 12 ms",
+            f"{NOTEBOOK}: Goals: below 7.5 ms, and below 0.6 ms with a CUDA graph",
+            f"{NOTEBOOK}: against 13.6 ms without this kernel and a goal of 12 ms",
         ),
     ),
     Claim(

@@ -1,4 +1,4 @@
-"""Which kernel a convolution of the training step runs by on the CPU, as measured (docs/performance.md, Training).
+"""Which kernel a convolution of the training step runs by on the CPU, as measured (docs/notebook.md, Training).
 
 Winograd's algorithm multiplies less, but its weights, transformed at every step, take 16/9 or 36/9 of their room: the
 more pixels share them, and the better they fit the caches, the larger the transform may be. A choice is the number of

@@ -139,9 +139,12 @@ def _checkpoint() -> Path:
 
 @cache
 def _pose_model() -> Any:
+    """Imports what the first predictor does, too."""
     from hgfast.hub import PoseModel
 
-    return PoseModel(settings=_settings())
+    model = PoseModel(settings=_settings())
+    model.predictor()
+    return model
 
 
 if find_spec("huggingface_hub") and find_spec("safetensors"):

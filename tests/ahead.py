@@ -56,9 +56,13 @@ def order(items: list[Any]) -> None:
         items.sort(key=lambda item: _ahead(item) is not None)
 
 
-def begin(items: list[Any]) -> None:
-    """Begin what many tests will ask for, one work after the other; a run that is broken off leaves it behind."""
-    if len(items) >= MANY:
+def begin(config: Any, items: list[Any]) -> None:
+    """Begin what many tests will ask for, one work after the other; a run that is broken off leaves it behind.
+
+    Nothing is begun where pytest only lists its tests, nor in the workers of pytest-xdist: each has collected all tests
+    and will run few of them, and none of them knows which.
+    """
+    if len(items) >= MANY and not config.option.collectonly and not hasattr(config, "workerinput"):
         found = {id(ahead): ahead for item in items if (ahead := _ahead(item)) is not None}
         for ahead in sorted(found.values(), key=lambda ahead: not ahead.first):
             ahead.begin()

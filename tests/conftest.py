@@ -49,7 +49,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 10, 20)
-    ahead.begin(session.items)
+    ahead.begin(session.config, session.items)
 
 
 def chosen_devices(config: pytest.Config) -> list[str]:

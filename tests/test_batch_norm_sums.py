@@ -92,7 +92,7 @@ def test_gradients(case, memory_format, device) -> None:
     mean, var = operators.stats(x)
     _, mask = operators.apply(x, mean, var, weight, bias, residual, True, EPS, True)
     wide = [t.double() for t in (mean, var, weight, bias)]
-    for gate, add, extra in ((0, None, None), (2, None, None), (2, residual, None), (1, None, grad2)):
+    for gate, add, extra in ((0, None, None), (1, None, None), (2, None, None), (2, residual, None), (1, None, grad2)):
         common = (x, add, mask if gate == 1 else None)
         # ReLU's decision is the kernels' own: near 0 it hangs on the rounding
         keep = operators.apply(x, mean, var, weight, bias, add, True, EPS, True)[1] if gate == 2 else mask

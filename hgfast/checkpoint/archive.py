@@ -34,12 +34,13 @@ class CheckpointError(RuntimeError, ValueError):
     """
 
 
-def read_archive(path: Path, what: str = "checkpoint") -> Any:
+def read_archive(path: Path, what: str = "checkpoint", mapped: bool = False) -> Any:
     """What a file of ``torch.save`` holds, tensors on the CPU; objects of other classes become stand-ins.
 
     Args:
         path: File to read.
         what: What it should be, for the messages.
+        mapped: Whether tensors are to be pages of the file, mapped privately, which are read when they are touched.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -55,7 +56,7 @@ def read_archive(path: Path, what: str = "checkpoint") -> Any:
                 (stand_in_for(name), name) for name in sorted(_classes(file) - _allowed_by_the_user())
             ]
         with torch.serialization.safe_globals(stand_ins):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # what is raised for a damaged file depends on where the damage is
         raise CheckpointError(f"{path}: not a readable {what} ({_first_line(error)})") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from hgfast.frozen.arguments import Arguments, Input
 from hgfast.frozen.check import check_graph
 from hgfast.frozen.file_codes import codes_of, plain_codes
 from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second
+from hgfast.frozen.mapped import MappedFile
+from hgfast.frozen.tensors import named_tensors
 from hgfast.frozen.torch_call import TorchCall
 from hgfast.graph.captured import Ref
 
@@ -42,7 +45,9 @@ def content_of(graph: Graph) -> dict[str, Any]:
 
     Raises:
         ValueError: torch runs some of the calls.
+        RuntimeError: the file that the graph was read from was written to since.
     """
+    graph.check_file()
     by_torch = [call for call in graph.calls if isinstance(call, TorchCall)]
     if by_torch:
         raise ValueError(
@@ -63,7 +68,7 @@ def content_of(graph: Graph) -> dict[str, Any]:
 
 
 def load_graph(path: str | Path) -> Graph:
-    """Read a graph, every number of which has been checked.
+    """Read a graph, every number of which has been checked; its tensors are pages of the file.
 
     Raises:
         TypeError: path is none.
@@ -71,7 +76,26 @@ def load_graph(path: str | Path) -> Graph:
         ValueError: not a file of this format, or of a version this code does not know, or a broken one.
     """
     path = checks.path("load", "path", path)
-    return graph_of(read_archive(path, "frozen network"), path)
+    return mapped_graph(path, lambda: graph_of(read_archive(path, "frozen network", mapped=True), path))
+
+
+def mapped_graph(path: Path, read: Callable[[], Graph]) -> Graph:
+    """What `read` makes of a file that it maps, with watch kept over the file.
+
+    Raises:
+        ValueError: the file was written to meanwhile; and what `read` raises.
+    """
+    file = MappedFile(path) if path.is_file() else None
+    graph = read()
+    if file is None:
+        raise ValueError(f"load: {path} is not a file")
+    try:
+        file.check()
+    except RuntimeError as error:
+        raise ValueError(f"load: {path} was written to while it was read") from error
+    file.release(*named_tensors(graph).values())
+    graph.file = file
+    return graph
 
 
 def graph_of(data: Any, path: Path) -> Graph:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hgfast.frozen.arguments import Arguments
 from hgfast.frozen.codes import Quantisation
+from hgfast.frozen.mapped import MappedFile
 from hgfast.frozen.torch_call import TorchCall
 
 Value = int
@@ -150,6 +151,7 @@ class Graph:
         any_size: nothing is known of sizes but what a plan finds for one; unit is 1.
         quantisation: which parts are computed in int8, and how; None where nothing can be.
         exact: outputs of merges that are no others than those of sizes twice as large.
+        file: what the tensors are mapped from; None where they are in memory.
     """
 
     unit: int
@@ -165,6 +167,17 @@ class Graph:
     arguments: Arguments | None = None
     nodes: dict[Value, int] = field(default_factory=dict)
     quantisation: Quantisation | None = None
+    file: MappedFile | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: the tensors themselves, so that a copy needs no file."""
+        self.check_file()
+        return self.__dict__ | {"file": None}
+
+    def check_file(self) -> None:
+        """Before tensors are read; raises RuntimeError as :meth:`MappedFile.check`."""
+        if self.file is not None:
+            self.file.check()
 
     def new_value(self) -> Value:
         """The number of a new activation."""

@@ -139,7 +139,8 @@ class FrozenModel(GraphState):
         Raises:
             TypeError: an argument is missing, of another kind, or no tensor of the right dtype.
             ValueError: its shape, its device or its value does not fit.
-            RuntimeError: it is the first call, inside the capture of a CUDA graph; or a trace or an export of torch.
+            RuntimeError: it is the first call, inside the capture of a CUDA graph; a trace or an export of torch; or
+                weights are wanted of its file, which was written to.
         """
         if torch.jit.is_tracing() or torch.compiler.is_exporting():
             raise RuntimeError(
@@ -213,11 +214,7 @@ class FrozenModel(GraphState):
             return self._plan(batch, height, width) if shared else self._new_plan(batch, height, width)
 
     def describe(self, batch: int = 1, height: int = 256, width: int = 256) -> str:
-        """A table of the calls for an input size: what each fuses, shapes, GFLOP, MB, kernel.
-
-        Raises:
-            TypeError, ValueError: see :meth:`plan`.
-        """
+        """A table of the calls for an input size (see :meth:`plan`): what each fuses, shapes, GFLOP, MB, kernel."""
         plan = self.plan(batch, height, width)
         return plan.describe() if isinstance(plan, TorchPlan) else describe_plan(plan)
 
@@ -238,6 +235,8 @@ class FrozenModel(GraphState):
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> FrozenModel:
         """Read a network that :meth:`save` wrote; weights are packed again for this machine.
+
+        The file stays mapped, to be read again where a size wants another packing: replace it, never write into it.
 
         Args:
             path: the file.

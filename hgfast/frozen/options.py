@@ -30,7 +30,7 @@ def as_frozen_dtype(where: str, dtype: Any, device: torch.device, quantised: boo
     Raises:
         TypeError, ValueError: anything else.
     """
-    if dtype != torch.int8:
+    if dtype is not torch.int8:
         return as_dtype(where, dtype)
     if device.type != "cpu":
         raise ValueError(f"{where}: dtype must not be torch.int8 on {device}: only the CPU has kernels for it")

@@ -11,7 +11,7 @@ from torch import Tensor
 from hgfast import _checks as checks
 from hgfast._extras import require
 from hgfast.files import atomic_write
-from hgfast.frozen.file import FORMAT, content_of, graph_of
+from hgfast.frozen.file import FORMAT, content_of, graph_of, mapped_graph
 from hgfast.frozen.graph import Graph
 from hgfast.frozen.tensors import unique_names
 
@@ -46,6 +46,10 @@ def load_safe(path: Path) -> Graph:
     library = require("safetensors", f"{path}", "hub")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such frozen network")
+    return mapped_graph(path, lambda: _read(library, path))
+
+
+def _read(library: Any, path: Path) -> Graph:
     try:
         with library.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

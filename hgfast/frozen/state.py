@@ -28,6 +28,7 @@ class GraphState(nn.Module):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """torch's hook of `state_dict`."""
+        self.graph.check_file()
         destination.update({f"{prefix}{name}": tensor for name, tensor in named_tensors(self.graph).items()})
 
     @torch.no_grad()
@@ -42,6 +43,7 @@ class GraphState(nn.Module):
         error_msgs: list[str],
     ) -> None:
         """torch's hook of `load_state_dict`."""
+        self.graph.check_file()
         own = {f"{prefix}{name}": tensor for name, tensor in named_tensors(self.graph).items()}
         missing_keys += [name for name in own if name not in state_dict]
         if strict:

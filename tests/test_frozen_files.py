@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -213,6 +214,7 @@ def test_graphs_given_to_the_constructor_are_checked_too() -> None:
     ("options", "error", "message"),
     [
         ({"dtype": "float32"}, TypeError, "FrozenModel: dtype must be a dtype, got str 'float32'"),
+        ({"dtype": np.zeros(2)}, TypeError, "FrozenModel: dtype must be a dtype, got ndarray"),
         ({"dtype": torch.float64}, ValueError, "FrozenModel: dtype must be one of torch.float32, .* got torch.float64"),
         ({"dtype": torch.float16}, ValueError, "FrozenModel: dtype must be one that cpu has kernels for"),
         ({"device": "meta"}, ValueError, "FrozenModel: device must be 'cpu', 'cuda' or 'cuda:N', got 'meta'"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
-from benchmarks import real_data
+from benchmarks import real_data, real_data_page
 from hgfast.train import Config, preset
 from tests.test_split import own
 
@@ -15,8 +17,11 @@ from tests.test_split import own
 def canned(config: Config) -> dict[str, Any]:
     """A result whose numbers tell its seed and implementation."""
     value = config.seed + (0.5 if config.implementation == "fused" else 0.0)
-    measures = {**dict.fromkeys(real_data.MEASURES, value), "pictures": 7.0, "rate": 100.0}
+    measures = {**dict.fromkeys(real_data_page.MEASURES, value), "pictures": 7.0, "rate": 100.0}
     test = {"float32": measures, "frozen": {**measures, "RMSE": value + 10}}
+    log = Path(config.output) / "log.csv"
+    log.parent.mkdir(parents=True)
+    log.write_text(f"epoch,loss,RMSE\n0,1.0,\n4,0.5,{value + 2}\n9,0.25,{value + 1}\n")
     return {"seconds": 9.0, "processor": 8.0, "pictures": {"train": 20, "val": 5}, "val": value + 1, "test": test}
 
 
@@ -45,13 +50,37 @@ def test_order_and_page(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     page = (tmp_path / "out" / "results.md").read_text()
     rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith(("| reference", "| fused"))]
     found = [[cell.strip() for cell in row] for row in rows]
-    assert [row[:3] for row in found] == [
-        ["reference", "float32", "1.00 ± 1.00"],
-        ["reference", "frozen", "11.00 ± 1.00"],
-        ["fused", "float32", "1.50 ± 1.00"],
-        ["fused", "frozen", "11.50 ± 1.00"],
+    assert [row[:4] for row in found] == [
+        ["reference", "float32", "3", "1.00 ± 1.00"],
+        ["reference", "frozen", "3", "11.00 ± 1.00"],
+        ["fused", "float32", "3", "1.50 ± 1.00"],
+        ["fused", "frozen", "3", "11.50 ± 1.00"],
+        ["reference", "0.00 (0.00)", "1.00 (1.00)", "2.00 (2.00)"],
+        ["fused", "0.50 (0.50)", "1.50 (1.50)", "2.50 (2.50)"],
     ]
-    assert "3 seeds, each with a split of its own (20 train, 5 val, 7 test)" in page and "A try of" not in page
+    assert "Each seed draws a split of its own (20 train, 5 val, 7 test)" in page and "A try of" not in page
+    assert cv2.imread(str(tmp_path / "out" / "curves.png")).ndim == 3
+
+
+def test_what_others_are_at_is_left_to_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page is of what is done; where nothing is of one implementation, there are no rows of it."""
+    monkeypatch.setattr(real_data, "run", lambda config: canned(config) if config.implementation == "fused" else None)
+    words = ["--data", str(data), "--out", str(tmp_path / "out"), "--seeds", "1", "--sets", "mirror-mouse"]
+    assert real_data.main(words) == 0
+    page = (tmp_path / "out" / "results.md").read_text()
+    assert "| fused | float32 | 1 | 0.50 |" in page and "| reference" not in page
+    assert capsys.readouterr().out.count("another process is at it") == 1
+
+
+def test_a_run_of_another_process_is_not_begun(tmp_path: Path) -> None:
+    config = own(tmp_path, val_share=0.2, test_share=0.2)
+    folder = Path(config.output)
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # of this opening of the file, as another process's would be
+        assert real_data.run(config) is None
 
 
 def test_settings_move_the_milestones(data: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from hgfast.train.measures import measure
 from hgfast.viz import draw_people, grid
 
 SETS = ("openfield-mouse", "mirror-mouse")  # presets, and folders of the same names
+RESULT = "result.json"
 
 
 def settings(name: str, data: Path, out: Path, seed: int, implementation: str, epochs: int | None) -> Config:
@@ -60,10 +61,9 @@ def run(config: Config) -> Result | None:
     Returns:
         what was measured, now or before; None where another process is at it.
     """
+    if (before := finished(config)) is not None:
+        return before
     folder = Path(config.output)
-    done = folder / "result.json"
-    if done.is_file():
-        return dict(json.loads(done.read_text()))
     try:
         lock = hold(folder)  # the trainer's own, which it will find held
     except ConfigError:
@@ -78,8 +78,14 @@ def run(config: Config) -> Result | None:
     for form in FORMS:
         frozen = form == "frozen"
         result["test"][form] = tested(folder / "best.pt", frozen, folder / "test.jpg" if frozen else None)
-    write_json(done, result)
+    write_json(folder / RESULT, result)
     return result
+
+
+def finished(config: Config) -> Result | None:
+    """What a run has measured, if it is done."""
+    done = Path(config.output) / RESULT
+    return dict(json.loads(done.read_text())) if done.is_file() else None
 
 
 def tested(checkpoint: Path, frozen: bool, drawing: Path | None) -> dict[str, float]:
@@ -110,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, help="instead of the presets'")
+    parser.add_argument("--page", action="store_true", help="begin nothing; write the page of what is done")
     options = parser.parse_args(arguments)
     _checks.integer("", "--seeds", options.seeds, 1, 1000)
     if options.epochs is not None:
@@ -121,13 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for seed in range(options.seeds):
         for name in options.sets:
             for kind in IMPLEMENTATIONS[:: 1 if seed % 2 == 0 else -1]:
-                print(f"== {name}, seed {seed}, {kind}", flush=True)
-                result = run(settings(name, options.data, options.out, seed, kind, options.epochs))
-                if result is None:
-                    print("another process is at it", flush=True)
-                    continue
-                results[name][kind][seed] = result
-                print({form: round(values["RMSE"], 2) for form, values in result["test"].items()}, flush=True)
+                config = settings(name, options.data, options.out, seed, kind, options.epochs)
+                result = finished(config) if options.page else run(config)
+                if result is not None:
+                    results[name][kind][seed] = result
+                errors = "" if result is None else {form: round(v["RMSE"], 2) for form, v in result["test"].items()}
+                print(name, f"seed {seed}", kind, errors or "is not done, or another process is at it", flush=True)
     write_text(options.out / "results.md", page(results, options.epochs))
     draw_curves(results, options.out, options.out / "curves.png")
     print(options.out / "results.md")

@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 from benchmarks import real_data, real_data_page
+from hgfast.files import write_json
 from hgfast.train import Config, preset
 from tests.test_split import own
 
@@ -72,6 +73,16 @@ def test_what_others_are_at_is_left_to_them(
     page = (tmp_path / "out" / "results.md").read_text()
     assert "| fused | float32 | 1 | 0.50 |" in page and "| reference" not in page
     assert capsys.readouterr().out.count("another process is at it") == 1
+
+
+def test_a_page_alone_begins_nothing(data: Path, tmp_path: Path) -> None:
+    words = ["--data", str(data), "--out", str(tmp_path / "out"), "--seeds", "2", "--sets", "mirror-mouse", "--page"]
+    for seed in range(2):
+        result = canned(real_data.settings("mirror-mouse", data, tmp_path / "out", seed, "fused", None))
+        write_json(tmp_path / "out" / "mirror-mouse" / f"seed{seed}-fused" / "result.json", result)
+    assert real_data.main(words) == 0
+    assert "| fused | float32 | 2 | 1.00 ± 0.71 |" in (tmp_path / "out" / "results.md").read_text()
+    assert {path.name for path in (tmp_path / "out" / "mirror-mouse").iterdir()} == {"seed0-fused", "seed1-fused"}
 
 
 def test_a_run_of_another_process_is_not_begun(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ from benchmarks.bench_loader import ours, persons
 from hgfast.data import EpochSampler, PoseDataset, make_loader, network_input
 from hgfast.train.build import make_model
 from hgfast.train.config import Config, apply
-from hgfast.train.loss import heatmap_loss
 from hgfast.train.parallel import World
 from hgfast.train.presets import preset
 from hgfast.train.step import Batch, TrainingStep
@@ -75,7 +74,7 @@ def one_step(parts: Parts, step: TrainingStep, stream: Iterator[Batch]) -> None:
     images = parts("normalise", lambda: network_input(batch["image"], config.mean, config.std))
     parts("clear gradients", lambda: step.optimizer.zero_grad(set_to_none=True))
     stacks = parts("forward", lambda: step.model(images))
-    loss = parts("loss", lambda: heatmap_loss(config, stacks, batch["keypoints"], batch["visible"]))
+    loss = parts("loss", lambda: step.codec.loss(stacks, batch["keypoints"], batch["visible"]))
     parts("backward", loss.backward)
     parts("optimizer", lambda: step.optimizer.step())
     loss.item()

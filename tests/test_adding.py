@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 import hgfast
-from hgfast.codecs import HeatmapCodec
+from hgfast.codecs import CODECS, HeatmapCodec
 from hgfast.data import COCO, Person
 from hgfast.data.formats import FORMATS, Format, Source
 from hgfast.models import MODELS
 from hgfast.predict import Predictor
-from hgfast.train import preset, settings
-from hgfast.train.build import make_dataset
+from hgfast.train import preset
+from hgfast.train.build import make_codec, make_dataset
 from hgfast.train.config import apply
+from hgfast.train.parallel import World
+from hgfast.train.step import TrainingStep
 from tests.tolerances import relative_error
 
 
@@ -37,9 +39,9 @@ class Toy(nn.Module):
 
 
 class ToyCodec(HeatmapCodec):
-    """Targets about the keypoint itself, decoded by the maximum alone."""
+    """Targets about the keypoint itself, decoded by the maximum alone; UDP's crop, and no shift of mirrored maps."""
 
-    kind, method = "unbiased", "argmax"
+    kind, method, udp, shift = "unbiased", "argmax", True, False  # type: ignore[assignment]
 
 
 def test_a_network_of_a_new_block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,14 +54,21 @@ def test_a_network_of_a_new_block(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(fused.fusion.left) == 0 and relative_error(fused(images)[0], expected) < 1e-5
 
 
-def test_a_codec() -> None:
-    codec = ToyCodec((32, 24), (8, 6), 1.5)
+def test_a_codec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CODECS, "toy", ToyCodec)
+    config = apply(preset("demo"), {"codec": "toy", "input_size": [32, 24], "sigma": 1.5})
+    codec = make_codec(config)
+    assert isinstance(codec, ToyCodec) and codec.heatmap_size == (8, 6)
     points = torch.tensor([[[8.0, 12.0], [20.0, 4.0]]])
     maps, weights = codec.encode(points, torch.ones(1, 2))
     found, scores = codec.decode(maps)
     assert torch.equal(found, points) and torch.equal(weights, torch.ones(1, 2)) and scores.min() > 0.99
-    find = Predictor(Toy(len(COCO.names)), codec, COCO, flip_test=False)
-    assert find(np.zeros((50, 60, 3), np.uint8), "picture").keypoints.shape == (1, 17, 2)
+    assert codec.loss([maps], points, torch.ones(1, 2)) < 1e-12
+    assert codec.decode_flip(maps, maps, [1, 0])[0].isfinite().all()
+    find = Predictor(Toy(len(COCO.names)), codec, COCO)
+    assert find(np.zeros((50, 60, 3), np.uint8), "picture").keypoints.shape == (1, 17, 2) and not find.shift_heatmap
+    step = TrainingStep(config, hgfast.models.build("hg1", num_keypoints=2), torch.device("cpu"), World())
+    assert isinstance(step.codec, ToyCodec)
 
 
 def test_a_data_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -77,7 +86,6 @@ def test_a_data_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(FORMATS, "toy", Format(read, lambda annotations: COCO, ("given",), COCO))
     cv2.imwrite(str(tmp_path / "a.png"), np.full((50, 60, 3), 200, np.uint8))
     (tmp_path / "toy.txt").write_text("a.png " + " ".join(["20"] * 34))
-    monkeypatch.setitem(settings._CHOICES, "format", tuple(FORMATS))  # made of FORMATS when it was imported
     data = {"format": "toy", "val_annotations": str(tmp_path / "toy.txt"), "val_images": str(tmp_path)}
     dataset = make_dataset(apply(preset("demo"), data | {"keypoints": "coco"}), "val")
     assert len(dataset) == 1 and dataset.persons[0].keypoints.shape == (17, 2)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hgfast import codecs
 from hgfast.codecs import MSRAHeatmap, NewellHeatmap, UDPHeatmap
 from hgfast.ops import flip_merge
 
@@ -121,6 +122,30 @@ def test_there_and_back(codec):
     found, scores = coder.decode(heatmaps)
     assert (weights == 1).all() and (scores > 0.9).all()
     assert (found - points).abs().max() < (1.2 if codec is UDPHeatmap else 4.1)
+
+
+def test_the_crop_and_the_shift_of_each_codec():
+    made = {name: codecs.build(name, (64, 48), (16, 12), 2.0) for name in codecs.CODECS}
+    assert {name for name, codec in made.items() if codec.udp} == {"udp"}
+    assert {name for name, codec in made.items() if codec.shift} == {"msra", "unbiased"}
+    with pytest.raises(ValueError, match="build: name must be one of 'msra'.*; got 'x'"):
+        codecs.build("x", (64, 48), (16, 12), 2.0)
+
+
+@pytest.mark.parametrize("name", codecs.CODECS)
+def test_loss_is_that_of_the_targets(name, device):
+    codec = codecs.build(name, (61, 47), (16, 12), 2.0)
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(3, 4, 2, generator=generator).to(device) * 60 - 5
+    visible = (torch.rand(3, 4, generator=generator) > 0.4).float().to(device)
+    stacks = [torch.rand(3, 4, 12, 16, generator=generator).to(device).requires_grad_() for _ in range(2)]
+    targets, weights = codec.encode(points, visible)
+    weights = torch.ones_like(weights) if name == "newell" else weights
+    expected = sum(((stack - targets).square() * weights[..., None, None]).mean() for stack in stacks)
+    loss = codec.loss(stacks, points, visible)
+    torch.testing.assert_close(loss, expected)
+    for mine, theirs in zip(torch.autograd.grad(loss, stacks), torch.autograd.grad(expected, stacks), strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 SIZES = ((48, 64), (12, 16))

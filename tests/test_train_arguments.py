@@ -11,19 +11,19 @@ import torch
 from torch import nn
 
 from hgfast import ops
+from hgfast.codecs import MSRAHeatmap
 from hgfast.metrics import auc, coco_ap
 from hgfast.train import Config, build
 from hgfast.train.ema import AveragedModel
 from hgfast.train.log import RunLog
-from hgfast.train.loss import heatmap_loss
 from hgfast.train.parallel import World
 
 MAPS, POINTS, SEEN = torch.ones(2, 3, 8, 8), torch.ones(2, 3, 2), torch.ones(2, 3)
 
 
 def loss(**changes: Any) -> Any:
-    arguments = {"config": Config(), "stacks": [MAPS], "keypoints": POINTS, "visible": SEEN} | changes
-    return heatmap_loss(**arguments)
+    arguments = {"stacks": [MAPS], "keypoints": POINTS, "visible": SEEN} | changes
+    return MSRAHeatmap((32, 32), (8, 8), 2.0).loss(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,15 @@ def loss(**changes: Any) -> Any:
         (lambda: build.check_beforehand(3), "check_beforehand: config must be a Config"),
         (lambda: build.choose_device(torch.ones(2)), "device must be a str or device"),
         (lambda: build.place(nn.Conv2d(1, 1, 1), torch.device("cpu")), "place: model must be a PoseNetwork"),
-        (lambda: loss(config=3), "heatmap_loss: config must be a Config"),
-        (lambda: loss(stacks=MAPS), "heatmap_loss: stacks must be a list"),
-        (lambda: loss(stacks=[]), "heatmap_loss: stacks must be a list"),
-        (lambda: loss(stacks=[MAPS, MAPS[1:]]), r"heatmap_loss: stacks\[1\] must have shape"),
-        (lambda: loss(stacks=[MAPS[..., :0]]), r"heatmap_loss: stacks\[0\] must have at least one pixel"),
-        (lambda: loss(keypoints=[1.0]), "heatmap_loss: keypoints must be a torch.Tensor"),
-        (lambda: loss(visible=SEEN[1:], keypoints=POINTS[1:]), "heatmap_loss: visible must have shape .* stacks"),
-        (lambda: loss(stacks=[MAPS.to("meta")]), r"heatmap_loss: keypoints must be on the device of stacks\[0\], meta"),
+        (lambda: loss(stacks=MAPS), "loss: stacks must be a list"),
+        (lambda: loss(stacks=[]), "loss: stacks must be a list"),
+        (lambda: loss(stacks=[MAPS, MAPS[1:]]), r"loss: stacks\[1\] must have shape"),
+        (lambda: loss(stacks=[MAPS[..., :0]]), r"loss: stacks\[0\] must have at least one pixel"),
+        (lambda: loss(keypoints=[1.0]), "loss: keypoints must be a torch.Tensor"),
+        (lambda: loss(stacks=[MAPS[..., 1:]]), r"loss: stacks\[0\] must have shape \(2, 3, 8, 8\) .* heatmap_size"),
+        (lambda: loss(visible=SEEN[1:]), "loss: visible must have shape .* keypoints"),
+        (lambda: loss(visible=SEEN[1:], keypoints=POINTS[1:]), r"loss: stacks\[0\] must have shape .* keypoints"),
+        (lambda: loss(stacks=[MAPS.to("meta")]), r"loss: stacks\[0\] must be on keypoints' device cpu, got meta"),
         (lambda: ops.gaussian_heatmaps(POINTS, SEEN, (4, 4), 1e300), "gaussian_heatmaps: sigma must be at most"),
         (lambda: AveragedModel(3, 0.5), "AveragedModel: model must be a Module"),
         (lambda: AveragedModel(nn.Linear(1, 1), 1.0), "AveragedModel: decay must be less than 1"),

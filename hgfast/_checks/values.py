@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,7 +16,7 @@ from hgfast._checks.text import at, describe, short
 INT64_MAX = 2**63 - 1
 
 
-def choice(where: str, name: str, value: Any, allowed: Sequence[Any]) -> None:
+def choice(where: str, name: str, value: Any, allowed: Collection[Any]) -> None:
     """One of a list of values.
 
     Raises:

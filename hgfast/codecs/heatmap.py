@@ -1,4 +1,4 @@
-"""Heatmap codecs: keypoints to training targets, and heatmaps back to keypoints."""
+"""Base of the heatmap codecs: keypoints to targets and loss, and heatmaps back to keypoints."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from torch import Tensor
 
 from hgfast import _checks
 from hgfast.ops._heatmaps import check_affine, check_heatmaps
-from hgfast.ops.decode_flip import decode_flip
+from hgfast.ops.decode_flip import decode_flip, default_shift
 from hgfast.ops.decode_heatmaps import check_method, decode_heatmaps
 from hgfast.ops.gaussian_heatmaps import VISIBLE_DTYPES, gaussian_heatmaps
+from hgfast.ops.keypoint_mse import keypoint_mse_from_points
 
-_LONGEST_SIDE = 1 << 15
+LONGEST_SIDE = 1 << 15
 
 
 class HeatmapCodec:
-    """What all codecs share; the kinds of targets are those of :func:`hgfast.ops.gaussian_heatmaps`.
+    """Base of the codecs; a new one is a class that says what differs, and a row in :data:`hgfast.codecs.CODECS`.
 
     Attributes:
         input_size: (width, height) of the network's input.
         heatmap_size: (width, height) of its heatmaps.
         sigma: standard deviation of the targets, heatmap pixels.
-        kind: of the targets.
+        kind: of the targets, one of those of :func:`hgfast.ops.gaussian_heatmaps`.
         method: of :func:`hgfast.ops.decode_heatmaps`.
+        udp: whether crops are cut by :func:`hgfast.codecs.affine.udp_warp_matrix`, else by `warp_matrix`.
         blur_kernel_size: of that method.
 
     Raises:
@@ -34,13 +36,14 @@ class HeatmapCodec:
 
     kind: str
     method: str
+    udp = False
 
     def __init__(
         self, input_size: tuple[int, int], heatmap_size: tuple[int, int], sigma: float, blur_kernel_size: int = 11
     ) -> None:
         where = type(self).__name__
-        self.input_size = _checks.size(where, "input_size", input_size, 2, _LONGEST_SIDE)
-        self.heatmap_size = _checks.size(where, "heatmap_size", heatmap_size, 2, _LONGEST_SIDE)
+        self.input_size = _checks.size(where, "input_size", input_size, 2, LONGEST_SIDE)
+        self.heatmap_size = _checks.size(where, "heatmap_size", heatmap_size, 2, LONGEST_SIDE)
         self.sigma = _checks.number(where, "sigma", sigma, above=0)
         check_method(where, "dark", blur_kernel_size)
         self.blur_kernel_size = blur_kernel_size
@@ -59,12 +62,33 @@ class HeatmapCodec:
         Raises:
             TypeError, ValueError: tensors of another kind or shape.
         """
-        _checks.tensor("encode", "keypoints", keypoints, ndim=3)
-        _checks.shape("encode", "keypoints", keypoints, (*keypoints.shape[:2], 2))
-        _checks.tensor("encode", "visible", visible, ndim=2, dtypes=VISIBLE_DTYPES)
-        _checks.shape("encode", "visible", visible, keypoints.shape[:2], "N and K of keypoints")
-        keypoints = keypoints.float() / self._on(keypoints.device)[0]
-        return gaussian_heatmaps(keypoints, visible, self.heatmap_size, self.sigma, self.kind)
+        points = self._heatmap_points("encode", keypoints, visible)
+        return gaussian_heatmaps(points, visible, self.heatmap_size, self.sigma, self.kind)
+
+    def loss(self, stacks: Sequence[Tensor], keypoints: Tensor, visible: Tensor) -> Tensor:
+        """Compute the mean squared error of predicted heatmaps against the targets, added up over the stacks.
+
+        As in MMPose's KeypointMSELoss, joints that are not labelled have weight 0.
+
+        Args:
+            stacks: heatmaps (N, K, H, W) of ``heatmap_size``, any floating dtype. They are taken to float32 first: the
+                gradient of a mean over millions of values is below what float16 can hold.
+            keypoints: (N, K, 2), x and y in pixels of the network's input.
+            visible: (N, K).
+
+        Returns:
+            the loss, a float32 scalar.
+
+        Raises:
+            TypeError, ValueError: an argument of another kind, shape or device.
+        """
+        points = self._heatmap_points("loss", keypoints, visible)
+        self._check_stacks(stacks, keypoints, visible)
+        return self._loss([stack.float() for stack in stacks], points, visible)
+
+    def _loss(self, stacks: list[Tensor], points: Tensor, visible: Tensor) -> Tensor:
+        """Compute the loss of float32 stacks; points (N, K, 2) are in heatmap pixels."""
+        return keypoint_mse_from_points(stacks, points, visible, self.sigma, self.kind)
 
     def decode(self, heatmaps: Tensor, inverse_affine: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Keypoints of a batch of heatmaps.
@@ -98,7 +122,7 @@ class HeatmapCodec:
             flip_indices: for each joint its left-right partner's channel.
             inverse_affine: (N, 2, 3) or (2, 3), from pixels of the network's input to those of the picture; None leaves
                 the former.
-            shift: move the mirrored maps by one pixel; default: what the codec's peer does.
+            shift: move the mirrored maps by one pixel; default: the codec's own ``shift``.
 
         Returns:
             keypoints (N, K, 2) and scores (N, K).
@@ -107,12 +131,39 @@ class HeatmapCodec:
             TypeError, ValueError: as :func:`hgfast.ops.decode_flip`.
         """
         matrix = self._matrix("decode_flip", heatmaps, inverse_affine)
-        shift = None if shift is None else _checks.flag("decode_flip", "shift", shift)
+        shift = self.shift if shift is None else _checks.flag("decode_flip", "shift", shift)
         return decode_flip(heatmaps, flipped, flip_indices, self.method, shift, matrix, self.blur_kernel_size)
+
+    @property
+    def shift(self) -> bool:
+        """Whether the flip test moves the mirrored maps by one pixel before averaging, as the codec's peer does."""
+        return default_shift(self.method)
 
     def to_input_matrix(self) -> Tensor:
         """Heatmap pixels to pixels of the network's input, (2, 3) float64."""
         return torch.cat((self.decode_scale().double().diag(), torch.zeros(2, 1, dtype=torch.float64)), 1)
+
+    def _heatmap_points(self, name: str, keypoints: Tensor, visible: Tensor) -> Tensor:
+        """Scale input pixels to heatmap pixels, float32 (N, K, 2); errors name the method."""
+        _checks.tensor(name, "keypoints", keypoints, ndim=3)
+        _checks.shape(name, "keypoints", keypoints, (*keypoints.shape[:2], 2))
+        _checks.tensor(name, "visible", visible, ndim=2, dtypes=VISIBLE_DTYPES)
+        _checks.shape(name, "visible", visible, keypoints.shape[:2], "N and K of keypoints")
+        return keypoints.float() / self._on(keypoints.device)[0]
+
+    def _check_stacks(self, stacks: Sequence[Tensor], keypoints: Tensor, visible: Tensor) -> None:
+        if not isinstance(stacks, (list, tuple)) or not stacks:
+            raise TypeError(
+                f"loss: stacks must be a list of heatmaps, not an empty one, got {_checks.describe(stacks)}"
+            )
+        expected = (*keypoints.shape[:2], *self.heatmap_size[::-1])
+        for number, stack in enumerate(stacks):
+            check_heatmaps("loss", f"stacks[{number}]", stack)
+            _checks.shape("loss", f"stacks[{number}]", stack, expected, "N and K of keypoints, heatmap_size")
+        others = (("visible", visible), *((f"stacks[{number}]", stack) for number, stack in enumerate(stacks)))
+        for name, value in others:
+            if value.device != keypoints.device:
+                raise ValueError(f"loss: {name} must be on keypoints' device {keypoints.device}, got {value.device}")
 
     def _matrix(self, name: str, heatmaps: Tensor, inverse_affine: Tensor | None) -> Tensor:
         """From heatmap pixels to input pixels, or with inverse_affine further; errors name the method."""
@@ -135,97 +186,13 @@ class HeatmapCodec:
 
     def encode_scale(self) -> Tensor:
         """Input pixels to a heatmap pixel, float32 (2,)."""
-        return _ratio(self.input_size, self.heatmap_size)
+        return ratio(self.input_size, self.heatmap_size)
 
     def decode_scale(self) -> Tensor:
         """What decoded positions are multiplied by to become input pixels, float32 (2,)."""
         return self.encode_scale()
 
 
-class MSRAHeatmap(HeatmapCodec):
-    """MMPose's ``MSRAHeatmap`` (Xiao et al., ECCV 2018), and with ``unbiased`` DARK (Zhang et al., CVPR 2020).
-
-    Targets are Gaussians about the nearest pixel (``unbiased``: about the keypoint itself); decoding takes the maximum
-    and moves it by a quarter of a pixel (``unbiased``: by a Newton step on the blurred map's logarithm). A heatmap
-    pixel x is at input pixel x * stride, without half a pixel, as in the peer.
-
-    Args:
-        input_size: (width, height) of the network's input.
-        heatmap_size: (width, height) of its heatmaps.
-        sigma: of the Gaussians, heatmap pixels.
-        unbiased: see above.
-        blur_kernel_size: of decoding with ``unbiased``: 11 for sigma 2, 17 for sigma 3.
-    """
-
-    def __init__(
-        self,
-        input_size: tuple[int, int],
-        heatmap_size: tuple[int, int],
-        sigma: float,
-        unbiased: bool = False,
-        blur_kernel_size: int = 11,
-    ) -> None:
-        super().__init__(input_size, heatmap_size, sigma, blur_kernel_size)
-        self.unbiased = _checks.flag("MSRAHeatmap", "unbiased", unbiased)
-        self.kind, self.method = ("unbiased", "dark") if self.unbiased else ("msra", "quarter")
-
-
-class UDPHeatmap(HeatmapCodec):
-    """MMPose's ``UDPHeatmap`` with Gaussian maps (Huang et al., CVPR 2020).
-
-    Sizes are measured between the centres of the outermost pixels: encoding divides by (input - 1) / (heatmap - 1).
-    Decoding multiplies by input / (heatmap - 1), as the peer does, although the inverse would be (input - 1).
-    An empty map gives (-1, -1) in the heatmap; the peer gives NaN there and lets it leak into the next map.
-
-    Args:
-        input_size, heatmap_size, sigma, blur_kernel_size: as for :class:`MSRAHeatmap`.
-        heatmap_type: "gaussian"; the peer's "combined" maps with offsets have no hourglass checkpoints.
-    """
-
-    kind, method = "udp", "dark_udp"
-
-    def __init__(
-        self,
-        input_size: tuple[int, int],
-        heatmap_size: tuple[int, int],
-        sigma: float = 2.0,
-        blur_kernel_size: int = 11,
-        *,
-        heatmap_type: str = "gaussian",
-    ) -> None:
-        _checks.choice("UDPHeatmap", "heatmap_type", heatmap_type, ("gaussian",))
-        super().__init__(input_size, heatmap_size, sigma, blur_kernel_size)
-
-    def encode_scale(self) -> Tensor:
-        """Input pixels to a heatmap pixel, float32 (2,)."""
-        return _ratio(_less_one(self.input_size), _less_one(self.heatmap_size))
-
-    def decode_scale(self) -> Tensor:
-        """What decoded positions are multiplied by to become input pixels, float32 (2,)."""
-        return _ratio(self.input_size, _less_one(self.heatmap_size))
-
-
-class NewellHeatmap(HeatmapCodec):
-    """Targets and decoding of princeton-vl/pytorch_stacked_hourglass (Newell et al., ECCV 2016).
-
-    Targets are Gaussians about the truncated position; decoding always takes a quarter step and adds half a pixel.
-
-    Args:
-        input_size, heatmap_size: as for :class:`MSRAHeatmap`.
-        sigma: of the Gaussians, heatmap pixels; default: the peer's, width of the heatmap / 64.
-    """
-
-    kind, method = "newell", "newell"
-
-    def __init__(self, input_size: tuple[int, int], heatmap_size: tuple[int, int], sigma: float | None = None) -> None:
-        if sigma is None:
-            sigma = _checks.size("NewellHeatmap", "heatmap_size", heatmap_size, 2, _LONGEST_SIDE)[0] / 64
-        super().__init__(input_size, heatmap_size, sigma)
-
-
-def _ratio(a: tuple[int, int], b: tuple[int, int]) -> Tensor:
+def ratio(a: tuple[int, int], b: tuple[int, int]) -> Tensor:
+    """Divide two sizes, (width, height) each, side by side: float32 (2,)."""
     return (torch.tensor(a, dtype=torch.float64) / torch.tensor(b, dtype=torch.float64)).float()
-
-
-def _less_one(size: tuple[int, int]) -> tuple[int, int]:
-    return size[0] - 1, size[1] - 1

@@ -66,7 +66,13 @@ class HeatmapDecoder(nn.Module):
     @classmethod
     def from_codec(cls, codec: HeatmapCodec, flip_indices: Sequence[int] | None = None) -> HeatmapDecoder:
         """The decoder of a codec, to pixels of the network's input."""
-        return cls(codec.method, codec.blur_kernel_size, flip_indices=flip_indices, to_input=codec.to_input_matrix())
+        return cls(
+            codec.method,
+            codec.blur_kernel_size,
+            flip_indices=flip_indices,
+            shift=codec.shift,
+            to_input=codec.to_input_matrix(),
+        )
 
     def forward(
         self, heatmaps: Tensor, flipped: Tensor | None = None, inverse_affine: Tensor | None = None

@@ -14,6 +14,11 @@ from hgfast.ops.soft_argmax import check_soft, soft_argmax
 from hgfast.reference.flip_merge import apply_affine
 
 
+def default_shift(method: str) -> bool:
+    """Whether the peer of a decoding method moves mirrored maps by one pixel."""
+    return method not in ("dark_udp", "newell")
+
+
 def decode_flip(
     heatmaps: torch.Tensor,
     flipped: torch.Tensor,
@@ -52,7 +57,7 @@ def decode_flip(
     check_method("decode_flip", method, blur_kernel_size, extra=("soft",))
     check_soft("decode_flip", temperature, window)
     affine = check_affine("decode_flip", inverse_affine, heatmaps)
-    shifts = method not in ("dark_udp", "newell") if shift is None else _checks.flag("decode_flip", "shift", shift)
+    shifts = default_shift(method) if shift is None else _checks.flag("decode_flip", "shift", shift)
     if method == "soft":
         keypoints, scores = soft_argmax(flip_merge(heatmaps, flipped, indices, shifts), temperature, window)
         return apply_affine(keypoints, affine), scores

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hgfast import _checks, ops
 from hgfast._opencv import cv2
-from hgfast.codecs import UDPHeatmap
+from hgfast.codecs import HeatmapCodec
 from hgfast.codecs.affine import box_center_size
 from hgfast.data.images import IMAGENET_MEAN, IMAGENET_STD, crop, network_input, person_matrix
 from hgfast.data.keypoint_set import KeypointSet
@@ -35,7 +35,7 @@ class Predictor:
 
     Args:
         model: gives heatmaps (N, K, h, w), or a list of them, the last of which counts; it is put into evaluation mode.
-        codec: of :mod:`hgfast.codecs`, with ``input_size`` and ``decode``.
+        codec: of :mod:`hgfast.codecs`: how pictures are cropped and heatmaps decoded.
         keypoints: the K keypoints (which change places in a mirrored picture).
         device: where the model runs; default: where its parameters are.
         flip_test: also run the mirrored picture and average; not where the keypoints have no mirror pairs.
@@ -64,7 +64,7 @@ class Predictor:
     def __init__(
         self,
         model: nn.Module,
-        codec: Any,
+        codec: HeatmapCodec,
         keypoints: KeypointSet = MPII,
         *,
         device: str | torch.device | None = None,
@@ -80,13 +80,12 @@ class Predictor:
     ) -> None:
         where = "Predictor"
         _checks.instance(where, "model", model, nn.Module)
-        if not callable(getattr(codec, "decode", None)) or not hasattr(codec, "input_size"):
-            raise TypeError(f"{where}: codec must be one of hgfast.codecs, got {_checks.describe(codec)}")
+        _checks.instance(where, "codec", codec, HeatmapCodec)
         _checks.instance(where, "keypoints", keypoints, KeypointSet)
         self.codec, self.table = codec, keypoints
         self.device = device_of(model) if device is None else _checks.device(where, "device", device)
         self.flip_test = _checks.flag(where, "flip_test", flip_test) and keypoints.mirrors
-        shift = codec.method not in ("dark_udp", "newell") if shift_heatmap is None else shift_heatmap
+        shift = codec.shift if shift_heatmap is None else shift_heatmap
         self.shift_heatmap = _checks.flag(where, "shift_heatmap", shift)
         self.batch_size = _checks.integer(where, "batch_size", batch_size, 1)
         self.padding = _checks.number(where, "padding", padding, above=0, maximum=_MOST_PADDING)
@@ -94,7 +93,6 @@ class Predictor:
         self.std = _three(where, "std", std, above=0)
         _checks.choice(where, "amp", amp, ("off", *DTYPES))
         self.amp = amp
-        self.udp = isinstance(codec, UDPHeatmap)
         self._is_told = _checks.flag(where, "whole_pictures", whole_pictures)
         frozen = _checks.flag(where, "freeze", freeze)
         self.model = model.eval().to(self.device)
@@ -228,7 +226,7 @@ class Predictor:
             count = self.table.count
             return Prediction(np.zeros((0, count, 2), np.float32), np.zeros((0, count), np.float32))
         size = self.codec.input_size
-        matrices = [person_matrix(center, extent, size, udp=self.udp) for _, center, extent in persons]
+        matrices = [person_matrix(center, extent, size, udp=self.codec.udp) for _, center, extent in persons]
         crops = np.stack([crop(image, matrix, size) for (image, *_), matrix in zip(persons, matrices, strict=True)])
         inverses = np.stack([cv2.invertAffineTransform(matrix) for matrix in matrices]).astype(np.float32)
         points, scores = self.predict_crops(torch.from_numpy(crops), torch.from_numpy(inverses))

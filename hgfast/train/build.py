@@ -61,16 +61,12 @@ def place(model: PoseNetwork, device: torch.device) -> PoseNetwork:
     return model
 
 
-def make_codec(config: Config) -> Any:
-    """Targets and decoding of the configuration; the networks have stride 4. Raises TypeError for no Config."""
+def make_codec(config: Config) -> codecs.HeatmapCodec:
+    """Build the codec of the configuration; the networks have stride 4. Raises TypeError for no Config."""
     _checks.instance("make_codec", "config", config, Config)
     width, height = config.input_size
     heatmap_size = (-(-width // 4), -(-height // 4))
-    if config.codec == "udp":
-        return codecs.UDPHeatmap(config.input_size, heatmap_size, config.sigma)
-    if config.codec == "newell":
-        return codecs.NewellHeatmap(config.input_size, heatmap_size, config.sigma)
-    return codecs.MSRAHeatmap(config.input_size, heatmap_size, config.sigma, unbiased=config.codec == "unbiased")
+    return codecs.build(config.codec, config.input_size, heatmap_size, config.sigma)
 
 
 def make_dataset(config: Config, part: str, augment: bool = True) -> PoseDataset:
@@ -95,14 +91,16 @@ def make_dataset(config: Config, part: str, augment: bool = True) -> PoseDataset
         config.crop_padding,
         augment=config.augment if train else None,
         seed=config.seed,
-        udp=config.codec == "udp",
+        udp=make_codec(config).udp,
         fast_decode=train and config.fast_decode,  # measures are taken on MMPose's very crops
         cache_mb=config.cache_mb,
         cache_dir=config.cache_dir,
     )
 
 
-def make_predictor(config: Config, model: nn.Module, codec: Any, device: torch.device | str) -> Predictor:
+def make_predictor(
+    config: Config, model: nn.Module, codec: codecs.HeatmapCodec, device: torch.device | str
+) -> Predictor:
     """Predictor with the configuration's preprocessing and flip test; raises as :class:`hgfast.predict.Predictor`."""
     _checks.instance("make_predictor", "config", config, Config)
     return Predictor(model, codec, device=device, **predictor_options(config))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from hgfast import _checks
+from hgfast.codecs import CODECS
 from hgfast.data.augment import Augmentation
 from hgfast.data.formats import FORMATS
 from hgfast.data.frames import BOXES, OUTSIDE
@@ -14,12 +15,12 @@ from hgfast.data.keypoint_set import KeypointSet
 from hgfast.data.keypoints import KEYPOINT_SETS, known_name
 
 _MANY = 2**53  # of steps
-_CHOICES = {
+_CHOICES: dict[str, Collection[str]] = {
     "implementation": ("fused", "reference"),
-    "format": tuple(FORMATS),
+    "format": FORMATS,
     "boxes": ("auto", *BOXES),
     "outside": OUTSIDE,
-    "codec": ("msra", "unbiased", "udp", "newell"),
+    "codec": CODECS,
     "init": ("peer", "kaiming"),
     "amp": ("off", "bf16", "fp16"),
     "milestone_unit": ("epoch", "step"),

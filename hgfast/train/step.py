@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from hgfast.data import network_input
 from hgfast.models.common import PoseNetwork
 from hgfast.predict import autocast
+from hgfast.train.build import make_codec
 from hgfast.train.config import Config
 from hgfast.train.ema import AveragedModel
 from hgfast.train.groups import parameter_groups, set_modes
-from hgfast.train.loss import heatmap_loss
 from hgfast.train.parallel import World
 
 Batch = dict[str, Tensor]
@@ -34,7 +34,7 @@ class TrainingStep:
     """
 
     def __init__(self, config: Config, model: PoseNetwork, device: torch.device, world: World) -> None:
-        self.config, self.device, self.bare = config, device, model
+        self.config, self.device, self.bare, self.codec = config, device, model, make_codec(config)
         groups = parameter_groups(model, config.backbone_rate)
         self.model = world.wrap(model)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=config.lr, fused=True)
@@ -85,7 +85,7 @@ class TrainingStep:
         )
         with autocast(self.device, config.amp):
             stacks = self.model(network_input(images, config.mean, config.std))
-        return heatmap_loss(config, stacks, keypoints, visible)
+        return self.codec.loss(stacks, keypoints, visible)
 
     def _update(self, number: int) -> None:
         if self.config.grad_clip:

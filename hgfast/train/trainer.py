@@ -251,7 +251,7 @@ class Trainer:
 
     def make_predictor(self) -> Predictor:
         """Predictor with the weights as they are now, the averaged ones where there are such."""
-        return build.make_predictor(self.config, self.step.evaluated, build.make_codec(self.config), self.device)
+        return build.make_predictor(self.config, self.step.evaluated, self.step.codec, self.device)
 
     def validate(self) -> dict[str, float]:
         """Accuracy on the validation set."""

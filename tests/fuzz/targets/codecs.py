@@ -10,10 +10,10 @@ import torch
 
 from hgfast import ops
 from hgfast.codecs import MSRAHeatmap, NewellHeatmap, UDPHeatmap, affine, affine_torch
-from tests.fuzz.cases import Arg, Case, call, target
+from tests.fuzz.cases import Arg, Case, Spoiler, call, target
 from tests.fuzz.compare import difference
 from tests.fuzz.draw import Draw
-from tests.fuzz.kinds import Choice, Flag, Int, Ints, Number
+from tests.fuzz.kinds import Choice, Flag, Int, Ints, Number, _ways, wrong_types
 from tests.fuzz.targets.decode_ops import affine as matrix_argument
 from tests.fuzz.targets.decode_ops import mirrored
 from tests.fuzz.targets.heatmap_ops import SEEN, points
@@ -78,6 +78,40 @@ def encode(draw: Draw) -> Case:
         return difference(result[0], wanted[0], 0, "heatmaps") or difference(result[1], wanted[1], 0, "weights")
 
     return call(draw, made.encode, arguments, check)
+
+
+class Stacks:
+    """A list of heatmaps."""
+
+    def spoilers(self, value: Any, draw: Draw) -> list[Spoiler]:
+        ways = _ways(wrong_types() | {"number": 3, "text": "abc", "none": [], "member None": [None]})
+        at = draw.int(0, len(value) - 1)
+        for way in Tensor((0, 1, 2, 3) if len(value) > 1 else (0, 1)).spoilers(value[at], draw):
+            replace = lambda make=way.make: [*value[:at], make(), *value[at + 1 :]]  # noqa: E731
+            ways.append(Spoiler(f"member: {way.label}", replace, way.either))
+        return ways
+
+
+@target("codecs.loss", 100)
+def loss(draw: Draw) -> Case:
+    made = codec(draw)
+    n, k = draw.one((1, 2)), draw.one((1, 3))
+    count, size = draw.one((1, 2)), (n, k, *made.heatmap_size[::-1])
+    stacks = [draw.tensor(*size, dtype=draw.dtype(), grad=draw.chance(0.5)) for _ in range(count)]
+    keypoints, visible = draw.tensor(n, k, 2) * 30, draw.tensor(n, k, plain=True)
+    arguments = {
+        "stacks": Arg(stacks, Stacks()),
+        "keypoints": Arg(keypoints, Tensor((0, 1, 2))),
+        "visible": Arg(visible, Tensor((0, 1), dtypes=SEEN)),
+    }
+
+    def check(result: Any) -> str | None:
+        targets, weights = made.encode(keypoints, visible)
+        kept = None if made.kind == "newell" else weights
+        wanted = sum(ops.keypoint_mse(stack.float(), targets, kept) for stack in stacks)
+        return difference(result, wanted, 1e-5, "loss")
+
+    return call(draw, made.loss, arguments, check)
 
 
 @target("codecs.decode")

@@ -14,11 +14,10 @@ from hgfast.train import Config, Trainer, build, evaluate
 from hgfast.train.config import apply
 from hgfast.train.ema import AveragedModel
 from hgfast.train.log import RunLog, read_log
-from hgfast.train.loss import heatmap_loss
 from hgfast.train.parallel import World
 from tests.fuzz.cases import Arg, Case, Spoiler, call, target
 from tests.fuzz.draw import Draw
-from tests.fuzz.kinds import Choice, Flag, Instance, Int, Ints, Number, _ways, wrong_types
+from tests.fuzz.kinds import Choice, Flag, Instance, Int, Ints, Number, _ways
 from tests.fuzz.kinds import Path as PathKind
 from tests.fuzz.targets.checkpoints import TINY, finished_run
 from tests.fuzz.targets.networks import networks, trained
@@ -66,33 +65,6 @@ def make_predictor(draw: Draw) -> Case:
         "device": Arg("cpu", Choice(optional=True)),
     }
     return call(draw, build.make_predictor, arguments)
-
-
-class Stacks:
-    """A list of heatmaps."""
-
-    def spoilers(self, value: Any, draw: Draw) -> list[Spoiler]:
-        ways = _ways(wrong_types() | {"number": 3, "text": "abc", "none": [], "member None": [None]})
-        at = draw.int(0, len(value) - 1)
-        for way in Tensor((0, 1, 2, 3) if len(value) > 1 else (0, 1)).spoilers(value[at], draw):
-            replace = lambda make=way.make: [*value[:at], make(), *value[at + 1 :]]  # noqa: E731
-            ways.append(Spoiler(f"member: {way.label}", replace, way.either))
-        return ways
-
-
-@target("train.heatmap_loss", 100)
-def loss(draw: Draw) -> Case:
-    n, k, _, _ = draw.maps(empty=0.0)
-    h, w = draw.one(((8, 8), (5, 7), (2, 9)))
-    stacks = [draw.tensor(n, k, h, w, dtype=draw.dtype(), grad=draw.chance(0.5)) for _ in range(draw.one((1, 2)))]
-    whole = (torch.bool, torch.uint8, torch.int64)
-    arguments = {
-        "config": Arg(settings(draw), Instance()),
-        "stacks": Arg(stacks, Stacks()),
-        "keypoints": Arg(draw.tensor(n, k, 2) * 30, Tensor((0, 1, 2))),
-        "visible": Arg(draw.tensor(n, k, plain=True), Tensor((0, 1), dtypes=whole)),
-    }
-    return call(draw, heatmap_loss, arguments, lambda value: None if value >= 0 and value.dim() == 0 else f"{value}")
 
 
 class Row:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hgfast.graph.ops import Conv, Deconv, Norm
+from hgfast.ops._conv_checks import is_same
 
 Find = Callable[[str], Tensor]
 """Gives a parameter or buffer by its path."""
@@ -16,12 +17,10 @@ KERNELS = (1, 3, 7)  # sides of the kernels: csrc/common/conv.h
 
 
 def is_ours(conv: Conv, weight: Tensor) -> bool:
-    """Whether the kernels take a convolution: square and odd, "same" padding with zeros, no groups, no dilation."""
-    side = weight.shape[-1]
-    same = conv.padding == "same" or conv.padding == (side // 2, side // 2)
-    plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
-    square = weight.dim() == 4 and weight.shape[2] == side and side in KERNELS
-    return square and same and plain and conv.stride[0] == conv.stride[1]
+    """Whether the kernels of inference take a convolution: one that `is_same`, with a kernel of their sizes."""
+    sides = tuple(weight.shape[2:])
+    same = is_same(sides, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
+    return same and sides[0] in KERNELS
 
 
 def doubles_size(deconv: Deconv, weight: Tensor) -> bool:

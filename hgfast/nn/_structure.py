@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hgfast import _checks
 from hgfast.nn._contiguous import contiguous_result
+from hgfast.ops._conv_checks import is_same
 
 CALL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 STATE_HOOKS = (
@@ -30,19 +31,14 @@ def _others(hooks: dict[int, Any]) -> bool:
 
 
 def is_plain_conv(module: Any) -> bool:
-    """A torch Conv2d with an odd square kernel, "same" padding with zeros, equal strides, one group, no dilation.
+    """Whether a module is a torch Conv2d that hgfast computes, see `hgfast.ops._conv_checks.is_same`.
 
     Its weight is of the kernel's size: somebody may have put in another.
     """
     if type(module) is not nn.Conv2d or has_hooks(module):
         return False
-    kernel, padding = module.kernel_size[0], module.padding
-    same = padding == "same" or tuple(padding) == (kernel // 2, kernel // 2)
-    square = module.kernel_size == (kernel, kernel) == module.weight.shape[2:] and kernel % 2 == 1
-    even = module.stride[0] == module.stride[1]
-    return (
-        same and square and even and module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
-    )
+    own = module.kernel_size, module.stride, module.padding, module.dilation, module.groups, module.padding_mode
+    return module.kernel_size == module.weight.shape[2:] and is_same(*own)
 
 
 def is_plain_norm(module: Any) -> bool:

@@ -6,7 +6,24 @@ from torch import Tensor
 
 from hgfast import _checks
 
+Pair = tuple[int, ...]
 LARGEST_STRIDE = 2**31 - 1  # ATen's gradients hang with a larger one
+
+
+def is_same(
+    kernel: Pair, stride: Pair, padding: Pair | str, dilation: Pair, groups: int, padding_mode: str = "zeros"
+) -> bool:
+    """Whether a convolution of torch's settings is one of hgfast's: what fuse and freeze both ask.
+
+    It has a square odd kernel, as many zeros on each side as keep the size at stride 1, equal strides, one group and no
+    dilation. All are of height and width, the padding may be "same" or "valid" as torch has it.
+    """
+    if len(kernel) != 2:
+        return False
+    side, around = kernel[0], (0, 0) if padding == "valid" else padding
+    same = around == "same" or tuple(around) == (side // 2, side // 2)
+    square = side % 2 == 1 and side == kernel[1]
+    return same and square and stride[0] == stride[1] and groups == 1 and dilation == (1, 1) and padding_mode == "zeros"
 
 
 def check(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> None:

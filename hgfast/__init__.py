@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hgfast import models, nn, ops
-    from hgfast._native import build_info
+    from hgfast._build_info import build_info
     from hgfast.checkpoint import load_checkpoint
     from hgfast.frozen.freeze import freeze
     from hgfast.frozen.model import FrozenModel
@@ -37,7 +37,7 @@ _HOMES = {
     "FrozenModel": "frozen",
     "FusionReport": "fusion",
     "Predictor": "predict",
-    "build_info": "_native",
+    "build_info": "_build_info",
     "freeze": "frozen",
     "fuse": "fusion",
     "load_checkpoint": "checkpoint",

@@ -94,7 +94,7 @@ def _device_refusal(index: int) -> str:
     return f"{name} has compute capability {major}.{minor}; the kernels were compiled for {info['archs']} and newer"
 
 
-def _driver_state(told: str) -> str:
+def driver_state(told: str) -> str:
     """What CUDA's runtime says of the driver; where there is none, it complains of its version."""
     try:
         if told != "ok":
@@ -147,32 +147,3 @@ def layout_of(tensor: torch.Tensor) -> int | None:
     if tensor.is_contiguous(memory_format=torch.channels_last):
         return NHWC
     return NCHW if tensor.is_contiguous() else None
-
-
-def build_info() -> dict[str, Any]:
-    """What was built and what of it this machine can run.
-
-    Returns:
-        dict with "version", "torch", "cpu" (instruction set in use and compiled ones, compiler, OpenMP runtime), "cuda"
-        (compiled or not, architectures, nvcc, devices, driver state or the reason why it is missing, why the current
-        device cannot run it), "ops": for each op the devices that have a kernel, and "disabled": what HGFAST_DISABLE
-        names.
-    """
-    from hgfast import __version__
-    from hgfast.ops._registry import OPS
-
-    assert _cpu is not None
-    cuda: dict[str, Any] = {"compiled": _cuda is not None}
-    if _cuda is not None:
-        cuda.update(_cuda.backend_info())
-        cuda["driver"] = _driver_state(cuda["driver"])
-        cuda["unusable"] = cuda_missing_reason()
-    else:
-        cuda["reason"] = cuda_missing_reason()
-    ops = {
-        name: [device for device, lib in _libraries.items() if lib is not None and hasattr(lib, op.native)]
-        for name, op in sorted(OPS.items())
-    }
-    disabled = sorted(_switches.disabled)
-    info = {"version": __version__, "torch": torch.__version__, "cpu": _cpu.backend_info(), "cuda": cuda, "ops": ops}
-    return {**info, "disabled": disabled}

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import hgfast
 from hgfast import _native, reference
 from hgfast.ops._conv_native import ConvSizes, multiplies_bfloat16, pack, query
 from tests.tolerances import relative_error
@@ -107,10 +108,10 @@ def has_pairs() -> bool:
 
 def has_tiles() -> bool:
     """Whether this processor, or what HGFAST_CPU_ISA makes of it, multiplies tiles of bfloat16."""
-    return bool(_native.build_info()["cpu"]["isa"] == "amx_bf16")
+    return bool(hgfast.build_info()["cpu"]["isa"] == "amx_bf16")
 
 
 if __name__ == "__main__":
     for algorithm, stride in FLOAT_ALGORITHMS + PAIR_ALGORITHMS * has_pairs():
         check_bfloat16(algorithm, stride, 2, (24, 40, 17) if algorithm < 7 else (24, 40, 18))
-    print(_native.build_info()["cpu"]["isa"], "pairs" if has_pairs() else "float32")
+    print(hgfast.build_info()["cpu"]["isa"], "pairs" if has_pairs() else "float32")

@@ -258,8 +258,9 @@ def test_nothing_seen() -> None:
 def test_says_where_bfloat16_is_the_faster_one(
     isa: str, told: bool, frozen: FrozenModel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = hgfast.build_info()
-    monkeypatch.setattr(_native, "build_info", lambda: info | {"cpu": info["cpu"] | {"isa": isa}})
+    library = _native.library("cpu")
+    info = library.backend_info()
+    monkeypatch.setattr(library, "backend_info", lambda: info | {"isa": isa})
     with caplog.at_level(logging.WARNING, "hgfast"):
         copy.deepcopy(frozen)
     assert ("faster in bfloat16, by AMX, than in int8" in caplog.text) == told

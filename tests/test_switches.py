@@ -128,7 +128,7 @@ def test_where_there_is_no_driver_it_is_not_its_version_that_is_wrong(monkeypatc
             return name
 
         monkeypatch.setattr(_native.ctypes, "CDLL", load)
-        assert _native._driver_state(told) == said
+        assert _native.driver_state(told) == said
 
 
 @pytest.mark.parametrize(("card", "reason"), REFUSALS)

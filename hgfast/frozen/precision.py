@@ -34,7 +34,7 @@ def tell_if_slow(dtype: torch.dtype, device: torch.device, lib: Library | None) 
         return
     if dtype == torch.int8 and not multiplies_int8(lib):
         log.warning("this CPU has no AVX512_VNNI: frozen networks may be slower in int8 than in float32")
-    if dtype == torch.int8 and _native.build_info()["cpu"]["isa"] == TILES:
+    if dtype == torch.int8 and lib.backend_info()["isa"] == TILES:
         log.warning(
             "on this CPU frozen networks are faster in bfloat16, by AMX, than in int8, which does not use it yet"
         )

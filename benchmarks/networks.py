@@ -92,7 +92,7 @@ def fused(model: nn.Module) -> nn.Module:
 
 
 def agrees(name: str, images: Tensor, allowed: float) -> Callable[[Any], None]:
-    """A check of the first, middle and last image's heat-maps against the float32 network on the CPU.
+    """A check of the first, middle and last image's heatmaps against the float32 network on the CPU.
 
     The first image alone says little: its tiles are the first that each block of a kernel computes.
     """

@@ -1,7 +1,7 @@
 """Whole-network peers on the CPU: how each runtime runs a PyTorch model, set up as its users would for speed.
 
 Each maker takes an unfrozen model in evaluation mode and images (N, 3, H, W) and returns a call that gives the
-heat-maps of the last stack as an array or tensor (N, K, h, w). Threads are torch's at the time of set-up. Imports are
+heatmaps of the last stack as an array or tensor (N, K, h, w). Threads are torch's at the time of set-up. Imports are
 lazy; what is not installed is not listed. Set-up waits for the first call, which also checks the result.
 """
 
@@ -27,7 +27,7 @@ BFLOAT16_ERROR = 3e-2
 
 
 class LastStack(nn.Module):
-    """A model whose output is the last stack's heat-maps only."""
+    """A model whose output is the last stack's heatmaps only."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ def check(name: str, result: Any, model: nn.Module, images: Tensor, allowed: flo
     """A peer that computes something else is no peer.
 
     Raises:
-        RuntimeError: result is not the model's last heat-maps within the allowed relative error.
+        RuntimeError: result is not the model's last heatmaps within the allowed relative error.
     """
     with torch.no_grad():
         expected = model(images)[-1]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from hgfast import _native
 from hgfast.ops import _bottleneck_native, _conv_native
-from hgfast.ops._bottleneck_native import BottleneckSizes
+from hgfast.ops._bottleneck_native import BottleneckShape
 from tests.conv_cases import needs_hopper
 from tests.tolerances import assert_close
 
@@ -38,10 +38,10 @@ class Case:
     algorithm: int = 0
 
     @property
-    def sizes(self) -> BottleneckSizes:
+    def sizes(self) -> BottleneckShape:
         odd = int("o" in self.extras)
         out = (2 * self.h - odd, 2 * self.w - odd) if "u" in self.extras or odd else (self.h, self.w)
-        return BottleneckSizes(self.n, self.h, self.w, self.c, self.m, *out, dtype=self.dtype)
+        return BottleneckShape(self.n, self.h, self.w, self.c, self.m, *out, dtype=self.dtype)
 
 
 def draw(case: Case) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import hgfast
 from hgfast import _native, reference
-from hgfast.ops._conv_native import ConvSizes, multiplies_bfloat16, pack, query
+from hgfast.ops._conv_native import ConvShape, multiplies_bfloat16, pack, query
 from tests.tolerances import relative_error
 
 FLOAT_ALGORITHMS = [(1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (5, 2), (6, 2)]  # csrc/cpu/conv_layout.h, and a stride
@@ -73,7 +73,7 @@ def native(
     for arguments, names in ((a, ("x", "residual", "upsample_to")), (more, ("x",))):
         arguments |= {name: arguments[name].to(dtype) for name in names}
     extras = (2 * p - 1, 2 * q - 1, extra_c, 2) if extra else (0, 0, 0, 1)
-    sizes = ConvSizes(n, h, w, c, k, 3, stride, *a["upsample_to"].shape[2:], *extras, dtype=dtype)
+    sizes = ConvShape(n, h, w, c, k, 3, stride, *a["upsample_to"].shape[2:], *extras, dtype=dtype)
     needs = query(lib, sizes, threads, algorithm)
     assert needs.algorithm == algorithm
     packed = pack(lib, sizes, needs, a["weight"], more["weight"].flatten(1) if extra else None, threads)

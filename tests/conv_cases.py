@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hgfast import _native
-from hgfast.ops._conv_native import ConvSizes, pack, query
+from hgfast.ops._conv_native import ConvShape, pack, query
 from tests.tolerances import assert_close
 
 # csrc/cuda/conv_choice.cuh: ConvKernel
@@ -117,7 +117,7 @@ def run(case: Case, arguments: dict[str, Tensor | None], device: str, in_place: 
     lib: Any = _native.library(device)
     handle = _native.exec_handle(a["x"])
     extra_h, extra_w = (0, 0) if a["extra_x"] is None else a["extra_x"].shape[1:3]
-    sizes = ConvSizes(
+    sizes = ConvShape(
         *(case.n, case.h, case.w, case.c, case.k, case.kernel, case.stride, *case.output),
         *(extra_h, extra_w, case.extra_c, case.extra_stride),
         dtype=case.dtype,

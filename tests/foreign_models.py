@@ -16,7 +16,7 @@ def foreign_model(family: str, num_stacks: int = 2, shallow: bool = False) -> nn
 
 
 def heatmaps(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Heat-maps of each stack from images (N, 3, H, W), whichever network it is."""
+    """Heatmaps of each stack from images (N, 3, H, W), whichever network it is."""
     if hasattr(model, "nstack"):
         return list(model(images.permute(0, 2, 3, 1)).unbind(1))
     return list(model(images))

@@ -55,7 +55,7 @@ class Golden:
         return array.permute(0, 3, 1, 2) if self.is_princeton else array
 
     def heatmaps(self, prefix: str) -> Tensor:
-        """Stored heat-maps, (N, S, K, h, w)."""
+        """Stored heatmaps, (N, S, K, h, w)."""
         if self.is_princeton:
             return torch.from_numpy(self.arrays[f"{prefix}_out"])
         stacks = range(len(self.arrays["train_loss_per_stack"]))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import hgfast
 from hgfast import _native
 from hgfast.frozen.codes import Codes
-from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._conv_native import ConvShape
 
 # n, h, w, c, k, kernel, stride
 CASES = [
@@ -64,7 +64,7 @@ class Int8Call:
         self.size = (n, p, q, k)
         self.out = (n, 2 * p - 1, 2 * q, k) if "m" in self.more.lower() else self.size
         extra = (2 * p - 1, 2 * q, 12, 2) if "e" in self.more else (0, 0, 0, 1)
-        self.shape = ConvSizes(n, h, w, c, k, kernel, stride, *self.out[1:3], *extra, dtype=self.dtype)
+        self.shape = ConvShape(n, h, w, c, k, kernel, stride, *self.out[1:3], *extra, dtype=self.dtype)
         self.x = self.codes(n, h, w, c)
         self.weight, self.scale = self.weights(k, c, kernel, kernel), torch.rand(k, generator=self.generator) * 1e-4
         self.extra_x = self.codes(n, *extra[:3]) if "e" in self.more else None

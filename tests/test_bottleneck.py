@@ -10,7 +10,7 @@ import torch
 
 from hgfast import _native, reference
 from hgfast.ops import _bottleneck_native, bottleneck, explain
-from hgfast.ops._bottleneck_native import BottleneckSizes
+from hgfast.ops._bottleneck_native import BottleneckShape
 from tests.bottleneck_cases import NARROW, Case, draw, run
 from tests.tolerances import HALF_TYPES, assert_close
 
@@ -113,7 +113,7 @@ def test_choice(machine: str) -> None:
     lib: Any = _native.library(machine)
 
     def query(n: int, side: int, c: int, m: int, dtype: torch.dtype = torch.bfloat16) -> Any:
-        return _bottleneck_native.query(lib, BottleneckSizes(n, side, side, c, m, dtype=dtype), 0)
+        return _bottleneck_native.query(lib, BottleneckShape(n, side, side, c, m, dtype=dtype), 0)
 
     for c, m, dtype in ((256, 128, torch.float32), (512, 256, torch.float16), (20, 16, torch.float16)):
         assert query(64, 64, c, m, dtype) is None

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from hgfast.ops._bottleneck_native import BottleneckSizes
+from hgfast.ops._bottleneck_native import BottleneckShape
 from hgfast.ops._bottleneck_native import query as bottleneck_query
 from hgfast.ops._candidates import Candidate, bottleneck_candidates, conv_candidates, has_candidates
-from hgfast.ops._conv_native import ConvSizes, NoKernel, query
+from hgfast.ops._conv_native import ConvShape, NoKernel, query
 from tests.emulator.build import NoToolkit
 from tests.emulator.device import load
 from tests.gates import update
@@ -24,13 +24,13 @@ CARDS = {
     "B200": (10, 0, 148, 227, 228, 65536, 2048),
     "RTX 5090": (12, 0, 170, 99, 100, 65536, 1536),
 }
-LARGE = ConvSizes(32, 64, 64, 256, 256, 3, 1, dtype=torch.bfloat16)
+LARGE = ConvShape(32, 64, 64, 256, 256, 3, 1, dtype=torch.bfloat16)
 SHAPES = [
     LARGE,
-    ConvSizes(1, 4, 4, 384, 384, 3, 1, dtype=torch.bfloat16),
-    ConvSizes(8, 256, 256, 3, 128, 7, 2, dtype=torch.float16),
-    ConvSizes(2, 33, 17, 17, 40, 3, 2, dtype=torch.float32, exact=True),
-    ConvSizes(2, 16, 16, 72, 40, 1, 1, dtype=torch.float32),
+    ConvShape(1, 4, 4, 384, 384, 3, 1, dtype=torch.bfloat16),
+    ConvShape(8, 256, 256, 3, 128, 7, 2, dtype=torch.float16),
+    ConvShape(2, 33, 17, 17, 40, 3, 2, dtype=torch.float32, exact=True),
+    ConvShape(2, 16, 16, 72, 40, 1, 1, dtype=torch.float32),
 ]
 
 
@@ -55,7 +55,7 @@ def test_the_library_of_cuda_has_them(lib: Any) -> None:
 
 @pytest.mark.parametrize("name", CARDS)
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
-def test_candidates_fit_their_card(lib: Any, name: str, sizes: ConvSizes) -> None:
+def test_candidates_fit_their_card(lib: Any, name: str, sizes: ConvShape) -> None:
     device = card(lib, name)
     found = conv_candidates(lib, sizes, device)
     assert found and len({c.algorithm for c in found}) == len(found)
@@ -82,7 +82,7 @@ def check_fits(candidate: Candidate, device: Any) -> None:
 def test_bottlenecks_fit_their_card(lib: Any, name: str) -> None:
     device = card(lib, name)
     for middle in (64, 128):
-        found, three = bottleneck_candidates(lib, BottleneckSizes(8, 64, 64, 256, middle, dtype=torch.float16), device)
+        found, three = bottleneck_candidates(lib, BottleneckShape(8, 64, 64, 256, middle, dtype=torch.float16), device)
         assert found and three > 0
         for candidate in found:
             check_fits(candidate, device)
@@ -116,7 +116,7 @@ def test_the_emulated_card_chooses_what_is_listed_first(lib: Any) -> None:
             best.kernel,
             best.workspace_bytes,
         )
-    sizes = BottleneckSizes(8, 64, 64, 256, 128, dtype=torch.float16)
+    sizes = BottleneckShape(8, 64, 64, 256, 128, dtype=torch.float16)
     found, three = bottleneck_candidates(lib, sizes)
     block = bottleneck_query(lib, sizes, 1)
     assert block is not None and block.algorithm == found[0].algorithm and block.pays == (found[0].cycles < three)
@@ -155,7 +155,7 @@ def test_families_that_are_turned_off_are_not_listed(lib: Any) -> None:
 
 def test_sizes_without_a_kernel_are_refused(lib: Any) -> None:
     with pytest.raises(NoKernel, match="take a kernel up to 5"):
-        conv_candidates(lib, ConvSizes(1, 8, 8, 16, 8, 7, 1, dtype=torch.float16))
+        conv_candidates(lib, ConvShape(1, 8, 8, 16, 8, 7, 1, dtype=torch.float16))
 
 
 def test_registers_are_those_of_the_compiled_kernels(lib: Any) -> None:
@@ -171,7 +171,7 @@ def test_registers_are_those_of_the_compiled_kernels(lib: Any) -> None:
             source = next(name for name, sign in sources.items() if sign in candidate.kernel)
             listed[source] = max(listed.get(source, 0), candidate.registers)
     for middle in (64, 128):
-        sizes = BottleneckSizes(8, 64, 64, 256, middle, dtype=torch.float16)
+        sizes = BottleneckShape(8, 64, 64, 256, middle, dtype=torch.float16)
         for candidate in bottleneck_candidates(lib, sizes, card(lib, "H100"))[0]:
             source = f"bottleneck_{candidate.kernel.split()[0]}.cu"
             listed[source] = max(listed.get(source, 0), candidate.registers)

@@ -15,7 +15,7 @@ from hgfast import _native, reference
 from hgfast.ops import _conv_train as train
 from hgfast.ops import conv2d, explain, set_winograd, winograd_enabled
 from hgfast.ops._conv_choice import DIRECT, F23, F43, S23, S43, STRIDED
-from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._conv_native import ConvShape
 from tests.tolerances import assert_close, relative_error
 
 SIZES = [1, 2, 3, 5, 7, 16, 33, 64]
@@ -50,11 +50,11 @@ def by_kernels(
     (n, c, h, w), (k, _, kernel, _) = x.shape, weight.shape
     last = int(not weight.is_contiguous())
     y, x_grad, weight_grad = torch.empty_like(grad), torch.empty_like(x), torch.empty_like(weight)
-    shape = ConvSizes(n, h, w, c, k, kernel, stride).native(lib, algorithm)
+    shape = ConvShape(n, h, w, c, k, kernel, stride).native(lib, algorithm)
     pointers = [tensor.data_ptr() for tensor in (x, weight, grad, y, x_grad, weight_grad)]
     lib.conv_train(shape, *pointers[:2], 0, 0, pointers[3], 0, last, threads)
     if stride == 1:
-        turned = ConvSizes(n, h, w, k, c, kernel, 1).native(lib, algorithm)
+        turned = ConvShape(n, h, w, k, c, kernel, 1).native(lib, algorithm)
         lib.conv_train(turned, pointers[2], pointers[1], 0, 0, pointers[4], 1, last, threads)
     strided = stride == 2 and kernel in (1, 3)
     if strided:
@@ -71,7 +71,7 @@ def test_input_gradient_of_stride_2(kernel: int, h: int, w: int, c: int, k: int)
     """It is written whole, beside an addend, also in place of that; the threads change nothing."""
     lib: Any = _native.library("cpu")
     x, weight, grad = make(2, h, w, c, k, kernel, 2)
-    shape = ConvSizes(2, h, w, c, k, kernel, 2).native(lib, STRIDED)
+    shape = ConvShape(2, h, w, c, k, kernel, 2).native(lib, STRIDED)
     addend = draw(2, c, h, w)
     wanted = exact(x, weight, grad, 2)[1] + addend
     results = []
@@ -268,13 +268,13 @@ def test_nan_stays_in_its_neighbourhood() -> None:
 def test_native_refuses_what_does_not_fit() -> None:
     lib: Any = _native.library("cpu")
     with pytest.raises(ValueError, match="must name the algorithm"):
-        lib.conv_train(ConvSizes(1, 4, 4, 8, 8, 3, 1).native(lib), *[0] * 7, 1)
+        lib.conv_train(ConvShape(1, 4, 4, 8, 8, 3, 1).native(lib), *[0] * 7, 1)
     with pytest.raises(ValueError, match="must be of stride 1, got 2"):
-        lib.conv_train(ConvSizes(1, 4, 4, 8, 8, 3, 2).native(lib, DIRECT), *[0] * 5, 1, 0, 1)
+        lib.conv_train(ConvShape(1, 4, 4, 8, 8, 3, 2).native(lib, DIRECT), *[0] * 5, 1, 0, 1)
     with pytest.raises(ValueError, match="conv_weight_grad: the shape must name the algorithm"):
-        lib.conv_weight_grad(ConvSizes(1, 4, 4, 8, 8, 3, 1).native(lib), *[0] * 4, 1)
+        lib.conv_weight_grad(ConvShape(1, 4, 4, 8, 8, 3, 1).native(lib), *[0] * 4, 1)
     with pytest.raises(ValueError, match=re.escape("F(2,3)/2, not for algorithm 6")):
-        lib.conv_weight_grad(ConvSizes(1, 4, 4, 8, 8, 3, 2).native(lib, S43), *[0] * 4, 1)
+        lib.conv_weight_grad(ConvShape(1, 4, 4, 8, 8, 3, 2).native(lib, S43), *[0] * 4, 1)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hgfast import _native, reference
 from hgfast.ops import conv_bias_act
-from hgfast.ops._conv_native import ConvSizes, pack, query
+from hgfast.ops._conv_native import ConvShape, pack, query
 from tests.conv_calls import BFLOAT16_ERROR, DIRECT_TILES, check_bfloat16, double, has_tiles, make
 from tests.tolerances import relative_error
 
@@ -47,19 +47,19 @@ def test_blocks_of_weights_larger_than_a_cache() -> None:
 
 def test_chosen_for_every_convolution_in_bfloat16_alone() -> None:
     lib = _native.library("cpu")
-    sizes = ConvSizes(1, 8, 8, 3, 16, 3, 2, dtype=torch.bfloat16)
+    sizes = ConvShape(1, 8, 8, 3, 16, 3, 2, dtype=torch.bfloat16)
     assert query(lib, sizes, 1).kernel == "direct, AMX bf16 products"
     assert query(lib, sizes, 1, 1).kernel == "direct, float32 products"
-    assert "AMX" not in query(lib, ConvSizes(1, 8, 8, 3, 16, 3, 2), 1).kernel
+    assert "AMX" not in query(lib, ConvShape(1, 8, 8, 3, 16, 3, 2), 1).kernel
     with pytest.raises(ValueError, match="algorithm 11 does not fit"):
-        query(lib, ConvSizes(1, 8, 8, 3, 16, 3, 2), 1, DIRECT_TILES)
+        query(lib, ConvShape(1, 8, 8, 3, 16, 3, 2), 1, DIRECT_TILES)
 
 
 def test_packed_weights_do_not_depend_on_the_size() -> None:
     lib, weight = _native.library("cpu"), torch.randn(40, 64, 3, 3)
     packed = []
     for side, threads in ((4, 1), (16, 2), (40, 1)):
-        sizes = ConvSizes(1, side, side, 64, 40, 3, 1, dtype=torch.bfloat16)
+        sizes = ConvShape(1, side, side, 64, 40, 3, 1, dtype=torch.bfloat16)
         packed.append(pack(lib, sizes, query(lib, sizes, threads), weight, None, threads))
     assert all(torch.equal(packed[0], other) for other in packed[1:])
 
@@ -74,7 +74,7 @@ def test_nan_and_infinity_stay_where_they_are() -> None:
 
 
 def test_a_small_workspace_is_refused() -> None:
-    lib, sizes = _native.library("cpu"), ConvSizes(1, 4, 4, 8, 8, 3, 1, dtype=torch.bfloat16)
+    lib, sizes = _native.library("cpu"), ConvShape(1, 4, 4, 8, 8, 3, 1, dtype=torch.bfloat16)
     needs = query(lib, sizes, 1)
     with pytest.raises(ValueError, match=f"workspace must have {needs.workspace_bytes} bytes for 1 threads, got 64"):
         lib.conv(sizes.native(lib, needs.algorithm), *[0] * 10, 0, 0, 64, 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hgfast import _native, reference
 from hgfast.ops import conv_bias_act
-from hgfast.ops._conv_native import ConvSizes, pack, query
+from hgfast.ops._conv_native import ConvShape, pack, query
 from tests.ahead import Ahead
 from tests.conv_calls import BFLOAT16_ERROR, FLOAT_ALGORITHMS, PAIR_ALGORITHMS, check_bfloat16, double, has_pairs, make
 from tests.processes import on_lesser_processors
@@ -28,7 +28,7 @@ def call(*sizes: int, extras: str = "") -> tuple[Tensor, Tensor]:
 def one_call(x: Tensor, weight: Tensor, stride: int, algorithm: int) -> tuple[Tensor, Tensor]:
     """A 3x3 convolution of images in bfloat16, and these images."""
     lib, (n, c, h, w), k = _native.library("cpu"), x.shape, len(weight)
-    sizes = ConvSizes(n, h, w, c, k, 3, stride, dtype=torch.bfloat16)
+    sizes = ConvShape(n, h, w, c, k, 3, stride, dtype=torch.bfloat16)
     needs = query(lib, sizes, 1, algorithm)
     x = x.bfloat16().contiguous(memory_format=torch.channels_last)
     y = torch.empty((n, k, *sizes.result), dtype=x.dtype, memory_format=torch.channels_last)
@@ -90,11 +90,11 @@ def test_int16_tells_what_is_no_number(algorithm: int, stride: int) -> None:
 @needs_pairs
 def test_pairs_need_even_channels() -> None:
     lib = _native.library("cpu")
-    for odd in (ConvSizes(1, 4, 4, 3, 8, 3, 1), ConvSizes(1, 4, 4, 8, 8, 3, 1, 4, 4, 4, 4, 3)):
+    for odd in (ConvShape(1, 4, 4, 3, 8, 3, 1), ConvShape(1, 4, 4, 8, 8, 3, 1, 4, 4, 4, 4, 3)):
         with pytest.raises(ValueError, match="algorithm 7 does not fit"):
-            query(lib, ConvSizes(**{**vars(odd), "dtype": torch.bfloat16}), 1, algorithm=7)
+            query(lib, ConvShape(**{**vars(odd), "dtype": torch.bfloat16}), 1, algorithm=7)
     with pytest.raises(ValueError, match="algorithm 7 does not fit"):
-        query(lib, ConvSizes(1, 4, 4, 8, 8, 3, 1), 1, algorithm=7)
+        query(lib, ConvShape(1, 4, 4, 8, 8, 3, 1), 1, algorithm=7)
 
 
 @pytest.mark.parametrize("channels", [(1, 1), (3, 17), (5, 128), (18, 33), (64, 16), (256, 40)])

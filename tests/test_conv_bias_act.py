@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hgfast import _native, reference
 from hgfast.ops import conv_bias_act, explain
-from hgfast.ops._conv_native import ConvSizes, pack, query
+from hgfast.ops._conv_native import ConvShape, pack, query
 from tests.conv_calls import FLOAT_ALGORITHMS, double, make, native
 from tests.tolerances import assert_close, relative_error
 
@@ -69,7 +69,7 @@ def test_winograd_loses_at_most_a_digit(c: int, side: int) -> None:
     """At the sizes of the networks: at most ten times the error of the direct algorithm."""
     a = make(1, side, side, c, c, extras="nl")
     exact, lib = reference.conv_bias_act(**double(a)), _native.library("cpu")
-    sizes, errors = ConvSizes(1, side, side, c, c, 3, 1), []
+    sizes, errors = ConvShape(1, side, side, c, c, 3, 1), []
     for algorithm in (1, 2, 3, 4):
         needs = query(lib, sizes, 1, algorithm)
         packed, y = pack(lib, sizes, needs, a["weight"], None, 1), torch.empty_like(a["x"])
@@ -81,7 +81,7 @@ def test_winograd_loses_at_most_a_digit(c: int, side: int) -> None:
 
 
 def test_native_refuses_what_does_not_fit() -> None:
-    lib, sizes = _native.library("cpu"), ConvSizes(1, 4, 4, 8, 8, 3, 2)
+    lib, sizes = _native.library("cpu"), ConvShape(1, 4, 4, 8, 8, 3, 2)
     with pytest.raises(ValueError, match="algorithm 3 does not fit a 3x3 kernel of stride 2"):
         query(lib, sizes, 1, algorithm=3)
     with pytest.raises(ValueError, match="workspace must have"):

@@ -11,7 +11,7 @@ import torch
 
 from hgfast import _native
 from hgfast.ops import conv_bias_act, explain
-from hgfast.ops._conv_native import ConvSizes, query
+from hgfast.ops._conv_native import ConvShape, query
 from tests.conv_cases import CHOSEN, MMA, WGMMA, Case, check, check_awkward, draw, expected, run
 from tests.tolerances import assert_close, relative_error
 
@@ -78,7 +78,7 @@ def test_a_slice_needs_the_workspace_of_its_images(
 ) -> None:
     if machine != "cpu" or "HGFAST_PTX_ARCH" in os.environ:
         pytest.skip("the limit of elements can be set for the emulator only")
-    lib, sizes = _native.library(machine), ConvSizes(30, 16, 16, 288, 64, 3, 1, dtype=torch.float16)
+    lib, sizes = _native.library(machine), ConvShape(30, 16, 16, 288, 64, 3, 1, dtype=torch.float16)
     whole = query(lib, sizes, 1, algorithm + 16 * 4)
     monkeypatch.setenv("HGFAST_EMULATOR_ELEMENTS", str(10 * 16 * 16 * 288 + 1))
     slices = query(lib, sizes, 1, algorithm + 16 * 4)
@@ -99,7 +99,7 @@ def test_choice_fits_hourglass(batch: int, machine: str) -> None:
         (384, 384, 3, 1, 4),
         (256, 17, 1, 1, 64),
     ]:
-        needs = query(lib, ConvSizes(batch, size, size, c, k, kernel, stride, dtype=torch.bfloat16), 0)
+        needs = query(lib, ConvShape(batch, size, size, c, k, kernel, stride, dtype=torch.bfloat16), 0)
         assert needs.kernel != "none"
         assert needs.workspace_bytes < 64 << 20
         assert (needs.workspace_bytes > 0) == (needs.algorithm >= 32)
@@ -108,11 +108,11 @@ def test_choice_fits_hourglass(batch: int, machine: str) -> None:
 @pytest.mark.parametrize(
     ("family", "sizes", "with_it"),
     [
-        ("wgmma", ConvSizes(8, 64, 64, 256, 256, 3, 1, dtype=torch.float16), "wgmma"),
-        ("small", ConvSizes(2, 64, 64, 3, 64, 3, 2, dtype=torch.float16), "few channels"),
+        ("wgmma", ConvShape(8, 64, 64, 256, 256, 3, 1, dtype=torch.float16), "wgmma"),
+        ("small", ConvShape(2, 64, 64, 3, 64, 3, 2, dtype=torch.float16), "few channels"),
     ],
 )
-def test_families_that_are_turned_off_are_not_chosen(family: str, sizes: ConvSizes, with_it: str, machine: str) -> None:
+def test_families_that_are_turned_off_are_not_chosen(family: str, sizes: ConvShape, with_it: str, machine: str) -> None:
     lib = _native.library(machine)
     assert with_it in query(lib, sizes, 1).kernel
     lib.switch_family(family, False)
@@ -124,7 +124,7 @@ def test_families_that_are_turned_off_are_not_chosen(family: str, sizes: ConvSiz
 
 
 def test_k_is_not_split_where_that_is_turned_off(machine: str) -> None:
-    lib, sizes = _native.library(machine), ConvSizes(1, 4, 4, 512, 64, 3, 1, dtype=torch.float16)
+    lib, sizes = _native.library(machine), ConvShape(1, 4, 4, 512, 64, 3, 1, dtype=torch.float16)
     assert query(lib, sizes, 1).workspace_bytes > 0
     lib.switch_family("split", False)
     try:
@@ -144,7 +144,7 @@ def test_k_is_not_split_where_that_is_turned_off(machine: str) -> None:
 )
 def test_refused_shapes(change: dict[str, int], message: str, machine: str) -> None:
     lib: Any = _native.library(machine)
-    sizes = ConvSizes(
+    sizes = ConvShape(
         **{"n": 1, "h": 4, "w": 4, "c": 8, "k": 8, "kernel": 3, "stride": 1, **change}, dtype=torch.float16
     )
     with pytest.raises(ValueError, match=message):

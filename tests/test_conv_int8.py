@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from hgfast import _native
 from hgfast.frozen.codes import Codes
-from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._conv_native import ConvShape
 from tests.ahead import Ahead
 from tests.int8_calls import CASES, LIB, Int8Call, codes_of, numbers, random_call
 from tests.processes import on_lesser_processors
@@ -34,7 +34,7 @@ def test_longest_sums_hold() -> None:
     """255 times -128, as often as is allowed; one product more is refused."""
     Int8Call((1, 2, 2, 7308, 2, 3, 1), extreme=True, x_zero=255, y_codes=Codes(1e3, 255)).check()
     with pytest.raises(ValueError, match="sums must be of at most 65793 products"):
-        LIB.conv_int8_query(ConvSizes(1, 2, 2, 7312, 2, 3, 1).native(LIB), 1)
+        LIB.conv_int8_query(ConvShape(1, 2, 2, 7312, 2, 3, 1).native(LIB), 1)
 
 
 @pytest.mark.parametrize("zero", [0, 1, 255])
@@ -105,9 +105,9 @@ def test_max_pool(size: tuple[int, int, int, int]) -> None:
 
 def test_arguments() -> None:
     for shape, message in (
-        (ConvSizes(1, 4, 4, 6, 8, 3, 1), "channels must be multiples of 4, got 6 and 0"),
-        (ConvSizes(1, 4, 4, 8, 8, 3, 1, 4, 4, 4, 4, 3), "multiples of 4, got 8 and 3"),
-        (ConvSizes(1, 4, 4, 8, 8, 3, 1, dtype=torch.float16), "numbers must be float32 or bfloat16"),
+        (ConvShape(1, 4, 4, 6, 8, 3, 1), "channels must be multiples of 4, got 6 and 0"),
+        (ConvShape(1, 4, 4, 8, 8, 3, 1, 4, 4, 4, 4, 3), "multiples of 4, got 8 and 3"),
+        (ConvShape(1, 4, 4, 8, 8, 3, 1, dtype=torch.float16), "numbers must be float32 or bfloat16"),
     ):
         with pytest.raises(ValueError, match=message):
             LIB.conv_int8_query(shape.native(LIB), 1)

@@ -18,7 +18,7 @@ def test_networks_that_are_wrong(gpu: Machine, monkeypatch: pytest.MonkeyPatch) 
     small_networks(monkeypatch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert network_checks.check_graph("cuda", "another card after the first")["status"] == "absent"
-    with pytest.raises(AssertionError, match="heat-maps differ: here"):
+    with pytest.raises(AssertionError, match="heatmaps differ: here"):
         network_checks._same([torch.zeros(1)], [torch.ones(1)], "here")
     monkeypatch.setattr(hgfast._native, "cuda_missing_reason", lambda: "the driver is old")
     found = network_checks.check_layers("cuda", "hg2", 1)

@@ -42,7 +42,7 @@ FOREIGN = {
     "princeton_posenet_2stack": partial(PoseNet, 2, 16, 16, stem=(64, 128)),
 }
 HEATMAPS = 3e-4  # issue 4: relative error of the whole network, float32
-PIXELS = 0.05  # and of decoded key points, in heat-map pixels
+PIXELS = 0.05  # and of decoded key points, in heatmap pixels
 
 
 @pytest.fixture(scope="module", params=sorted(MAKERS))
@@ -137,7 +137,7 @@ def test_hourglass52_at_full_width() -> None:
     frozen = hgfast.freeze(model)
     (heatmaps,) = frozen(images)
     floor = float(golden["hm0_0_f64diff"][0])
-    assert_within(heatmaps, torch.from_numpy(golden["hm0_0"]), floor, "golden heat-maps")
+    assert_within(heatmaps, torch.from_numpy(golden["hm0_0"]), floor, "golden heatmaps")
     assert torch.equal(frozen(images.contiguous(memory_format=torch.channels_last))[0], heatmaps)
 
     model, images = model.double(), images.double()

@@ -101,7 +101,7 @@ def test_accumulation_and_retained_graphs(family: str, recompute: bool) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_compiled_training_step(family: str) -> None:
-    """One graph without breaks, same heat-maps, gradients and running statistics as eager."""
+    """One graph without breaks, same heatmaps, gradients and running statistics as eager."""
     eager = apply_recipe(small_model(family, num_stacks=1, shallow=True), 1)
     model = copy.deepcopy(eager)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")

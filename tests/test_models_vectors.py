@@ -114,7 +114,7 @@ def test_backbone_features(golden: Golden, implementation: str, device: str) -> 
 
 def test_training_outputs_and_loss(golden: Golden, implementation: str, device: str) -> None:
     step, exact = (train_step(golden, implementation, dtype, device) for dtype in (torch.float32, torch.float64))
-    assert_as_close(step.heatmaps, golden.heatmaps("train"), exact.heatmaps, "heat-maps")
+    assert_as_close(step.heatmaps, golden.heatmaps("train"), exact.heatmaps, "heatmaps")
     mean, parts = ("train_loss_mean", "train_loss") if golden.is_princeton else ("train_loss", "train_loss_per_stack")
     rtol = 2e-3 if golden.is_princeton else 1e-5  # the peer's own float32 losses are up to 8e-4 and 2e-7 off
     for result in (step, exact):
@@ -184,4 +184,4 @@ def test_hourglass52_at_full_width(
     model.load_state_dict(state, assign=True)
     with torch.no_grad():
         (heatmaps,) = model.to(device).eval()(images.to(device))
-    assert_within(heatmaps.cpu(), torch.from_numpy(golden["hm0_0"]), float(golden["hm0_0_f64diff"][0]), "heat-maps")
+    assert_within(heatmaps.cpu(), torch.from_numpy(golden["hm0_0"]), float(golden["hm0_0_f64diff"][0]), "heatmaps")

@@ -18,7 +18,7 @@ from hgfast import _build_info, _native, _switches, ops
 from hgfast.cli import main
 from hgfast.cli.info import describe
 from hgfast.ops import _conv_train, _conv_train_cuda
-from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._conv_native import ConvShape
 from tests import test_cuda_runtime as on_gpu
 from tests.card_times import time_of, use
 from tests.fake_cuda import kernels, library
@@ -58,7 +58,7 @@ def test_convolutions_of_training_that_nobody_timed(gpu: Machine) -> None:
     x, weight = torch.ones(1, 8, 4, 4, device="cuda"), torch.ones(8, 8, 3, 3, device="cuda")
     assert ops.explain("conv2d", x, weight, None, 1) == f"reference: {_conv_train_cuda.WHY_NOT}"
     reason = "the gradients of convolutions have kernels on the CPU only"
-    assert _conv_train.weight_grad_choice(x, x, ConvSizes(1, 4, 4, 8, 8, 3, 1)) == reason
+    assert _conv_train.weight_grad_choice(x, x, ConvShape(1, 4, 4, 8, 8, 3, 1)) == reason
 
 
 @pytest.mark.verify
@@ -106,7 +106,7 @@ def test_convolutions_of_training_that_are_pytorchs(
     if why == "wrong kernels":
         monkeypatch.setattr(kernels, "NAMES", dict.fromkeys(kernels.NAMES, "fake wrong"))
     x = torch.randn(2, 8, 4, 4, dtype=torch.float64 if why == "dtype" else torch.float32).to("cuda:1")
-    sizes = ConvSizes(2, 4, 4, 8, 8, 3, 1)
+    sizes = ConvShape(2, 4, 4, 8, 8, 3, 1)
     with torch.cuda.device(0 if why == "device" else 1):
         found = _conv_train_cuda.choice(x, sizes, False)
     known = why in ("no kernel", "wrong kernels")

@@ -13,7 +13,7 @@ import hgfast
 from hgfast import _native, _switches, ops
 from hgfast.cli.info import describe
 from hgfast.ops import _conv_native
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes, NoKernel, query
+from hgfast.ops._conv_native import ConvNeeds, ConvShape, NoKernel, query
 from hgfast.ops._registry import OPS
 from tests.small_models import FAMILIES, small_model
 from tests.tolerances import relative_error
@@ -174,7 +174,7 @@ def test_a_layer_that_no_kernel_takes_leaves_the_network_to_torch(monkeypatch: p
     model, images = small_model("princeton"), torch.randn(1, 3, 64, 64)
     by_kernels = hgfast.freeze(model)(images)
 
-    def no_stem(lib: object, sizes: ConvSizes, threads: int, algorithm: int = 0) -> ConvNeeds:
+    def no_stem(lib: object, sizes: ConvShape, threads: int, algorithm: int = 0) -> ConvNeeds:
         if sizes.kernel == 7:
             raise NoKernel("conv: no kernel of size 7")
         return query(lib, sizes, threads, algorithm)

@@ -25,7 +25,7 @@ def full(name: str) -> nn.Module:
 
 @ALL
 def test_full_size(network: Network) -> None:
-    """Parameters as published, names and shapes of the public layout, heat-maps in the sizes of the input."""
+    """Parameters as published, names and shapes of the public layout, heatmaps in the sizes of the input."""
     model = full(network.name)
     with torch.no_grad():
         outputs = results(model(network.images(1, network.size).to("meta")))

@@ -46,7 +46,7 @@ def frozen(name: str, device: str, **options: Any) -> hgfast.FrozenModel:
 
 
 def check_layers(device: str, name: str, batch: int) -> dict[str, str]:
-    """A plan, whose calls are held against torch as it is made; then all heat-maps against the float32 network's."""
+    """A plan, whose calls are held against torch as it is made; then all heatmaps against the float32 network's."""
     with warnings_of_hgfast() as told:
         model = frozen(name, device)
         calls = model.describe(batch, SIDE, SIDE).splitlines()[-1]
@@ -64,7 +64,7 @@ def check_layers(device: str, name: str, batch: int) -> dict[str, str]:
 
 @torch.inference_mode()
 def in_float32(name: str, device: str, images: Tensor) -> list[Tensor]:
-    """The plain network's heat-maps of all stacks, eight images at a time."""
+    """The plain network's heatmaps of all stacks, eight images at a time."""
     model = placed(network(name), device)
     parts = [model(part.float()) for part in images.split(8)]
     return [torch.cat(stack) for stack in zip(*parts, strict=True)]
@@ -132,7 +132,7 @@ def another_card_after_the_first(device: str) -> None:
 
 def _same(ours: list[Tensor], wanted: list[Tensor], where: str) -> None:
     if not all(torch.equal(a, b) for a, b in zip(ours, wanted, strict=True)):
-        raise AssertionError(f"heat-maps differ: {where}")
+        raise AssertionError(f"heatmaps differ: {where}")
 
 
 GRAPH_CHECKS: dict[str, Callable[[str], None]] = {

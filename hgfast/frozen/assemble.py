@@ -13,7 +13,7 @@ from hgfast.frozen.graph import IMAGE, Graph, Value
 from hgfast.frozen.lower import Lowering
 from hgfast.frozen.sizes import set_sizes
 from hgfast.frozen.torch_call import TorchCall
-from hgfast.graph.captured import Call, CapturedGraph, Ref, replaced
+from hgfast.graph.captured import CapturedCall, CapturedGraph, Ref, replaced
 from hgfast.graph.ops import Requirement
 
 
@@ -59,7 +59,9 @@ def _outputs(graph: Graph, lowering: Lowering, emitter: Emitter) -> Callable[[in
         value = lowering.value(node) if node not in lowering.made else lowering.made[node]
         if value in (IMAGE, *graph.others):
             if value not in copies:
-                clone = TorchCall("input", graph.new_value(), Call("method", "clone", (Ref(value),)), what="clone")
+                clone = TorchCall(
+                    "input", graph.new_value(), CapturedCall("method", "clone", (Ref(value),)), what="clone"
+                )
                 copies[value] = emitter.add(node, clone)
             value = copies[value]
         if value not in graph.outputs:

@@ -132,7 +132,7 @@ def _call(
 
 
 def _without_stack(flow: Flow) -> Any:
-    """The list of heat-maps that princeton-vl's network stacks at its end; any other result as it is."""
+    """The list of heatmaps that princeton-vl's network stacks at its end; any other result as it is."""
     if isinstance(flow.result, Ref):
         call = flow.nodes[flow.result.value].call
         if call.target is torch.stack:

@@ -20,7 +20,7 @@ AnyPlan = Plan | TorchPlan
 
 
 class CapturedPlan:
-    """A plan as one CUDA graph: images are copied in, heat-maps copied out."""
+    """A plan as one CUDA graph: images are copied in, heatmaps copied out."""
 
     def __init__(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor] = ()) -> None:
         """Capture the plan on the current stream of the current device, which is neither a default one nor captured.
@@ -43,7 +43,7 @@ class CapturedPlan:
             self.graph.capture_end()
 
     def __call__(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor] = ()) -> list[Tensor]:
-        """Heat-maps, in tensors of their own; plan: the one that was captured."""
+        """Heatmaps, in tensors of their own; plan: the one that was captured."""
         plan.note_stream(images, _native.exec_handle(images))
         for kept, given in zip(self.inputs, (images, *others), strict=True):
             kept.record_stream(torch.cuda.current_stream(images.device))
@@ -71,7 +71,7 @@ class CapturedPlans:
         return self.on and not self._refused and (self.batch_sizes is None or batch in self.batch_sizes)
 
     def run(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor] = ()) -> list[Tensor]:
-        """Heat-maps for inputs of a plan's sizes, dtypes and device, which is the current one.
+        """Heatmaps for inputs of a plan's sizes, dtypes and device, which is the current one.
 
         A plan's first call runs launch by launch, and is captured afterwards. If CUDA refuses, a warning of the log
         "hgfast" says so, and from then on everything runs launch by launch.

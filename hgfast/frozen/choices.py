@@ -20,9 +20,9 @@ from hgfast._times import Time
 from hgfast.frozen.graph import BottleneckCall, ConvCall, NativeCall, PlainCall, PoolCall, Value
 from hgfast.frozen.torch_step import TORCH_ALONE, WITH_POINTWISE
 from hgfast.ops import _bottleneck_native, _conv_native
-from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
+from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckShape
 from hgfast.ops._candidates import Candidate, bottleneck_candidates, conv_candidates, has_candidates
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes
+from hgfast.ops._conv_native import ConvNeeds, ConvShape
 
 if TYPE_CHECKING:
     from hgfast._library import Library
@@ -37,7 +37,7 @@ def label(needs: Needs) -> str:
     return f"{needs.kernel}, K in {splits} parts" if splits > 1 else needs.kernel
 
 
-def conv_name(call: ConvCall, sizes: ConvSizes) -> str:
+def conv_name(call: ConvCall, sizes: ConvShape) -> str:
     """All that a kernel's work depends on: convolutions of the same name are the same call."""
     s = sizes
     parts = [f"{s.kernel}x{s.kernel}/{s.stride} {s.n}x{s.h}x{s.w}x{s.c} to {s.output[0]}x{s.output[1]}x{s.k}"]
@@ -47,7 +47,7 @@ def conv_name(call: ConvCall, sizes: ConvSizes) -> str:
     return f"{' + '.join(parts)}, {_dtype(sizes.dtype)}{' exact' * sizes.exact}"
 
 
-def block_name(call: BottleneckCall, sizes: BottleneckSizes) -> str:
+def block_name(call: BottleneckCall, sizes: BottleneckShape) -> str:
     """As conv_name."""
     s = sizes
     parts = [f"bottleneck of {s.m}, {s.n}x{s.h}x{s.w}x{s.c} to {s.output[0]}x{s.output[1]}"]
@@ -132,7 +132,7 @@ class Choices:
         """Use a kernel for a call no more in this process."""
         self._failed[label(needs), name] = why
 
-    def conv(self, call: ConvCall, sizes: ConvSizes) -> ConvNeeds:
+    def conv(self, call: ConvCall, sizes: ConvShape) -> ConvNeeds:
         """The kernel of a convolution.
 
         Raises:
@@ -143,7 +143,7 @@ class Choices:
             return _conv_native.query(self.lib, sizes, self.threads)
         return self._best(call, name, self._convs(name, sizes)) or TORCH_ALONE
 
-    def block(self, call: BottleneckCall, sizes: BottleneckSizes) -> BottleneckNeeds | None:
+    def block(self, call: BottleneckCall, sizes: BottleneckShape) -> BottleneckNeeds | None:
         """The kernel of a whole bottleneck; None where its three convolutions are the faster ones."""
         if not self.listed:
             needs = _bottleneck_native.query(self.lib, sizes, self.threads)
@@ -172,14 +172,14 @@ class Choices:
         name = self.names[call.output] = plain_name(call, shapes, batch, dtype)
         return self._best(call, name, [POOL if isinstance(call, PoolCall) else POINTWISE]) or TORCH_ALONE
 
-    def _convs(self, name: str, sizes: ConvSizes) -> list[ConvNeeds]:
+    def _convs(self, name: str, sizes: ConvShape) -> list[ConvNeeds]:
         if name not in self.kernels:
             listed = shortlist(conv_candidates(self.lib, sizes))
             own = [_conv_native.query(self.lib, sizes, self.threads, candidate.algorithm) for candidate in listed]
             self.kernels[name] = [*own, WITH_POINTWISE] if self.by_torch else own
         return self.kernels[name]
 
-    def _are_three_faster(self, call: BottleneckCall, sizes: BottleneckSizes, name: str) -> bool | None:
+    def _are_three_faster(self, call: BottleneckCall, sizes: BottleneckShape, name: str) -> bool | None:
         """Than the block, each by its fastest kernel; None where that is not known, or lost in the noise."""
         times = [self._fastest(name, self.kernels[name])]
         for conv, inner in zip(call.convs, sizes.convs, strict=True):

@@ -11,7 +11,7 @@ from torch import Tensor
 from hgfast import _native
 from hgfast.frozen.codes import Codes
 from hgfast.frozen.graph import ConvCall
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes, NoKernel
+from hgfast.ops._conv_native import ConvNeeds, ConvShape, NoKernel
 
 if TYPE_CHECKING:
     from hgfast._library import Library
@@ -28,7 +28,7 @@ class CodedWeights:
     bias: Tensor
 
 
-def query(lib: Library, sizes: ConvSizes, threads: int) -> ConvNeeds:
+def query(lib: Library, sizes: ConvShape, threads: int) -> ConvNeeds:
     """What the library needs for a convolution of codes; its numbers are of sizes.dtype.
 
     Raises:
@@ -43,7 +43,7 @@ def query(lib: Library, sizes: ConvSizes, threads: int) -> ConvNeeds:
 
 def multiplies_int8(lib: Library) -> bool:
     """Whether the processor has instructions for products of 8 bits."""
-    return bool(lib.conv_int8_query(ConvSizes(1, 1, 1, 4, 1, 1, 1).native(lib), 1)[3])
+    return bool(lib.conv_int8_query(ConvShape(1, 1, 1, 4, 1, 1, 1).native(lib), 1)[3])
 
 
 def rounded_weights(call: ConvCall, x: Codes, extra: Codes | None) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -62,7 +62,7 @@ def rounded_weights(call: ConvCall, x: Codes, extra: Codes | None) -> tuple[Tens
     return rounded, None if more is None else (more / scales[:, None]).round().to(torch.int8), scales
 
 
-def coded_weights(lib: Library, call: ConvCall, sizes: ConvSizes, x: Codes, extra: Codes | None) -> CodedWeights:
+def coded_weights(lib: Library, call: ConvCall, sizes: ConvShape, x: Codes, extra: Codes | None) -> CodedWeights:
     """Pack the weights of a call.
 
     Args:

@@ -12,8 +12,7 @@ from hgfast.frozen.coded_graph import made_by
 from hgfast.frozen.graph import Call, ConvCall, Extra, Graph, PointwiseCall, PoolCall, Second, Value
 from hgfast.frozen.sums import Product, Raised, Sum, paired
 from hgfast.frozen.torch_call import TorchCall, raised_sum, spread
-from hgfast.graph.captured import Call as CapturedCall
-from hgfast.graph.captured import Ref
+from hgfast.graph.captured import CapturedCall, Ref
 
 
 class Emitter:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, Value, refs, replaced
+from hgfast.graph.captured import CapturedCall, CapturedGraph, Node, Ref, Value, refs, replaced
 from hgfast.graph.interpret import Interpreter
 
 View = tuple[int, int, tuple[int, ...], tuple[int, ...]]
@@ -57,7 +57,7 @@ class _Observer(Interpreter):
         self.tensors: dict[Value, Tensor] = {}
         self.forbidden: dict[Value, str] = {}  # values that must not be read any more
 
-    def run(self, call: Call, values: dict[int, Any]) -> Any:
+    def run(self, call: CapturedCall, values: dict[int, Any]) -> Any:
         """The value of a call, which is noted."""
         self.index = next(i for i in range(self.index + 1, len(self.graph.nodes)) if self.graph.nodes[i].call is call)
         node = self._resolved(self.graph.nodes[self.index])

@@ -51,7 +51,7 @@ def freeze(
     value that a kernel makes with the model in float64; see TOLERANCE.
 
     The result gives what the model gives, in the same containers. princeton-vl's networks, which take (N, H, W, 3) and
-    stack their heat-maps, are frozen for (N, 3, H, W) and give a list; those of MMPose's hourglasses always give one.
+    stack their heatmaps, are frozen for (N, 3, H, W) and give a list; those of MMPose's hourglasses always give one.
 
     Args:
         model: on the device where the frozen model shall run. A program of torch.export, of a model in evaluation
@@ -60,7 +60,7 @@ def freeze(
             the latter is the faster one on processors with AVX512_BF16 (docs/performance.md); elsewhere it is computed
             in float32, and only halves the memory of activations. Or int8, with calibration: the fastest one on
             processors with AVX512_VNNI and without AMX, in whose tiles only bfloat16 is computed yet; its error counts
-            1e-2 and more of the heat-maps (docs/performance.md), its results are float32. float32 on CUDA is computed
+            1e-2 and more of the heatmaps (docs/performance.md), its results are float32. float32 on CUDA is computed
             in tf32 if `torch.backends.cudnn.allow_tf32` is set when the model is frozen, else by three products of tf32
             numbers, which is as good as float32 arithmetic.
         cuda_graph: on CUDA, replay each plan as one CUDA graph from its second call on; where CUDA refuses to capture
@@ -152,7 +152,7 @@ def _in_int8(exact: FrozenModel, images: Tensor, method: str) -> FrozenModel:
 def is_close(ours: Tensor, theirs: Tensor) -> bool:
     """Whether an output in int8 is as good as in float32: by its norm, see TOLERANCE, or by the keypoints in it.
 
-    A heat-map's keypoint is its largest value; 95 in a hundred must be at most one pixel off, in each direction.
+    A heatmap's keypoint is its largest value; 95 in a hundred must be at most one pixel off, in each direction.
     """
     if _errors(ours, theirs)[0] <= TOLERANCE[torch.int8]:
         return True

@@ -18,7 +18,7 @@ from hgfast.frozen.graph import PointwiseCall, PoolCall, Value
 from hgfast.frozen.sums import Product, Raised, Sum, from_transposed
 from hgfast.frozen.torch_call import TorchCall, concatenated
 from hgfast.graph import ops
-from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, replaced, tensor_at
+from hgfast.graph.captured import CapturedCall, CapturedGraph, Node, Ref, replaced, tensor_at
 
 FACTORS = (2, 4, 8)
 
@@ -190,7 +190,7 @@ class Lowering:
 
     def _concat(self, number: int, node: Node, op: ops.Concat) -> Sum:
         parts = [Ref(self.value(part)) for part in node.inputs]
-        call = Call("function", concatenated, (parts, op.dim))
+        call = CapturedCall("function", concatenated, (parts, op.dim))
         like = parts[0].value if op.dim == 1 else None
         return Sum(values=[self.out.torch(number, node.name, call, "concatenation", like)])
 
@@ -209,7 +209,7 @@ class Lowering:
             found = tensor_at(self.module, self.captured.constants, str(self.flow.nodes[item.value].call.target))
             return None if found is None else found.detach().clone()
 
-        call = Call(call.kind, call.target, replaced(call.args, change), replaced(call.kwargs, change))
+        call = CapturedCall(call.kind, call.target, replaced(call.args, change), replaced(call.kwargs, change))
         module = None
         if call.kind == "module":
             module = copy.deepcopy(self.module.get_submodule(str(call.target))).eval().requires_grad_(False)
@@ -240,7 +240,7 @@ class Lowering:
         scale, shift = batch_norm_affine(norm, self._find)
         weight, bias = (weight * scale[:, None, None, None]).float(), (bias * scale + shift).float()
         settings = op.stride, op.padding, op.dilation, op.groups
-        call = Call("function", F.conv2d, (Ref(self.value(node.inputs[0])), weight, bias, *settings))
+        call = CapturedCall("function", F.conv2d, (Ref(self.value(node.inputs[0])), weight, bias, *settings))
         self.made[number] = self._add_torch(number, node, TorchCall(node.name, 0, call, None, f"{_what(op)} + BN"))
         self.made[reader] = self.made[number]
         return True
@@ -261,7 +261,7 @@ class Lowering:
         return None, 1
 
 
-def _not_in_place(call: Call, module: nn.Module | None) -> tuple[Call, bool]:
+def _not_in_place(call: CapturedCall, module: nn.Module | None) -> tuple[CapturedCall, bool]:
     """A call that leaves its input as it is, where that is easy; and whether it was."""
     if module is not None and getattr(module, "inplace", False) is True:
         module.inplace = False  # type: ignore[assignment]

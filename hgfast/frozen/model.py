@@ -31,7 +31,7 @@ from hgfast.frozen.turns import Turns
 from hgfast.frozen.weights import Weights
 from hgfast.graph.captured import replaced
 from hgfast.models.common import check_images
-from hgfast.ops._conv_native import ConvSizes, NoKernel, query
+from hgfast.ops._conv_native import ConvShape, NoKernel, query
 
 log = logging.getLogger("hgfast")
 LARGEST_SIDE = 1 << 20
@@ -103,7 +103,7 @@ class FrozenModel(GraphState):
             self._no_kernels = "" if self._lib is not None else _native.cuda_missing_reason()
             try:
                 if self._lib is not None:
-                    query(self._lib, ConvSizes(1, 1, 1, 1, 1, 1, 1, dtype=self.numbers), threads=1)
+                    query(self._lib, ConvShape(1, 1, 1, 1, 1, 1, 1, dtype=self.numbers), threads=1)
             except ValueError as why:
                 raise ValueError(f"FrozenModel: dtype must be one that {self.device} has kernels for ({why})") from None
         if self._no_kernels:

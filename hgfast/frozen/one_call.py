@@ -91,7 +91,7 @@ def choose(
         batch: images.
         dtype: of the values.
         device: theirs, the current one.
-        exact: as of ConvSizes.
+        exact: as of ConvShape.
 
     Raises:
         NoKernel: there is none.

@@ -1,6 +1,6 @@
 """A graph made ready for one input size: kernels chosen, weights packed, memory placed, every call's arguments written.
 
-Running a plan is a loop of native calls: nothing is allocated but the heat-maps (and what torch allocates for a call
+Running a plan is a loop of native calls: nothing is allocated but the heatmaps (and what torch allocates for a call
 that torch's own operator runs, see hgfast.frozen.torch_step).
 """
 

@@ -1,4 +1,4 @@
-"""The calls of a plan made ready: every argument written but the places of images and heat-maps."""
+"""The calls of a plan made ready: every argument written but the places of images and heatmaps."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hgfast.frozen.torch_call_step import TorchCallStep
 from hgfast.frozen.torch_step import BY_TORCH, TorchStep
 from hgfast.frozen.weights import Weights
 from hgfast.ops import _batch_norm_native as pointwise
-from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes, query
+from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckShape
+from hgfast.ops._conv_native import ConvNeeds, ConvShape, query
 
 if TYPE_CHECKING:
     from hgfast._library import Library
@@ -76,23 +76,23 @@ class Memory:
         return flat.view(self.batch, h, w, c).permute(0, 3, 1, 2)
 
 
-def conv_sizes(call: ConvCall, shapes: dict[Value, Shape], batch: int, dtype: torch.dtype, exact: bool) -> ConvSizes:
+def conv_sizes(call: ConvCall, shapes: dict[Value, Shape], batch: int, dtype: torch.dtype, exact: bool) -> ConvShape:
     """The sizes of a convolution."""
     c, h, w = shapes[call.x]
     k, _, kernel, _ = call.weight.shape
     out = shapes[call.output][1:]
-    sizes = ConvSizes(batch, h, w, c, k, kernel, call.stride, *out, dtype=dtype, exact=exact)
+    sizes = ConvShape(batch, h, w, c, k, kernel, call.stride, *out, dtype=dtype, exact=exact)
     if call.extra is None:
         return sizes
     extra_c, extra_h, extra_w = shapes[call.extra.value]
     return replace(sizes, extra_h=extra_h, extra_w=extra_w, extra_c=extra_c, extra_stride=call.extra.stride)
 
 
-def block_sizes(call: BottleneckCall, shapes: dict[Value, Shape], batch: int, dtype: torch.dtype) -> BottleneckSizes:
+def block_sizes(call: BottleneckCall, shapes: dict[Value, Shape], batch: int, dtype: torch.dtype) -> BottleneckShape:
     """The sizes of a whole bottleneck."""
     c, h, w = shapes[call.x]
     out = shapes[call.output][1:]
-    return BottleneckSizes(batch, h, w, c, len(call.convs[0].weight), *out, dtype=dtype)
+    return BottleneckShape(batch, h, w, c, len(call.convs[0].weight), *out, dtype=dtype)
 
 
 @dataclass

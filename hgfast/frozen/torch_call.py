@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
-from hgfast.graph.captured import Call, Ref, refs, replaced
+from hgfast.graph.captured import CapturedCall, Ref, refs, replaced
 from hgfast.nn._structure import has_hooks
 
 HOMES = ("torch", "torch.nn.functional", "torch._C._nn", "operator", "builtins")
@@ -35,7 +35,7 @@ class TorchCall:
 
     name: str
     output: int
-    call: Call
+    call: CapturedCall
     module: nn.Module | None = None
     what: str = ""
     written: tuple[int, ...] = ()
@@ -89,7 +89,7 @@ class TorchCall:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kind, target, args, kwargs = state["call"]
-        vars(self).update(state, call=Call(kind, _named(target), args, kwargs))
+        vars(self).update(state, call=CapturedCall(kind, _named(target), args, kwargs))
 
 
 def _copied(item: Any) -> Any:

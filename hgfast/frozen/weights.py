@@ -13,7 +13,7 @@ from hgfast.frozen.coded_weights import CodedWeights, coded_weights
 from hgfast.frozen.codes import Codes
 from hgfast.frozen.graph import ConvCall, Graph
 from hgfast.frozen.pages import Pages
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes, pack
+from hgfast.ops._conv_native import ConvNeeds, ConvShape, pack
 
 if TYPE_CHECKING:
     from hgfast._library import Library
@@ -29,7 +29,7 @@ class Weights:
     """
 
     def __init__(self, graph: Graph, dtype: torch.dtype, device: torch.device, exact: bool, int8: bool = False) -> None:
-        """dtype: of the activations and of the packed weights; exact: see ConvSizes, it concerns float32 only; int8:
+        """dtype: of the activations and of the packed weights; exact: see ConvShape, it concerns float32 only; int8:
         with those in int8 that the graph's quantisation says."""
         self.graph, self.dtype, self.device, self.int8 = graph, dtype, device, int8
         self.exact = exact and dtype == torch.float32
@@ -88,7 +88,7 @@ class Weights:
             self._vectors[id(tensor)] = self._own(tensor, tensor.dtype).contiguous()
         return self._vectors[id(tensor)]
 
-    def packed(self, lib: Library, call: ConvCall, sizes: ConvSizes, needs: ConvNeeds) -> Tensor:
+    def packed(self, lib: Library, call: ConvCall, sizes: ConvShape, needs: ConvNeeds) -> Tensor:
         """Weights of a call in the packing of `needs`, uint8."""
         key = id(call.weight), needs.packing
         if key not in self._packed:
@@ -100,7 +100,7 @@ class Weights:
             self._release(call)
         return self._packed[key]
 
-    def coded(self, lib: Library, call: ConvCall, sizes: ConvSizes, x: Codes, extra: Codes | None) -> CodedWeights:
+    def coded(self, lib: Library, call: ConvCall, sizes: ConvShape, x: Codes, extra: Codes | None) -> CodedWeights:
         """Weights of a call that computes in int8, for the codes of its inputs."""
         if id(call.weight) not in self._coded:
             self._check_first_use()

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten
 from hgfast import ops
 from hgfast.fusion.fits import Fits
 from hgfast.fusion.settings import Parts, Settings, are_same, parts_of
-from hgfast.graph.captured import Call, Ref, refs, replaced
+from hgfast.graph.captured import CapturedCall, Ref, refs, replaced
 from hgfast.graph.interpret import evaluate
 from hgfast.nn._contiguous import contiguous
 from hgfast.nn._program import Merge, Program
@@ -41,7 +41,7 @@ class TorchStep:
     """
 
     value: int
-    call: Call
+    call: CapturedCall
     constants: dict[str, Tensor] = field(default_factory=dict)
     asks: bool = False
     copies: int | None = None

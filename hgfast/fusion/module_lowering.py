@@ -12,7 +12,7 @@ from hgfast.fusion.nesting import NETWORK
 from hgfast.fusion.programs import Operation, operations_of
 from hgfast.fusion.settings import layer_settings, parts_of, settings_of
 from hgfast.graph import ops
-from hgfast.graph.captured import Call, Mode, name_of, refs, replaced
+from hgfast.graph.captured import CapturedCall, Mode, name_of, refs, replaced
 from hgfast.graph.tracer import as_call, forward_of
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class ModuleLowering:
         target = self._relative(str(call.target)) if call.kind == "module" else call.target
         if call.kind == "function":
             self._check_named(call.target)
-        call = Call(call.kind, target, self._here(call.args), self._here(call.kwargs))
+        call = CapturedCall(call.kind, target, self._here(call.args), self._here(call.kwargs))
         written = self.values.writes.get(node)
         shared = written is not None and len(set(self.values.readers[written])) > 1
         name = str(getattr(call.target, "__name__", call.target))
@@ -186,7 +186,7 @@ class ModuleLowering:
         except ValueError as error:  # the module could not be put into a file any more
             raise Unlowerable(str(error)) from None
 
-    def _constants(self, call: Call) -> dict[str, Any]:
+    def _constants(self, call: CapturedCall) -> dict[str, Any]:
         return {str(call.target): self.graph.constants[str(call.target)]} if call.target in self.graph.constants else {}
 
     def _pool_early(self) -> None:
@@ -212,7 +212,7 @@ class ModuleLowering:
     def _tensor(self, value: int) -> TorchStep:
         path = str(self.graph.nodes[value].call.target)
         constant = path in self.graph.constants
-        call = Call("tensor", path if constant else self._relative(path))
+        call = CapturedCall("tensor", path if constant else self._relative(path))
         return TorchStep(value, call, self._constants(call))
 
     def _ends(self, steps: list[Step]) -> list[tuple[int, ...]]:

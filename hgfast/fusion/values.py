@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from hgfast.graph import ops
-from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, replaced
+from hgfast.graph.captured import CapturedCall, CapturedGraph, Node, Ref, replaced
 
 PURE = (ops.Conv, ops.Deconv, ops.Norm, ops.Add, ops.Upsample, ops.Pool, ops.Concat, ops.Activation)
 """What writes its result into new memory, unless it is told to write in place."""
@@ -41,7 +41,7 @@ class Values:
     """
 
     reads: list[tuple[int, ...]] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[CapturedCall] = field(default_factory=list)
     readers: dict[int, list[int]] = field(default_factory=dict)
     results: Any = None
     given: list[Any] = field(default_factory=list)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from hgfast import _checks as checks
-from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, Stop
+from hgfast.graph.captured import CapturedCall, CapturedGraph, Node, Ref, Stop
 from hgfast.graph.convert import convert
 from hgfast.graph.leaves import is_leaf, plain_class
 from hgfast.graph.ops import Input, Opaque
@@ -140,12 +140,12 @@ def _whole(module: nn.Module, example: Any, stops: dict[str, Stop]) -> CapturedG
     def number(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
-        graph.nodes.append(Node(f"input_{len(graph.nodes)}", Input(), (), Call("input", len(graph.nodes))))
+        graph.nodes.append(Node(f"input_{len(graph.nodes)}", Input(), (), CapturedCall("input", len(graph.nodes))))
         return Ref(len(graph.nodes) - 1)
 
     graph.inputs = tree_map(number, example_of(forward_of(module), example))
     values = tuple(range(len(graph.nodes)))
-    call = Call("module", "", *as_call(forward_of(module), graph.inputs))
+    call = CapturedCall("module", "", *as_call(forward_of(module), graph.inputs))
     graph.nodes.append(Node("", Opaque(type(module).__name__), values, call, ("",)))
     graph.result = Ref(len(values))
     return graph

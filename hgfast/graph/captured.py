@@ -34,7 +34,7 @@ class Mode:
 
 
 @dataclass(frozen=True)
-class Call:
+class CapturedCall:
     """How torch computes a node.
 
     Attributes:
@@ -54,10 +54,10 @@ class Call:
         return _call, (self.kind, target, self.args, self.kwargs)
 
 
-def _call(kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+def _call(kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CapturedCall:
     if isinstance(target, tuple):
         target = getattr(importlib.import_module(target[1]), target[2])
-    return Call(kind, target, args, kwargs)
+    return CapturedCall(kind, target, args, kwargs)
 
 
 def name_of(function: Callable[..., Any]) -> tuple[str, str]:
@@ -89,7 +89,7 @@ class Node:
     name: str
     op: Op
     inputs: tuple[Value, ...]
-    call: Call
+    call: CapturedCall
     modules: tuple[str, ...] = ()
     scope: str = ""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from hgfast.graph.captured import Call, CapturedGraph, Mode, ModuleCall, Node, Ref, Stop
+from hgfast.graph.captured import CapturedCall, CapturedGraph, Mode, ModuleCall, Node, Ref, Stop
 from hgfast.graph.classify import classify
 from hgfast.graph.ops import Input, Op, Stored
 from hgfast.graph.skeleton import Flag
@@ -39,7 +39,7 @@ def convert(
         op, reads = _operation(double, node)
         target = len(graph.nodes) if node.op == "placeholder" else node.target
         arguments = (_structure(given, numbers) for given in (node.args, node.kwargs))
-        call = Call(KINDS.get(node.op, "method"), target, *(() if node.op == "placeholder" else arguments))
+        call = CapturedCall(KINDS.get(node.op, "method"), target, *(() if node.op == "placeholder" else arguments))
         numbers[node] = len(graph.nodes)
         modules, scope = _modules(double, node, op), node.meta["scope"]
         graph.nodes.append(Node(_name(node), op, tuple(numbers[n] for n in reads), call, modules, scope))

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from hgfast.graph.captured import Call, CapturedGraph, Node, Ref, refs, replaced, tensor_at
+from hgfast.graph.captured import CapturedCall, CapturedGraph, Node, Ref, refs, replaced, tensor_at
 from hgfast.graph.tracer import forward_of
 
 See = Callable[[int, Node, Any], None]
@@ -58,12 +58,12 @@ class Interpreter:
                 del values[value]
         return replaced(self.graph.result, lambda ref: values[ref.value])
 
-    def run(self, call: Call, values: dict[int, Any]) -> Any:
+    def run(self, call: CapturedCall, values: dict[int, Any]) -> Any:
         """The value of one call."""
         return evaluate(call, values, self.module, self.graph.constants)
 
 
-def evaluate(call: Call, values: dict[int, Any], module: nn.Module, constants: dict[str, Tensor]) -> Any:
+def evaluate(call: CapturedCall, values: dict[int, Any], module: nn.Module, constants: dict[str, Tensor]) -> Any:
     """The value of one call of a module's graph, from the values so far."""
 
     def now(item: Any) -> Any:

@@ -90,7 +90,7 @@ class HeatmapHead(nn.Module):
         self.multi_final_layers = nn.ModuleList(nn.Conv2d(feat_channel, num_keypoints, 1) for _ in range(num_stacks))
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Map each feature map (N, feat_channel, h, w) to heat-maps (N, num_keypoints, h, w)."""
+        """Map each feature map (N, feat_channel, h, w) to heatmaps (N, num_keypoints, h, w)."""
         return [layer(feature) for layer, feature in zip(self.multi_final_layers, features, strict=True)]
 
 
@@ -103,7 +103,7 @@ class HourglassPose(PoseNetwork):
     :meth:`reset_parameters` draws others.
 
     Args:
-        num_keypoints: Heat-maps per stack, K.
+        num_keypoints: Heatmaps per stack, K.
         num_stacks: Hourglasses in a row.
         downsample_times: Depth of each hourglass, d.
         stage_channels: Width of each level of an hourglass, at least d + 1 numbers.
@@ -177,7 +177,7 @@ class HourglassPose(PoseNetwork):
         return self.stride << self.downsample_times, self.stride - 1
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Predict heat-maps.
+        """Predict heatmaps.
 
         Args:
             images: (N, 3, H, W), floating point, normalised as the model was trained (MMPose: RGB minus

@@ -43,7 +43,7 @@ class StackedHourglass(PoseNetwork):
     Args:
         num_stacks: Hourglasses in a row, S.
         channels: Width of the trunk.
-        num_keypoints: Heat-maps per stack, K.
+        num_keypoints: Heatmaps per stack, K.
         increase: Channels added below the outermost level of each hourglass.
         stem_channels: Width after the stem's first convolution and after its first bottleneck.
         implementation: "fused" works in channels_last on hgfast's kernels; "reference" is plain PyTorch and leaves
@@ -103,7 +103,7 @@ class StackedHourglass(PoseNetwork):
         return self.stride << self.depth, 0
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Predict heat-maps.
+        """Predict heatmaps.
 
         Args:
             images: (N, 3, H, W), floating point, RGB in [0, 1] (the peer takes (N, H, W, 3)); height and width

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hgfast.ops import _batch_norm_ops as native
+from hgfast.ops import _batch_norm_ops
 from hgfast.ops._batch_norm_checks import GATE_NONE, GATE_RECOMPUTE, check_apply
 from hgfast.ops._batch_norm_native import stat_dtype
 from hgfast.ops.batch_norm_act import batch_norm_act, check_batch
@@ -43,7 +43,7 @@ class Normaliser(NamedTuple):
 
     def apply(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
         """relu(bn(x) + residual)."""
-        return native.apply_now(x, *self[:4], residual, relu, self.scope.eps, False)[0]
+        return _batch_norm_ops.apply_now(x, *self[:4], residual, relu, self.scope.eps, False)[0]
 
     def backward(
         self, grad: Tensor, x: Tensor, residual: Tensor | None, addend: Tensor | None, relu: bool, want_residual: bool
@@ -53,7 +53,8 @@ class Normaliser(NamedTuple):
         gate = GATE_RECOMPUTE if relu else GATE_NONE
         want_masked = relu and want_residual
         common = (*self[:4], eps)
-        masked, weight_grad, bias_grad = native.reduce_now(grad, None, x, residual, None, *common, gate, want_masked)
+        reduced = _batch_norm_ops.backward_reduce_now(grad, None, x, residual, None, *common, gate, want_masked)
+        masked, weight_grad, bias_grad = reduced
         if want_masked:
             grad, residual, gate = masked, None, GATE_NONE
         sums: tuple[Tensor, ...] = (weight_grad, bias_grad)
@@ -62,7 +63,7 @@ class Normaliser(NamedTuple):
             dist.all_reduce(total, group=group)
             sums, values = (total / values).chunk(2), 1.0  # the kernel divides by a number of the host's
         arguments = (x, residual, None, *common, gate)
-        x_grad = native.propagate_now(grad, None, *arguments, *sums, addend, values, of_batch)
+        x_grad = _batch_norm_ops.backward_apply_now(grad, None, *arguments, *sums, addend, values, of_batch)
         affine = ((self.weight, weight_grad), (self.bias, bias_grad))
         return x_grad, *(None if value is None else of_it.to(value.dtype) for value, of_it in affine), grad
 
@@ -98,9 +99,9 @@ class NormState:
             check_batch(x)
         running = self._running(x, residual) if self.moves else Running()
         if self.group is None:
-            mean, var = native.stats_now(x, *running) if self.moves else native.stats_now(x)
+            mean, var = _batch_norm_ops.stats_now(x, *running) if self.moves else _batch_norm_ops.stats_now(x)
             return Normaliser(mean, var, self.weight, self.bias, Scope(count, True, None, self.eps))
-        mean, var = native.stats_now(x)
+        mean, var = _batch_norm_ops.stats_now(x)
         mean, var, total = combine(mean, var, count, self.group)
         move_running(running, mean, var, total if isinstance(total, Tensor) else int(total))
         return Normaliser(mean, var, self.weight, self.bias, Scope(total, True, self.group, self.eps))

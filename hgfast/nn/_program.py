@@ -87,8 +87,8 @@ def reads_back(stage: Stage) -> tuple[int, ...]:
     return ()
 
 
-class Plan(NamedTuple):
-    """What a program needs: the registers that its gradient reads and that are no BatchNorm's, and last uses."""
+class Lifetimes(NamedTuple):
+    """The registers that are kept for the gradient (all it reads but BatchNorm's), and the stage of each last use."""
 
     kept: frozenset[int]
     last_use: dict[int, int]
@@ -112,14 +112,14 @@ class Program:
         return (self.inputs, *((type(stage).__name__, *stage) for stage in self.stages))
 
     @cached_property
-    def plan(self) -> Plan:
+    def lifetimes(self) -> Lifetimes:
         """Kept: inputs and outputs of convolutions, as far as a gradient reads them. last_use: register -> stage."""
         pending: list[int] = []
         last_use: dict[int, int] = {}
         for i, stage in enumerate(self.stages):
             last_use |= dict.fromkeys(reads(stage), i)
             pending += reads_back(stage)
-        return Plan(self._sources(pending), last_use)
+        return Lifetimes(self._sources(pending), last_use)
 
     @cached_property
     def sources_of_result(self) -> frozenset[int]:

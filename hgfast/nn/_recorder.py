@@ -16,7 +16,7 @@ from torch import Tensor
 from hgfast import _native
 from hgfast.ops import _conv_choice as choose
 from hgfast.ops import _conv_train
-from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._conv_native import ConvShape
 from hgfast.ops.upsample_add import upsample_add, upsample_add_backward
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def fit(*conditions: bool) -> None:
         raise CannotRecord
 
 
-def _sizes(x: Value, weight: Value, stride: int) -> ConvSizes:
+def _sizes(x: Value, weight: Value, stride: int) -> ConvShape:
     (n, c, h, w), (k, channels, height, kernel) = x.shape, weight.shape
     fit(channels == c, height == kernel, kernel % 2 == 1, k > 0)
-    return ConvSizes(n, h, w, c, k, kernel, stride)
+    return ConvShape(n, h, w, c, k, kernel, stride)

@@ -16,14 +16,14 @@ class Registers:
     """
 
     def __init__(self, program: Program, values: dict[int, Any], norms: Sequence[Any], kernels: Any) -> None:
-        """values: what the plan keeps; norms: Normalisers."""
+        """values: those that are kept; norms: Normalisers."""
         self.program, self.values, self.norms, self.kernels = program, values, norms, kernels
 
     def get(self, register: int) -> Any:
         """Value of a register."""
         if register in self.values:
             return self.values[register]
-        assert register >= self.program.inputs  # the plan keeps what is asked for
+        assert register >= self.program.inputs  # what is asked for is kept
         stage = self.program.stages[register - self.program.inputs]
         if isinstance(stage, Merge):
             return self.kernels.merge(self.get(stage.skip), self.get(stage.low))
@@ -31,7 +31,7 @@ class Registers:
             return self.kernels.relu(self.get(stage.source))
         if isinstance(stage, Sum):
             return self.kernels.add(self.get(stage.a), self.get(stage.b))
-        assert isinstance(stage, Norm)  # the plan keeps what convolutions make
+        assert isinstance(stage, Norm)  # what convolutions make is kept
         return self.norms[stage.norm].apply(self.get(stage.source), self.optional(stage.residual), stage.relu)
 
     def optional(self, register: int) -> Any:
@@ -44,7 +44,7 @@ class Forward:
 
     Attributes:
         result: the last register's value.
-        kept: values of the registers that the plan keeps, and of small ones.
+        kept: values of the registers that `Program.lifetimes` keeps, and of small ones.
         norms: the Normaliser of each norm.
         low_sizes: see Gradients.
     """
@@ -63,17 +63,17 @@ class Forward:
         self.kept: dict[int, Any] = {}
         self.low_sizes: dict[int, Any] = {}
         made: dict[int, Any] = {}
-        plan, count = program.plan, program.inputs
+        (kept, last_use), count = program.lifetimes, program.inputs
         values: dict[int, Any] = dict(enumerate(inputs))
         for i, stage in enumerate(program.stages):
             values[count + i] = self._value(stage, values, made)
-            self.kept |= {register: values[register] for register in reads(stage) if register in plan.kept}
+            self.kept |= {register: values[register] for register in reads(stage) if register in kept}
             if small:
                 wanted = {register: values[register] for register in reads_back(stage)}
                 self.kept |= {register: value for register, value in wanted.items() if value.nbytes <= small}
             if isinstance(stage, Merge):
                 self.low_sizes[i] = values[stage.low].shape[2:]
-            values = {register: value for register, value in values.items() if plan.last_use.get(register, i + 1) > i}
+            values = {register: value for register, value in values.items() if last_use.get(register, i + 1) > i}
         self.result = values[program.result]
         self.norms = [made[i] for i in range(len(made))]
 

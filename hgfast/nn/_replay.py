@@ -51,7 +51,7 @@ def forward(
         state.count_batch()
     result, *others = recording.run([*inputs, *parameters, *vectors])
     counts, low_sizes, made = recording.notes
-    kept = {register: inputs[register] for register in program.plan.kept if register < program.inputs}
+    kept = {register: inputs[register] for register in program.lifetimes.kept if register < program.inputs}
     kept.update(zip(made, others, strict=False))
     statistics = others[len(made) :]
     norms = []

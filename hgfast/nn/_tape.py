@@ -63,7 +63,7 @@ def run(
     small = SMALL if inputs[0].is_cuda and not recompute else 0
     makers = [_maker(x, recompute, small) for x in inputs]
     keeps = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*inputs, *parameters, *affine))
-    return Tape.apply(Call(program, states, makers, keeps, dtype, small), *inputs, *parameters, *affine)
+    return Tape.apply(TapeCall(program, states, makers, keeps, dtype, small), *inputs, *parameters, *affine)
 
 
 def _maker(x: Tensor, recompute: bool, small: int) -> Any:
@@ -81,7 +81,7 @@ def _autocast_dtype(x: Tensor) -> torch.dtype | None:
 
 
 @dataclass
-class Call:
+class TapeCall:
     """What a call has beside its tensors.
 
     Attributes:
@@ -103,7 +103,7 @@ class Tape(torch.autograd.Function):
     """The autograd operation."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, *tensors: Tensor | None) -> Tensor:
+    def forward(ctx: Any, call: TapeCall, *tensors: Tensor | None) -> Tensor:
         """tensors: inputs, parameters, then weight and bias of each norm."""
         count = call.program.inputs
         inputs, given = tensors[:count], tensors[count : len(tensors) - 2 * len(call.norms)]
@@ -137,8 +137,8 @@ class Tape(torch.autograd.Function):
         return None, *gradients
 
 
-def _save(ctx: Any, call: Call, done: Forward | replay.Replayed, parameters: Sequence[Any]) -> None:
-    """Hand everything to autograd; Call and the scopes of norms hold none."""
+def _save(ctx: Any, call: TapeCall, done: Forward | replay.Replayed, parameters: Sequence[Any]) -> None:
+    """Save all tensors by ctx.save_for_backward; ctx.call and the scopes of norms hold none."""
     kept, norms = done.kept, done.norms
     made = {i for i, maker in enumerate(call.makers) if maker is not None}
     ctx.call, ctx.kept = replace(call, norms=[]), [register for register in kept if register not in made]

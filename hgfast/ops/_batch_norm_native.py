@@ -108,7 +108,7 @@ def apply(
     mask: Tensor | None = None,
 ) -> Tensor:
     """relu(batch_norm(x) + residual) with given statistics; out may be x or residual, mask gets the bits of y > 0."""
-    out = _buffers.empty_like(x) if out is None else out
+    out = _buffers.empty_reused(x) if out is None else out
     place = out.data_ptr()
     over = [tensor is not None and tensor.data_ptr() == place for tensor in (x, residual)]
     written = _native.inout(out) if any(over) else _native.out(out)
@@ -146,7 +146,7 @@ def backward_apply(
 ) -> Tensor:
     """Gradient of x, plus addend. count: elements of a channel over all processes."""
     grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate = gradient
-    out = _buffers.empty_like(x)
+    out = _buffers.empty_reused(x)
     lib.batch_norm_backward_apply(
         _native.ptr(grad), _native.ptr(grad2), _native.ptr(x), _native.ptr(residual), _native.ptr(mask),
         _native.ptr(mean), _native.ptr(var), _native.ptr(weight), _native.ptr(bias), _native.ptr(weight_grad),

@@ -8,11 +8,10 @@ import torch
 
 from hgfast import reference
 from hgfast.ops import _batch_norm_checks as checks
-from hgfast.ops import _batch_norm_native as native
-from hgfast.ops import _buffers
+from hgfast.ops import _batch_norm_native, _buffers
 from hgfast.ops._batch_norm_checks import GATE_MASK, GATE_NONE, GATE_RECOMPUTE, NAME
 from hgfast.ops._batch_norm_native import Gradient, as_stats
-from hgfast.ops._layout import dense, dense_like, empty_like
+from hgfast.ops._layout import dense, dense_like, empty_dense
 from hgfast.ops._registry import autograd_function, below_autograd, define
 from hgfast.reference.batch_norm_act import Running, move_running, stats_that_move
 
@@ -31,9 +30,9 @@ def _kernel_stats(lib: Library, x: Tensor, *fields: Any) -> tuple[Tensor, Tensor
     if x.numel() == 0:
         return stats_that_move(x, *fields)
     x, running = dense(x, x), Running(*fields)
-    if running.mean is None or native.moves(x, running):
-        return native.stats(lib, x, running)
-    mean, var = native.stats(lib, x)
+    if running.mean is None or _batch_norm_native.moves(x, running):
+        return _batch_norm_native.stats(lib, x, running)
+    mean, var = _batch_norm_native.stats(lib, x)
     move_running(running, mean, var, x.numel() // x.shape[1])
     return mean, var
 
@@ -53,10 +52,10 @@ def _kernel_apply(
     x, residual = dense_like(NAME, x, {"residual": residual})
     vectors = {"running_mean": mean, "running_var": var, "weight": weight, "bias": bias}
     mean, var, weight, bias = as_stats(x, vectors)
-    mask = native.empty_mask(lib, x) if keep_mask else None
-    out = _buffers.empty_like(x)
+    mask = _batch_norm_native.empty_mask(lib, x) if keep_mask else None
+    out = _buffers.empty_reused(x)
     if x.numel():
-        native.apply(lib, x, mean, var, weight, bias, residual, relu, eps, out, mask)
+        _batch_norm_native.apply(lib, x, mean, var, weight, bias, residual, relu, eps, out, mask)
     return out, _no_mask(x) if mask is None else mask
 
 
@@ -90,12 +89,12 @@ def _kernel_backward_reduce(
     *common, want_masked = rest
     maps = {"grad": grad, "grad2": grad2, "residual": residual, "addend": None}
     gradient, _ = _gradient(x, maps, *common)
-    masked = _buffers.empty_like(gradient.x) if want_masked else None
+    masked = _buffers.empty_reused(gradient.x) if want_masked else None
     if x.numel() == 0:
-        weight_grad = torch.zeros(x.shape[1], dtype=native.stat_dtype(x), device=x.device)
+        weight_grad = torch.zeros(x.shape[1], dtype=_batch_norm_native.stat_dtype(x), device=x.device)
         bias_grad = torch.zeros_like(weight_grad)
     else:
-        weight_grad, bias_grad = native.backward_reduce(lib, gradient, masked)
+        weight_grad, bias_grad = _batch_norm_native.backward_reduce(lib, gradient, masked)
     return x.new_empty(0) if masked is None else masked, weight_grad, bias_grad
 
 
@@ -108,7 +107,7 @@ def _kernel_backward_apply(
     if x.numel() == 0:
         return torch.empty_like(gradient.x)
     weight_grad, bias_grad = as_stats(x, {"weight_grad": weight_grad, "bias_grad": bias_grad})
-    return native.backward_apply(lib, gradient, weight_grad, bias_grad, count, batch_statistics, addend)
+    return _batch_norm_native.backward_apply(lib, gradient, weight_grad, bias_grad, count, batch_statistics, addend)
 
 
 def _fake_mask(x: Tensor, keep_mask: bool) -> Tensor:
@@ -116,20 +115,20 @@ def _fake_mask(x: Tensor, keep_mask: bool) -> Tensor:
 
 
 def _fake_stats(x: Tensor, *running: Any) -> tuple[Tensor, Tensor]:
-    mean = torch.empty(x.shape[1], dtype=native.stat_dtype(x), device=x.device)
+    mean = torch.empty(x.shape[1], dtype=_batch_norm_native.stat_dtype(x), device=x.device)
     return mean, torch.empty_like(mean)
 
 
 def _fake_apply(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
-    return empty_like(x), _fake_mask(x, args[-1])
+    return empty_dense(x), _fake_mask(x, args[-1])
 
 
 def _fake_train(x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return empty_like(x), *_fake_stats(x), _fake_mask(x, args[-1])
+    return empty_dense(x), *_fake_stats(x), _fake_mask(x, args[-1])
 
 
 def _fake_reduce(grad: Tensor, grad2: _Optional, x: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_like(x) if args[-1] else x.new_empty(0), *_fake_stats(x)
+    return empty_dense(x) if args[-1] else x.new_empty(0), *_fake_stats(x)
 
 
 def _setup(ctx: Any, tensors: tuple[_Optional, ...], mask: Tensor, flags: Any) -> None:
@@ -171,13 +170,13 @@ def _gradients(ctx: Any, grad: _Optional, needs: tuple[bool, ...]) -> tuple[_Opt
     weight_grad = bias_grad = x_grad = None
     residual_grad = grad if need_residual else None
     if gated or need_weight or need_bias or (need_x and ctx.batch_statistics):
-        masked, weight_grad, bias_grad = reduce_now(*arguments, gated)
+        masked, weight_grad, bias_grad = backward_reduce_now(*arguments, gated)
         if gated:
             residual_grad = masked
             arguments = (masked, None, x, None, None, mean, var, weight, bias, ctx.eps, GATE_NONE)
     if need_x:
         count = x.numel() / max(x.shape[1], 1)
-        x_grad = propagate_now(*arguments, weight_grad, bias_grad, None, count, ctx.batch_statistics)
+        x_grad = backward_apply_now(*arguments, weight_grad, bias_grad, None, count, ctx.batch_statistics)
     weight_grad = weight_grad.to(weight.dtype) if need_weight and weight_grad is not None else None
     bias_grad = bias_grad.to(bias.dtype) if need_bias and bias_grad is not None else None
     return x_grad, weight_grad, bias_grad, residual_grad
@@ -217,7 +216,7 @@ backward_apply = define(
     "Tensor? addend, float count, bool batch_statistics) -> Tensor",
     kernel=_kernel_backward_apply,
     reference=reference.batch_norm_backward_apply,
-    fake=lambda grad, grad2, x, *rest: empty_like(x),
+    fake=lambda grad, grad2, x, *rest: empty_dense(x),
     check=checks.check_backward,
 )
 apply = define(
@@ -243,7 +242,7 @@ train = define(
     native="batch_norm_stats",
 )
 stats_now, apply_now = map(below_autograd, (stats, apply))
-reduce_now, propagate_now = map(below_autograd, (backward_reduce, backward_apply))
+backward_reduce_now, backward_apply_now = map(below_autograd, (backward_reduce, backward_apply))
 Apply = autograd_function(apply, _setup_apply, _backward_apply_op)
 
 

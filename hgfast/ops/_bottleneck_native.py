@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from hgfast import _native
-from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._conv_native import ConvShape
 
 if TYPE_CHECKING:
     from hgfast._library import Library
 
 
 @dataclass(frozen=True)
-class BottleneckSizes:
+class BottleneckShape:
     """csrc/common/bottleneck.h: BottleneckShape, without the algorithm. Output size 0 means (h, w)."""
 
     n: int
@@ -33,13 +33,13 @@ class BottleneckSizes:
         return (self.out_h, self.out_w) if self.out_h else (self.h, self.w)
 
     @property
-    def convs(self) -> tuple[ConvSizes, ConvSizes, ConvSizes]:
+    def convs(self) -> tuple[ConvShape, ConvShape, ConvShape]:
         """The sizes that the weights of the three convolutions are packed for."""
         n, h, w, c, m, dtype = self.n, self.h, self.w, self.c, self.m, self.dtype
         return (
-            ConvSizes(n, h, w, c, m, 1, 1, dtype=dtype),
-            ConvSizes(n, h, w, m, m, 3, 1, dtype=dtype),
-            ConvSizes(n, h, w, m, c, 1, 1, *self.output, dtype=dtype),
+            ConvShape(n, h, w, c, m, 1, 1, dtype=dtype),
+            ConvShape(n, h, w, m, m, 3, 1, dtype=dtype),
+            ConvShape(n, h, w, m, c, 1, 1, *self.output, dtype=dtype),
         )
 
     def native(self, algorithm: int = 0) -> tuple[int, int, int, int, int, int, int, int, int]:
@@ -60,7 +60,7 @@ class BottleneckNeeds:
     kernel: str
 
 
-def query(lib: Library, sizes: BottleneckSizes, threads: int, algorithm: int = 0) -> BottleneckNeeds | None:
+def query(lib: Library, sizes: BottleneckShape, threads: int, algorithm: int = 0) -> BottleneckNeeds | None:
     """Ask the library; None if it has no kernel of a whole block that takes these sizes.
 
     Raises:

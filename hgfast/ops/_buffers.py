@@ -87,7 +87,7 @@ def empty_strided(size: Sequence[int], stride: Sequence[int], like: torch.Tensor
     return torch.empty(0, dtype=like.dtype).set_(POOL.take(count), 0, size, stride)  # type: ignore[call-overload]
 
 
-def empty_like(x: torch.Tensor) -> torch.Tensor:
+def empty_reused(x: torch.Tensor) -> torch.Tensor:
     """An uninitialised tensor like a dense x, strides included."""
     return empty_strided(x.shape, x.stride(), x)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hgfast.ops._bottleneck_native import BottleneckSizes
-from hgfast.ops._conv_native import ConvSizes, NoKernel
+from hgfast.ops._bottleneck_native import BottleneckShape
+from hgfast.ops._conv_native import ConvShape, NoKernel
 
 if TYPE_CHECKING:
     from hgfast._library import Library
@@ -36,7 +36,7 @@ def has_candidates(lib: Library) -> bool:
     return hasattr(lib, "conv_candidates")
 
 
-def conv_candidates(lib: Library, sizes: ConvSizes, device: Any = None) -> list[Candidate]:
+def conv_candidates(lib: Library, sizes: ConvShape, device: Any = None) -> list[Candidate]:
     """For a convolution, the best expected first.
 
     Args:
@@ -55,7 +55,7 @@ def conv_candidates(lib: Library, sizes: ConvSizes, device: Any = None) -> list[
     return [Candidate(*fields) for fields in found]
 
 
-def bottleneck_candidates(lib: Library, sizes: BottleneckSizes, device: Any = None) -> tuple[list[Candidate], float]:
+def bottleneck_candidates(lib: Library, sizes: BottleneckShape, device: Any = None) -> tuple[list[Candidate], float]:
     """For a whole bottleneck, the best expected first (maybe none), and the cycles expected of three convolutions."""
     found, cycles = lib.bottleneck_candidates(*sizes.native()[:-1], device or lib.current_device())
     return [Candidate(*fields) for fields in found], cycles

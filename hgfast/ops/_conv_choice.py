@@ -7,7 +7,7 @@ an algorithm of csrc/cpu/conv_layout.h (or STRIDED), or a sentence that says why
 
 from __future__ import annotations
 
-from hgfast.ops._conv_native import ConvSizes
+from hgfast.ops._conv_native import ConvShape
 
 Choice = int | str
 
@@ -39,7 +39,7 @@ def winograd_enabled() -> bool:
     return _winograd
 
 
-def result(sizes: ConvSizes) -> Choice:
+def result(sizes: ConvShape) -> Choice:
     """For a convolution, or for the input gradient of one of stride 1 (which is a convolution)."""
     height, width = sizes.result
     pixels = sizes.n * height * width
@@ -54,7 +54,7 @@ def result(sizes: ConvSizes) -> Choice:
     return F43 if large and min(height, width) > 8 else F23
 
 
-def input_grad(sizes: ConvSizes) -> Choice:
+def input_grad(sizes: ConvShape) -> Choice:
     """sizes: of the convolution whose input's gradient is asked for."""
     if sizes.stride == 2 and sizes.kernel in (1, 3):
         return STRIDED
@@ -63,7 +63,7 @@ def input_grad(sizes: ConvSizes) -> Choice:
     return result(turned(sizes))
 
 
-def weight_grad(sizes: ConvSizes) -> Choice:
+def weight_grad(sizes: ConvShape) -> Choice:
     """sizes: of the convolution whose weight's gradient is asked for."""
     if (choice := _without_winograd(sizes)) is not None:
         return choice
@@ -72,7 +72,7 @@ def weight_grad(sizes: ConvSizes) -> Choice:
     return F43 if min(sizes.result) > 8 else F23
 
 
-def _without_winograd(sizes: ConvSizes) -> Choice | None:
+def _without_winograd(sizes: ConvShape) -> Choice | None:
     """The choice where Winograd's algorithm is none, or is turned off."""
     if sizes.kernel == 1:
         return DIRECT
@@ -81,6 +81,6 @@ def _without_winograd(sizes: ConvSizes) -> Choice | None:
     return None if _winograd else _DIRECT_NOTE
 
 
-def turned(sizes: ConvSizes) -> ConvSizes:
+def turned(sizes: ConvShape) -> ConvShape:
     """The convolution that an input gradient of stride 1 is."""
-    return ConvSizes(sizes.n, sizes.h, sizes.w, sizes.k, sizes.c, sizes.kernel, 1, dtype=sizes.dtype)
+    return ConvShape(sizes.n, sizes.h, sizes.w, sizes.k, sizes.c, sizes.kernel, 1, dtype=sizes.dtype)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ConvSizes:
+class ConvShape:
     """csrc/common/conv.h: ConvShape, without the algorithm. A size of 0 for the output means that of the result.
 
     exact: float32 on CUDA as good as float32 arithmetic, where it would be rounded to tf32 otherwise.
@@ -75,7 +75,7 @@ class NoKernel(ValueError):
     """The library has no kernel for some sizes."""
 
 
-def query(lib: Library, sizes: ConvSizes, threads: int, algorithm: int = 0) -> ConvNeeds:
+def query(lib: Library, sizes: ConvShape, threads: int, algorithm: int = 0) -> ConvNeeds:
     """Ask the library.
 
     Raises:
@@ -91,7 +91,7 @@ def multiplies_bfloat16(lib: Library) -> bool:
     """Whether the CPU's kernels multiply in bfloat16 here, rather than in float32 what is stored in bfloat16."""
     direct_pairs = 7  # csrc/cpu/conv_layout.h: ConvAlgorithm
     try:
-        query(lib, ConvSizes(1, 1, 1, 2, 1, 1, 1, dtype=torch.bfloat16), 1, direct_pairs)
+        query(lib, ConvShape(1, 1, 1, 2, 1, 1, 1, dtype=torch.bfloat16), 1, direct_pairs)
     except NoKernel:
         return False
     return True
@@ -99,7 +99,7 @@ def multiplies_bfloat16(lib: Library) -> bool:
 
 def pack(
     lib: Library,
-    sizes: ConvSizes,
+    sizes: ConvShape,
     needs: ConvNeeds,
     weight: torch.Tensor,
     extra: torch.Tensor | None,
@@ -122,7 +122,7 @@ _packed: WeakIdKeyDictionary = WeakIdKeyDictionary()  # weight -> (its numbers, 
 
 
 def packed_weight(
-    lib: Library, weight: torch.Tensor, sizes: ConvSizes, needs: ConvNeeds, exec_handle: int
+    lib: Library, weight: torch.Tensor, sizes: ConvShape, needs: ConvNeeds, exec_handle: int
 ) -> torch.Tensor:
     """The weight packed: on the CPU kept as long as the weight lives and holds the same numbers.
 

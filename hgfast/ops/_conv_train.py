@@ -17,7 +17,7 @@ from hgfast.ops import _conv_choice as choose
 from hgfast.ops import _conv_train_cuda as cuda
 from hgfast.ops._conv_checks import check
 from hgfast.ops._conv_choice import Choice
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes
+from hgfast.ops._conv_native import ConvNeeds, ConvShape
 from hgfast.ops._operands import expect
 from hgfast.reference.conv2d import Gradients, conv2d_add, conv2d_gradients
 
@@ -79,7 +79,7 @@ def backward(
     return x_grad, weight_grad, bias_grad
 
 
-def _fitting_sizes(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> ConvSizes:
+def _fitting_sizes(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> ConvShape:
     """The sizes of a convolution of these tensors.
 
     Raises:
@@ -97,7 +97,7 @@ def _fitting_sizes(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) 
         fits = fits and (bias.is_cpu if on_cpu else bias.device == x.device)
     if not (fits and (weight.is_cpu if on_cpu else weight.device == x.device)):
         check(OP, x, weight, bias, stride)
-    return ConvSizes(n, h, w, c, k, kernel, stride, dtype=dtype)
+    return ConvShape(n, h, w, c, k, kernel, stride, dtype=dtype)
 
 
 def forward_choice(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Choice | ConvNeeds:
@@ -105,18 +105,18 @@ def forward_choice(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) 
     return _forward_choice(x, weight, _fitting_sizes(x, weight, bias, stride), with_addend=False)
 
 
-def _forward_choice(x: Tensor, weight: Tensor, sizes: ConvSizes, with_addend: bool) -> Choice | ConvNeeds:
+def _forward_choice(x: Tensor, weight: Tensor, sizes: ConvShape, with_addend: bool) -> Choice | ConvNeeds:
     if _native.on_cuda(x):
         return _foreign(x, weight) or cuda.choice(x, sizes, with_addend)
     return _refusal(x, weight) or choose.result(sizes)
 
 
-def input_grad_choice(grad: Tensor, weight: Tensor, sizes: ConvSizes) -> Choice:
+def input_grad_choice(grad: Tensor, weight: Tensor, sizes: ConvShape) -> Choice:
     """Algorithm of the input gradient, or why it is ATen's."""
     return _refusal(grad, weight) or choose.input_grad(sizes)
 
 
-def weight_grad_choice(grad: Tensor, x: Tensor, sizes: ConvSizes) -> Choice:
+def weight_grad_choice(grad: Tensor, x: Tensor, sizes: ConvShape) -> Choice:
     """Algorithm of the weight gradient, or why it is ATen's."""
     return _refusal(grad, x) or choose.weight_grad(sizes)
 
@@ -140,7 +140,7 @@ def _refusal(first: Tensor, second: Tensor) -> str:
     return ""
 
 
-def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvSizes, addend: Tensor | None = None) -> Tensor:
+def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvShape, addend: Tensor | None = None) -> Tensor:
     """The gradient of the input, plus addend; by the kernel of the choice made for these tensors' sizes."""
     algorithm = choose.input_grad(sizes)
     assert not isinstance(algorithm, str), algorithm
@@ -149,7 +149,7 @@ def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvSizes, addend: Tens
     return _convolve(choose.turned(sizes), algorithm, grad, weight, None, addend, transposed=True)
 
 
-def input_to_weight(grad: Tensor, x: Tensor, sizes: ConvSizes, channels_last: bool) -> Tensor:
+def input_to_weight(grad: Tensor, x: Tensor, sizes: ConvShape, channels_last: bool) -> Tensor:
     """The gradient of the weight (K, C, r, r), by the kernel of the choice made for these tensors' sizes."""
     algorithm = choose.weight_grad(sizes)
     assert not isinstance(algorithm, str), algorithm
@@ -165,7 +165,7 @@ def input_to_weight(grad: Tensor, x: Tensor, sizes: ConvSizes, channels_last: bo
     return out
 
 
-def _strided_grad(sizes: ConvSizes, grad: Tensor, weight: Tensor, addend: Tensor | None) -> Tensor:
+def _strided_grad(sizes: ConvShape, grad: Tensor, weight: Tensor, addend: Tensor | None) -> Tensor:
     grad, addend = _nhwc(grad), None if addend is None else _nhwc(addend)
     weight, channels_last = _dense_weight(weight)
     x_grad = _buffers.empty_nhwc((sizes.n, sizes.c, sizes.h, sizes.w), grad)
@@ -184,7 +184,7 @@ def _dense_weight(weight: Tensor) -> tuple[Tensor, bool]:
 
 
 def _convolve(
-    sizes: ConvSizes,
+    sizes: ConvShape,
     algorithm: int,
     x: Tensor,
     weight: Tensor,

@@ -17,7 +17,7 @@ from torch import Tensor
 from hgfast import _native
 from hgfast._native import ABSENT
 from hgfast.ops._candidates import has_candidates
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes, NoKernel, pack
+from hgfast.ops._conv_native import ConvNeeds, ConvShape, NoKernel, pack
 from hgfast.ops._ways import KERNEL, TORCH, fastest
 from hgfast.reference.conv2d import conv2d_add
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 WHY_NOT = "cuDNN's convolution is the faster one here, or nothing was timed (HGFAST_TUNE)"
 
-_choices: dict[tuple[int, ConvSizes, bool], ConvNeeds | None] = {}
+_choices: dict[tuple[int, ConvShape, bool], ConvNeeds | None] = {}
 
 
-def choice(x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | str:
+def choice(x: Tensor, sizes: ConvShape, with_residual: bool) -> ConvNeeds | str:
     """hgfast's kernel for a convolution of x, on CUDA, or why ATen has it; sizes: as of float32."""
     if x.dtype not in DTYPES:
         return f"there are no CUDA kernels for {x.dtype}"
@@ -38,7 +38,7 @@ def choice(x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | str:
     return _known(x, replace(sizes, dtype=x.dtype, exact=exact), with_residual) or WHY_NOT
 
 
-def _known(x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None:
+def _known(x: Tensor, sizes: ConvShape, with_residual: bool) -> ConvNeeds | None:
     from hgfast.frozen.make import is_capturing
     from hgfast.frozen.tune import tunes
 
@@ -55,7 +55,7 @@ def _known(x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None
     return _choices[key]
 
 
-def _measured(lib: Library, x: Tensor, sizes: ConvSizes, with_residual: bool) -> ConvNeeds | None:
+def _measured(lib: Library, x: Tensor, sizes: ConvShape, with_residual: bool) -> ConvNeeds | None:
     from hgfast.frozen.graph import IMAGE, ConvCall, Graph
     from hgfast.frozen.make import make_plan
     from hgfast.frozen.torch_step import BY_TORCH
@@ -79,7 +79,7 @@ def _measured(lib: Library, x: Tensor, sizes: ConvSizes, with_residual: bool) ->
 
 
 @torch.no_grad()
-def _is_faster(lib: Library, needs: ConvNeeds, x: Tensor, sizes: ConvSizes, with_residual: bool, name: str) -> bool:
+def _is_faster(lib: Library, needs: ConvNeeds, x: Tensor, sizes: ConvShape, with_residual: bool, name: str) -> bool:
     """Whether a kernel beats ATen, by more than the noise, in whole calls for images like x."""
     from hgfast.frozen.verify import generator_on
 
@@ -100,7 +100,7 @@ def _is_faster(lib: Library, needs: ConvNeeds, x: Tensor, sizes: ConvSizes, with
 
 
 def convolve(
-    needs: ConvNeeds, sizes: ConvSizes, x: Tensor, weight: Tensor, bias: Tensor | None, addend: Tensor | None
+    needs: ConvNeeds, sizes: ConvShape, x: Tensor, weight: Tensor, bias: Tensor | None, addend: Tensor | None
 ) -> Tensor:
     """The convolution plus addend, (N, K, P, Q) in channels_last, as x and addend are; sizes: as of float32."""
     exact = x.dtype == torch.float32 and not torch.backends.cudnn.allow_tf32

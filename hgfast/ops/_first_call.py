@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from hgfast.ops import _bottleneck_native, _conv_native
-from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes
+from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckShape
+from hgfast.ops._conv_native import ConvNeeds, ConvShape
 from hgfast.ops._ways import KERNEL, Ways, fastest
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ X, RESIDUAL, LARGE, OUTPUT = range(4)  # the values of a call
 Needs = TypeVar("Needs", ConvNeeds, BottleneckNeeds)
 WaysWith = Callable[["Needs | None"], Ways]  # the ways of an operator, with a kernel for the one that has it
 Found = tuple["Needs | None", str]  # the kernel, and the way
-_convs: dict[tuple[int, ConvSizes, bool, bool], Found[ConvNeeds]] = {}
-_blocks: dict[tuple[int, BottleneckSizes], Found[BottleneckNeeds]] = {}
+_convs: dict[tuple[int, ConvShape, bool, bool], Found[ConvNeeds]] = {}
+_blocks: dict[tuple[int, BottleneckShape], Found[BottleneckNeeds]] = {}
 
 
 def conv(
-    lib: Library, x: Tensor, sizes: ConvSizes, with_residual: bool, relu: bool, threads: int, ways: WaysWith[ConvNeeds]
+    lib: Library, x: Tensor, sizes: ConvShape, with_residual: bool, relu: bool, threads: int, ways: WaysWith[ConvNeeds]
 ) -> Found[ConvNeeds]:
     """The kernel of a convolution of x, None where none is right, and the way that the operator goes."""
     from hgfast.frozen.graph import ConvCall
@@ -60,7 +60,7 @@ def conv(
 
 
 def block(
-    lib: Library, x: Tensor, sizes: BottleneckSizes, threads: int, ways: WaysWith[BottleneckNeeds]
+    lib: Library, x: Tensor, sizes: BottleneckShape, threads: int, ways: WaysWith[BottleneckNeeds]
 ) -> Found[BottleneckNeeds]:
     """The kernel of a whole bottleneck on x, None where none is right, and the way that the operator goes."""
     from hgfast.frozen.graph import BottleneckCall, ConvCall

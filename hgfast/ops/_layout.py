@@ -43,6 +43,6 @@ def empty(like: Tensor, height: Any, width: Any) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
-def empty_like(x: Tensor) -> Tensor:
+def empty_dense(x: Tensor) -> Tensor:
     """Uninitialised, as x made dense."""
     return empty(x, *x.shape[2:])

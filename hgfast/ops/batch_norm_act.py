@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from hgfast import _checks
-from hgfast.ops import _batch_norm_ops as ops
+from hgfast.ops import _batch_norm_ops
 from hgfast.ops._batch_norm_checks import NAME, check_channels, check_x
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import is_recorded
@@ -69,13 +69,13 @@ def batch_norm_act(
     keep_mask = relu and residual is not None and not recompute and _wants_gradient(x, weight, bias, residual)
     recorded = is_recorded()
     if not training:
-        apply = ops.apply if recorded else ops.Apply.apply
+        apply = _batch_norm_ops.apply if recorded else _batch_norm_ops.Apply.apply
         return apply(x, running_mean, running_var, weight, bias, residual, relu, eps, keep_mask)[0]
     check_batch(x)
     running = Running() if running_mean is None else Running(running_mean, running_var, None, momentum)
     if not recorded:
-        return ops.Train.apply(running, x, weight, bias, residual, relu, eps, keep_mask)
-    out, mean, var, _ = ops.train(x, weight, bias, residual, relu, eps, keep_mask)
+        return _batch_norm_ops.Train.apply(running, x, weight, bias, residual, relu, eps, keep_mask)
+    out, mean, var, _ = _batch_norm_ops.train(x, weight, bias, residual, relu, eps, keep_mask)
     move_running(running, mean, var, x.numel() // max(x.shape[1], 1))
     return out
 

@@ -14,7 +14,7 @@ from hgfast.constants import constant
 from hgfast.ops import _batch_norm_native as pointwise
 from hgfast.ops import _bottleneck_native, _first_call
 from hgfast.ops._batch_norm_native import as_stats
-from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckSizes
+from hgfast.ops._bottleneck_native import BottleneckNeeds, BottleneckShape
 from hgfast.ops._conv_native import packed_weight
 from hgfast.ops._conv_native import query as conv_query
 from hgfast.ops._operands import fit
@@ -109,10 +109,10 @@ def _check_operator(x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> N
     _check(x, tuple(layers[::2]), (scale, shift, *layers[1::2]), upsample_to)
 
 
-def _sizes(x: Tensor, weight1: Tensor, upsample_to: Tensor | None) -> BottleneckSizes:
+def _sizes(x: Tensor, weight1: Tensor, upsample_to: Tensor | None) -> BottleneckShape:
     (n, c, h, w), m = x.shape, weight1.shape[0]
     out_h, out_w = (0, 0) if upsample_to is None else upsample_to.shape[2:]
-    return BottleneckSizes(n, h, w, c, m, out_h, out_w, dtype=x.dtype)
+    return BottleneckShape(n, h, w, c, m, out_h, out_w, dtype=x.dtype)
 
 
 def _supports(x: Tensor, scale: Tensor, shift: Tensor, weight1: Tensor, *rest: Tensor | None) -> str | None:
@@ -181,7 +181,7 @@ def _by_kernel(lib: Library, needs: BottleneckNeeds, x: Tensor, scale: Tensor, s
     return y
 
 
-def _empty(x: Tensor, sizes: BottleneckSizes) -> Tensor:
+def _empty(x: Tensor, sizes: BottleneckShape) -> Tensor:
     shape = (sizes.n, sizes.c, *sizes.output)
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 

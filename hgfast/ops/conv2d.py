@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hgfast import _checks, reference
-from hgfast.ops import _conv_train as train
+from hgfast.ops import _conv_train
 from hgfast.ops._conv_checks import check, check_stride, check_weight
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes
+from hgfast.ops._conv_native import ConvNeeds, ConvShape
 from hgfast.ops._operands import fit
 from hgfast.ops._registry import define
 from hgfast.reference.blocks import LARGEST_KERNEL
@@ -53,11 +53,11 @@ def _reason(choice: int | str | ConvNeeds) -> str | None:
 
 
 def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> str | None:
-    return _reason(train.forward_choice(x, weight, bias, stride))
+    return _reason(_conv_train.forward_choice(x, weight, bias, stride))
 
 
 def _kernel(lib: Library, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-    return train.forward(x, weight, bias, stride)
+    return _conv_train.forward(x, weight, bias, stride)
 
 
 def _reference(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
@@ -85,8 +85,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return x_grad, weight_grad, grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None, None
 
 
-def _input_sizes(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> ConvSizes:
-    return ConvSizes(grad.shape[0], h, w, weight.shape[1], weight.shape[0], weight.shape[-1], stride)
+def _input_sizes(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> ConvShape:
+    return ConvShape(grad.shape[0], h, w, weight.shape[1], weight.shape[0], weight.shape[-1], stride)
 
 
 def _check_input(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> None:
@@ -104,11 +104,11 @@ def _check_input(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> N
 
 
 def _supports_input(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> str | None:
-    return _reason(train.input_grad_choice(grad, weight, _input_sizes(grad, weight, h, w, stride)))
+    return _reason(_conv_train.input_grad_choice(grad, weight, _input_sizes(grad, weight, h, w, stride)))
 
 
 def _kernel_input(lib: Library, grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> Tensor:
-    return train.result_to_input(grad, weight, _input_sizes(grad, weight, h, w, stride))
+    return _conv_train.result_to_input(grad, weight, _input_sizes(grad, weight, h, w, stride))
 
 
 def _reference_input(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> Tensor:
@@ -134,9 +134,9 @@ def _backward_input(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
     return grad_grad, weight_grad, None, None, None
 
 
-def _weight_sizes(grad: Tensor, x: Tensor, kernel: int, stride: int) -> ConvSizes:
+def _weight_sizes(grad: Tensor, x: Tensor, kernel: int, stride: int) -> ConvShape:
     n, c, h, w = x.shape
-    return ConvSizes(n, h, w, c, grad.shape[1], kernel, stride)
+    return ConvShape(n, h, w, c, grad.shape[1], kernel, stride)
 
 
 def _check_weight(grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> None:
@@ -154,11 +154,11 @@ def _check_weight(grad: Tensor, x: Tensor, kernel: int, stride: int, channels_la
 
 
 def _supports_weight(grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> str | None:
-    return _reason(train.weight_grad_choice(grad, x, _weight_sizes(grad, x, kernel, stride)))
+    return _reason(_conv_train.weight_grad_choice(grad, x, _weight_sizes(grad, x, kernel, stride)))
 
 
 def _kernel_weight(lib: Library, grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> Tensor:
-    return train.input_to_weight(grad, x, _weight_sizes(grad, x, kernel, stride), channels_last)
+    return _conv_train.input_to_weight(grad, x, _weight_sizes(grad, x, kernel, stride), channels_last)
 
 
 def _reference_weight(grad: Tensor, x: Tensor, *rest: Any) -> Tensor:

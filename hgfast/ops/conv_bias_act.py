@@ -12,7 +12,7 @@ from hgfast import _checks, _native, reference
 from hgfast._native import ABSENT
 from hgfast.ops import _first_call
 from hgfast.ops._conv_checks import check as check_convolution
-from hgfast.ops._conv_native import ConvNeeds, ConvSizes, packed_weight, query
+from hgfast.ops._conv_native import ConvNeeds, ConvShape, packed_weight, query
 from hgfast.ops._registry import define
 from hgfast.ops._ways import KERNEL, TORCH, Ways
 
@@ -90,11 +90,11 @@ def _check_operator(x: Tensor, weight: Tensor, *rest: Any) -> None:
     _check(x, weight, bias, stride, residual, upsample_to)
 
 
-def _sizes(x: Tensor, weight: Tensor, stride: int, upsample_to: Tensor | None) -> ConvSizes:
+def _sizes(x: Tensor, weight: Tensor, stride: int, upsample_to: Tensor | None) -> ConvShape:
     out_h, out_w = (0, 0) if upsample_to is None else upsample_to.shape[-2:]
     (n, c, h, w), (k, _, kernel, _) = x.shape, weight.shape
     exact = not torch.backends.cudnn.allow_tf32
-    return ConvSizes(n, h, w, c, k, kernel, stride, out_h, out_w, dtype=x.dtype, exact=exact)
+    return ConvShape(n, h, w, c, k, kernel, stride, out_h, out_w, dtype=x.dtype, exact=exact)
 
 
 def _supports(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *rest: Any) -> str | None:
@@ -165,7 +165,7 @@ def _nhwc(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous(memory_format=torch.channels_last)
 
 
-def _empty(x: Tensor, sizes: ConvSizes) -> Tensor:
+def _empty(x: Tensor, sizes: ConvShape) -> Tensor:
     shape = (sizes.n, sizes.k, *sizes.output)
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 

@@ -134,7 +134,7 @@ def _launch(
     n, k, h, w = pred.shape
     compute = torch.float64 if pred.dtype == torch.float64 else torch.float32
     loss = torch.empty((), dtype=compute, device=pred.device)
-    grad = _buffers.empty_like(pred) if want_grad else torch.empty_like(pred[:0])
+    grad = _buffers.empty_reused(pred) if want_grad else torch.empty_like(pred[:0])
     if not pred.numel():
         return loss.fill_(float("nan")), grad  # the mean of nothing, as torch has it
     partial = torch.empty(n * k if layout == _native.NCHW else n * h, dtype=torch.float64, device=pred.device)

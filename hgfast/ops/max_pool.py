@@ -117,7 +117,7 @@ def _check_gradient(grad: Tensor, x: Tensor, addend: Tensor | None) -> None:
 def _kernel_backward(lib: Library, grad: Tensor, x: Tensor, addend: Tensor | None) -> Tensor:
     x, grad = _layout.dense(x, x), _layout.dense(grad, x)
     addend = _layout.dense(addend, x)
-    x_grad = _buffers.empty_like(x)
+    x_grad = _buffers.empty_reused(x)
     if x.numel():
         tensors = _native.ptr(x), _native.ptr(grad), _native.ptr(addend), _native.out(x_grad)
         lib.max_pool_backward(*tensors, DTYPE_CODES[x.dtype], *_sizes(x), exec_handle(x))
@@ -137,7 +137,7 @@ _max_pool_backward = define(
     "max_pool_backward(Tensor grad, Tensor x, Tensor? addend) -> Tensor",
     kernel=_kernel_backward,
     reference=reference.max_pool_backward,
-    fake=lambda grad, x, addend: _layout.empty_like(x),
+    fake=lambda grad, x, addend: _layout.empty_dense(x),
     check=_check_gradient,
     setup_context=_setup_backward,
     backward=_double_backward,

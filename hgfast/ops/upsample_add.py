@@ -121,7 +121,7 @@ def _overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def _kernel(lib: Library, skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
     skip = _layout.dense(skip, skip)
-    out = _buffers.empty_like(skip)
+    out = _buffers.empty_reused(skip)
     add_into(lib, skip, _layout.dense(low, skip), out)
     return out
 
@@ -210,7 +210,7 @@ _upsample_add = define(
     "upsample_add(Tensor skip, Tensor low) -> Tensor",
     kernel=_kernel,
     reference=_reference,
-    fake=lambda skip, low: _layout.empty_like(skip),
+    fake=lambda skip, low: _layout.empty_dense(skip),
     check=_check,
     supports=_supports,
     setup_context=_setup_context,

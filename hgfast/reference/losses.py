@@ -13,8 +13,8 @@ def keypoint_mse(pred: Tensor, target: Tensor, weight: Tensor | None = None) -> 
     Joints of weight 0 stay in the denominator, and there is no factor 1/2. For several stacks, add up the losses.
 
     Args:
-        pred: Predicted heat-maps (N, K, H, W).
-        target: Target heat-maps of the same shape.
+        pred: Predicted heatmaps (N, K, H, W).
+        target: Target heatmaps of the same shape.
         weight: Weight of each joint (N, K); None weighs all by 1.
 
     Returns:
@@ -31,8 +31,8 @@ def stack_mse(pred: Tensor, target: Tensor) -> Tensor:
     axes of the result.
 
     Args:
-        pred: Predicted heat-maps (N, S, K, H, W), for instance ``torch.stack(model(images), 1)``.
-        target: Target heat-maps (N, K, H, W).
+        pred: Predicted heatmaps (N, S, K, H, W), for instance ``torch.stack(model(images), 1)``.
+        target: Target heatmaps (N, K, H, W).
 
     Returns:
         The losses (N, S).

@@ -53,7 +53,7 @@ class Hourglass(nn.Module):
 
 
 class AssociativeNet(nn.Module):
-    """Heat-maps and tags of all joints from each stack."""
+    """Heatmaps and tags of all joints from each stack."""
 
     def __init__(
         self, conv: Conv, stacks: int = 4, widths: Sequence[int] = (256, 384, 512, 640, 768), out: int = 68

@@ -123,7 +123,7 @@ class ResNet(Features):
 
 
 class PoseResNet(Features):
-    """SimpleBaseline: three transposed convolutions of 4x4 and stride 2, then the heat-maps."""
+    """SimpleBaseline: three transposed convolutions of 4x4 and stride 2, then the heatmaps."""
 
     def __init__(self, layers: Sequence[int] = (3, 4, 6, 3), width: int = 64, joints: int = 17) -> None:
         super().__init__(Bottleneck, layers, width)

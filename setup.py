@@ -82,7 +82,7 @@ class NinjaFile:
         self.add_rule("link", f"{cxx} -shared $in -o $out -ldl -lpthread {os.environ.get('LDFLAGS', '')}")
 
     def add_rule(self, name: str, command: str) -> None:
-        """A rule with a dependency file where the command writes one."""
+        """Return a rule with a dependency file where the command writes one."""
         depfile = "\n  depfile = $out.d\n  deps = gcc" if "-MF" in command else ""
         self.lines.append(f"rule {name}\n  command = {command}{depfile}\n  description = {name} $out")
 
@@ -112,32 +112,32 @@ class NinjaFile:
 
 
 def lasting_name(link: Path, target: Path) -> Path:
-    """A link to a folder, in place of an older one."""
+    """Link to a folder, in place of an older one."""
     link.unlink(missing_ok=True)
     link.symlink_to(target, target_is_directory=True)
     return link
 
 
 def write_if_new(path: Path, text: str) -> None:
-    """Writes a file that differs: a new time would make ninja build again what depends on it."""
+    """Write a file that differs: a new time would make ninja build again what depends on it."""
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
 
 
 def unity(path: Path, *folders: Path) -> Path:
-    """Makes a source that includes all .cpp files of folders of csrc, to read pybind11's headers (seconds) once."""
+    """Make a source that includes all .cpp files of folders of csrc, to read pybind11's headers (seconds) once."""
     sources = [source for folder in folders for source in sorted(folder.glob("*.cpp"))]
     write_if_new(path, "".join(f'#include "{source.relative_to(CSRC).as_posix()}"\n' for source in sources))
     return path
 
 
 def escape(path: Path) -> str:
-    """A path in ninja's syntax."""
+    """Return a path in ninja's syntax."""
     return str(path).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
 
 
 def kernel_sources(variant: str) -> list[Path]:
-    """The files compiled for an instruction set; what they lack is another set's."""
+    """Return the files compiled for an instruction set; what they lack is another set's."""
     if variant == "avx512_bf16":
         return [CSRC / "cpu" / name for name in BF16_SOURCES]
     return sorted((CSRC / "cpu/amx" if variant == "amx_bf16" else CSRC / "cpu").glob("*.cpp"))
@@ -178,7 +178,7 @@ def ninja_jobs() -> list[str]:
 
 
 def first_error(out_dir: Path) -> str:
-    """The first line with an error in the newest of nvcc's logs."""
+    """Return the first line with an error in the newest of nvcc's logs."""
     logs = sorted(out_dir.rglob("*.cu.o.log"), key=lambda log: log.stat().st_mtime)
     lines = [line for log in logs[-1:] for line in log.read_text(errors="replace").splitlines()]
     return next((line.strip() for line in lines if re.search("error|fatal", line, re.I)), "see the build's output")
@@ -227,7 +227,7 @@ class BuildExt(build_ext):
             (ROOT / self.get_ext_filename("hgfast._cuda")).unlink(missing_ok=True)
 
     def get_outputs(self) -> list[str]:
-        """The extensions and the record of how they were built."""
+        """List the extensions and the record of how they were built."""
         return [*super().get_outputs(), str(Path(self.build_lib, "hgfast", "_build.json"))]
 
 

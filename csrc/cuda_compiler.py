@@ -78,7 +78,7 @@ class CannotCompile(Exception):
 
 
 def choose_cuda() -> tuple[Nvcc | None, str]:
-    """The compiler to build CUDA with, or None and the reason why CUDA is left out."""
+    """Find the compiler to build CUDA with, or None and the reason why CUDA is left out."""
     wish = cuda_wish()
     if wish == "0":
         return None, "HGFAST_CUDA=0 was set when hgfast was built"
@@ -129,7 +129,7 @@ def cuda_archs(command: str) -> list[str]:
 
 
 def extra_build_requirements() -> list[str]:
-    """The CUDA compiler from PyPI where there is no other and it is not refused, for pip, which asks first."""
+    """Name CUDA's compiler on PyPI for pip, which asks first, where there is no other and it is not refused."""
     asked = "setuptools.build_meta" in sys.modules
     wanted = asked and cuda_wish() != "0" and wheel_platform() and find_nvcc_command() is None
     return CUDA_WHEELS if wanted else []

@@ -13,7 +13,7 @@ PLOTS = "benchmarks/results"
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Adds the plots."""
+    """Add the plots."""
     for plot in sorted((ROOT / PLOTS).glob("*.png")):
         files.append(File(f"{PLOTS}/{plot.name}", str(ROOT), config.site_dir, config.use_directory_urls))
     return files

@@ -30,12 +30,12 @@ def draw(dataset: PoseDataset, table: KeypointSet, numbers: range) -> list[np.nd
 
 
 def augmented(dataset: PoseDataset, count: int) -> list[np.ndarray]:
-    """The first sample in several epochs."""
+    """Return the first sample in several epochs."""
     return [dataset[(epoch, 0)]["image"] for epoch in range(count)]
 
 
 def save(name: str, images: list[np.ndarray]) -> None:
-    """A sheet of pictures."""
+    """Draw a sheet of pictures."""
     cv2.imwrite(str(PICTURES / name), grid(images, COLUMNS, CELL), QUALITY)
 
 

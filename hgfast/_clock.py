@@ -38,7 +38,7 @@ class Clock:
         return found
 
     def _run(self, call: Callable[[], object]) -> tuple[torch.cuda.Event, torch.cuda.Event, float]:
-        """The events around a call, and what it took the host."""
+        """Return the events around a call, and the time that it took the host."""
         self.cold.zero_()  # takes longer than the host does to launch most calls
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()

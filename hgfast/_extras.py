@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 
 def require(module: str, purpose: str, extra: str = "train") -> Any:
-    """A module of an optional package, to be asked for before the work whose results it is to write or measure.
+    """Return a module of an optional package, asked for before the work whose results it is to write or measure.
 
     Args:
         module: its full name.
@@ -30,7 +30,7 @@ def require(module: str, purpose: str, extra: str = "train") -> Any:
 
 
 def install_command(extra: str) -> str:
-    """What installs an extra from where this hgfast came from; no index has it."""
+    """Say what installs an extra from where this hgfast came from; no index has it."""
     source = _source()
     where = "" if source else " in the folder of hgfast's source"
     return f"pip install {shlex.quote(_with_extra(source or '.', extra))}{where}"

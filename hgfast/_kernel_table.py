@@ -57,7 +57,7 @@ class Finding:
 
 
 def as_fields(time: Time) -> dict[str, float]:
-    """The time as a finding has it."""
+    """Return the time as a finding has it."""
     card, host = time.card, time.host
     return {"card": card.value, "card_error": card.error, "host": host.value, "host_error": host.error}
 
@@ -76,7 +76,7 @@ class Table:
         self._findings = {} if self.path is None else read(self.path)[1]
 
     def get(self, kernel: str, call: str) -> Finding:
-        """What is known."""
+        """Return what is known."""
         return self._findings.get(f"{kernel} | {call}", Finding())
 
     def note(self, kernel: str, call: str, **found: Any) -> None:
@@ -174,7 +174,7 @@ _tables: dict[tuple[str, str], Table] = {}
 
 
 def table_of(lib: Library, device: torch.device) -> Table:
-    """The table of a device, read once a process; lib is the native module."""
+    """Return the table of a device, read once a process; lib is the native module."""
     identity = identity_of(lib, device)
     key = json.dumps(identity, sort_keys=True), str(folder())
     if key not in _tables:
@@ -198,7 +198,7 @@ def identity_of(lib: Library, device: torch.device) -> dict[str, str]:
 
 @cache
 def driver_version() -> str:
-    """The kernel module's line where it can be read, else the newest CUDA that the driver knows."""
+    """Return the kernel module's line where it can be read, else the newest CUDA that the driver knows."""
     with contextlib.suppress(OSError):
         return DRIVER.read_text().splitlines()[0].removeprefix("NVRM version: ")
     get = getattr(torch._C, "_cuda_getDriverVersion", None)

@@ -65,7 +65,7 @@ def library(device_type: Literal["cpu"]) -> Library: ...
 @overload
 def library(device_type: str) -> Library | None: ...
 def library(device_type: str) -> Library | None:
-    """The module with the kernels for "cpu" tensors, or "cuda" tensors on the current device; None if there is none."""
+    """Return the module with a device's kernels, "cpu" or "cuda" (the current one); None if there is none."""
     if device_type == "cuda" and cuda_missing_reason():
         return None
     return _libraries.get(device_type)
@@ -95,7 +95,7 @@ def _device_refusal(index: int) -> str:
 
 
 def driver_state(told: str) -> str:
-    """What CUDA's runtime says of the driver; where there is none, it complains of its version."""
+    """Say what CUDA's runtime tells of the driver; where there is none, it complains of its version."""
     try:
         if told != "ok":
             ctypes.CDLL("libcuda.so.1")
@@ -133,7 +133,7 @@ def on_cuda(tensor: torch.Tensor) -> bool:
 
 
 def exec_handle(tensor: torch.Tensor) -> int:
-    """The Exec value for kernels on this tensor's device: the current CUDA stream, or torch's CPU thread count."""
+    """Return the Exec value for this tensor's device: the current CUDA stream, or torch's CPU thread count."""
     if tensor.is_cuda:
         return torch._C._cuda_getCurrentRawStream(tensor.get_device())
     return torch.get_num_threads()

@@ -12,7 +12,7 @@ LIBRARIES = {  # of the system, that the wheel with windows needs: where Debian 
 
 
 def advice(message: str) -> str:
-    """What to do about an error of OpenCV's import."""
+    """Say what to do about an error of OpenCV's import."""
     found = re.search(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file", message)
     if found is None:
         return f"hgfast needs OpenCV, which cannot be imported ({message}): pip install 'opencv-python<5'"

@@ -29,7 +29,7 @@ TUNE_VALUES = ("0", "1", "force")
 
 
 def read_tune(value: str | None) -> str:
-    """What HGFAST_TUNE asks for; what it may not be is told and counts as the default."""
+    """Return what HGFAST_TUNE asks for; a value that it may not have is told and counts as the default."""
     if value and value not in TUNE_VALUES:
         warnings.warn(f"HGFAST_TUNE must be one of {', '.join(TUNE_VALUES)}, got {value!r}", stacklevel=2)
     return value if value in TUNE_VALUES else "1"

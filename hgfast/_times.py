@@ -57,5 +57,5 @@ class Time:
         return Time(self.card + other.card, self.host + other.host)
 
     def counted(self, launched: bool) -> Measured:
-        """What it adds to a network whose calls are launched one by one, or replayed as a CUDA graph."""
+        """Say what it adds to a network whose calls are launched one by one, or replayed as a CUDA graph."""
         return self.host if launched and self.host.value > self.card.value else self.card

@@ -28,7 +28,7 @@ def write_deeplabcut(
     scores: np.ndarray,
     scorer: str = "hgfast",
 ) -> None:
-    """Writes predictions as DeepLabCut's ``analyze_videos`` does, as CSV or HDF5 (needs pandas and tables).
+    """Write predictions as DeepLabCut's ``analyze_videos`` does, as CSV or HDF5 (needs pandas and tables).
 
     With one individual the header has DeepLabCut's three rows, with several its four (``individual1``, ...).
 
@@ -66,7 +66,7 @@ def write_deeplabcut(
 
 
 def check_deeplabcut_path(path: str | Path) -> Path:
-    """The path, which :func:`write_deeplabcut` can write to, to be asked before the work; raises what that does."""
+    """Return the path if :func:`write_deeplabcut` can write to it, before the work; raises what that does."""
     path = _checks.path("write_deeplabcut", "path", path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(SUFFIXES)}")

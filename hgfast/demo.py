@@ -32,7 +32,7 @@ _TRAIN_SEED, _VAL_SEED = 1, 2  # of the figures; the validation figures are neve
 def run_demo(
     output: str | Path, epochs: int = 4, seed: int = 0, quiet: bool = False, say: Callable[[str], Any] = print
 ) -> dict[str, Any]:
-    """Runs the demonstration, or goes on with one that was stopped.
+    """Run the demonstration, or goes on with one that was stopped.
 
     Args:
         output: folder for everything: ``data/``, ``run/`` (log and checkpoints), ``overlay.png``, ``curves.png``,
@@ -83,7 +83,7 @@ def run_demo(
 
 
 def demo_config(folder: Path, epochs: int, seed: int) -> Config:
-    """The preset "demo" with its files in a folder, averaged weights, and after three epochs a rate that falls."""
+    """Return the preset "demo" with its files in a folder, averaged weights, and a rate that falls after 3 epochs."""
     return apply(
         preset("demo"),
         {
@@ -102,7 +102,7 @@ def demo_config(folder: Path, epochs: int, seed: int) -> Config:
 
 
 def _draw_overlay(trainer: Trainer, path: Path, count: int = 24) -> None:
-    """A sheet of the first validation pictures with the predicted skeletons."""
+    """Draw a sheet of the first validation pictures with the predicted skeletons."""
     dataset = trainer.val_set
     keypoints, _ = predict_dataset(trainer.make_predictor(), dataset)
     pictures = [

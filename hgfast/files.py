@@ -68,13 +68,13 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    r"""Writes UTF-8 text by :func:`atomic_write`; what a file name has that is not becomes ``\udcxx``."""
+    r"""Write UTF-8 text by :func:`atomic_write`; what a file name has that is not becomes ``\udcxx``."""
     with atomic_write(path) as file:
         file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
-    """Writes JSON by :func:`atomic_write`; NaN and infinities, which JSON does not have, become null."""
+    """Write JSON by :func:`atomic_write`; NaN and infinities, which JSON does not have, become null."""
     try:
         text = json.dumps(content, indent=indent, allow_nan=False)
     except ValueError:
@@ -91,7 +91,7 @@ def _without_nan(content: Any) -> Any:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raises OSError where :func:`atomic_write` could not write, to be asked before long work; writes nothing."""
+    """Raise OSError where :func:`atomic_write` could not write, to be asked before long work; writes nothing."""
     path = _checks.path("", "path", path)
     direct = _written_directly(path, _status(path))
     place = Path(os.path.realpath(path)).parent if direct is None else direct
@@ -116,7 +116,7 @@ class _Raw(io.FileIO):
 
 @contextmanager
 def _naming(path: Path, raw: _Raw | None = None) -> Iterator[None]:
-    """Gives errors of the operating system the name of the file."""
+    """Give errors of the operating system the name of the file."""
     try:
         yield
     except Exception as error:
@@ -136,7 +136,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _written_directly(path: Path, old: os.stat_result | None) -> Path | int | None:
-    """What is no regular file: the path, or the descriptor that a name like /dev/stdout or /dev/fd/63 stands for."""
+    """Return what is no regular file: the path, or the descriptor that a name like /dev/stdout stands for."""
     open_file = _open_file(path)
     if open_file is not None or old is None or stat.S_ISREG(old.st_mode):
         return open_file
@@ -165,7 +165,7 @@ def _write_directly(where: Path | int, content: BinaryIO) -> None:
 
 
 def _open_temporary(target: Path) -> tuple[Path, _Raw]:
-    """A new locked file beside the target; what killed writers of this target have left is removed.
+    """Open a new locked file beside the target; what killed writers of this target have left is removed.
 
     The lock tells living writers from dead ones, on other machines too. Where a file system has no locks, all count
     as living.
@@ -202,7 +202,7 @@ def _remove_if_left(name: Path) -> None:
 
 
 def _lock(handle: int) -> bool | None:
-    """True: locked now; False: another one holds the lock; None: a file system without locks."""
+    """Lock a file: True if it is locked now, False if another one holds the lock, None without locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -221,7 +221,7 @@ def _keep_owner_and_mode(handle: int, old: os.stat_result) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself durable; file systems that cannot sync a folder do without."""
+    """Make the rename itself durable; file systems that cannot sync a folder do without."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -58,7 +58,7 @@ class PoseModel(nn.Module, _Mixin, library_name="hgfast", tags=["keypoint-detect
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, preset: str | None = None) -> PoseModel:
-        """The network of a file, as :meth:`hgfast.Predictor.from_checkpoint` finds it; raises as that does."""
+        """Return the network of a file, as :meth:`hgfast.Predictor.from_checkpoint` finds it; raises as that does."""
         config, network, metrics = load_network(path, preset)
         settings = {name: value for name, value in to_dict(config).items() if name in SETTINGS}
         model = cls(settings=settings, metrics=metrics)
@@ -67,7 +67,7 @@ class PoseModel(nn.Module, _Mixin, library_name="hgfast", tags=["keypoint-detect
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> PoseModel:
-        """The network of a folder, in evaluation mode, or of a repository, which huggingface_hub downloads.
+        """Return the network of a folder, in evaluation mode, or of a repository, which huggingface_hub downloads.
 
         Args:
             pretrained_model_name_or_path: a folder as ``save_pretrained`` writes it, or the name of a repository.
@@ -86,7 +86,7 @@ class PoseModel(nn.Module, _Mixin, library_name="hgfast", tags=["keypoint-detect
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> PoseModel:
-        """The mixin's, whose errors name the file that the settings came from."""
+        """Do as the mixin does, with errors that name the file that the settings came from."""
         try:
             return super()._from_pretrained(model_id=model_id, **options)
         except (TypeError, ConfigError) as error:
@@ -116,7 +116,7 @@ class PoseModel(nn.Module, _Mixin, library_name="hgfast", tags=["keypoint-detect
 
 
 def _check_config(file: Path) -> None:
-    """Raises ConfigError where the file is not what PoseModel writes."""
+    """Raise ConfigError where the file is not what PoseModel writes."""
     try:
         content = json.loads(file.read_bytes())
     except FileNotFoundError:

@@ -26,7 +26,7 @@ _runner: Any = require("mmengine.runner", "hgfast.mmpose", "mmengine")
 
 
 def options_of(table: Mapping[str, Any]) -> dict[str, bool]:
-    """The table ``hgfast`` of a configuration in full: ``fuse`` and ``recompute``.
+    """Return the table ``hgfast`` of a configuration in full: ``fuse`` and ``recompute``.
 
     Args:
         table: what the configuration has of it.

@@ -10,7 +10,7 @@ from hgfast.data.keypoint_set import KeypointSet
 
 
 def pose_metainfo(table: KeypointSet) -> dict[str, Any]:
-    """What MMPose calls a data set's ``metainfo``, without the colours.
+    """Return what MMPose calls a data set's ``metainfo``, without the colours.
 
     Raises:
         TypeError: not a KeypointSet.

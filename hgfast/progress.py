@@ -9,5 +9,5 @@ from tqdm import tqdm
 
 
 def progress_bar(title: str, quiet: bool = False, total: int | None = None) -> Callable[[Iterable[Any]], tqdm[Any]]:
-    """Function that wraps an iterable with a bar, which goes away when done; total: of what has no length."""
+    """Return a function that wraps an iterable with a bar, which goes away when done; total: of what has no length."""
     return lambda items: tqdm(items, title, total, disable=quiet, leave=False, dynamic_ncols=True)

@@ -150,7 +150,7 @@ def _suffix(path: Path) -> str:
 
 
 def _names(persons: list[Person], folder: Path | None) -> list[str]:
-    """What each person's picture is called: two of the same file name in two folders are not the same picture."""
+    """Name each person's picture: two of the same file name in two folders are not the same picture."""
     pictures = [os.path.abspath(person.image) for person in persons]
     if folder is None and persons:
         root = os.path.commonpath([os.path.dirname(picture) for picture in pictures])
@@ -173,7 +173,7 @@ def _table(dataset: PoseDataset, names: list[str], keypoints: np.ndarray, scores
 def _write_deeplabcut(
     path: Path, dataset: PoseDataset, names: list[str], keypoints: np.ndarray, scores: np.ndarray
 ) -> None:
-    """A row for each picture; the persons in it are its individuals, in the data set's order."""
+    """Write a row for each picture; the persons in it are its individuals, in the data set's order."""
     members: dict[str, list[int]] = {}
     for n, name in enumerate(names):
         members.setdefault(name, []).append(n)

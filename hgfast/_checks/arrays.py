@@ -55,7 +55,7 @@ def array(
 
 
 def picture(where: str, name: str, value: Any, expected: str = "a uint8 array (H, W, 3)") -> None:
-    """A picture as OpenCV has it: uint8 (H, W, 3), not empty.
+    """Require a picture as OpenCV has it: uint8 (H, W, 3), not empty.
 
     Raises:
         TypeError: not such an array.

@@ -10,7 +10,7 @@ from hgfast._checks.text import at, describe, short
 
 
 def path(where: str, name: str, value: Any) -> Path:
-    """A path that the operating system can take.
+    """Return a path that the operating system can take.
 
     Raises:
         TypeError: no str or path.
@@ -25,7 +25,7 @@ def path(where: str, name: str, value: Any) -> Path:
 
 
 def instance(where: str, name: str, value: Any, *kinds: type) -> None:
-    """An instance of one of these classes.
+    """Require an instance of one of these classes.
 
     Raises:
         TypeError: anything else.

@@ -19,7 +19,7 @@ UNINITIALISED = (torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer) 
 def tensor(
     where: str, name: str, value: Any, *, ndim: int | None = None, dtypes: Sequence[torch.dtype] = FLOATING
 ) -> None:
-    """A dense (strided) tensor of the given rank and one of the given dtypes.
+    """Require a dense (strided) tensor of the given rank and one of the given dtypes.
 
     Raises:
         TypeError: not a tensor, a sparse, nested, quantised or uninitialised one, or another dtype.
@@ -43,7 +43,7 @@ def tensor(
 
 
 def activations(where: str, name: str, value: Any) -> None:
-    """A dense tensor (N, C, H, W) of floating-point numbers, with channels and pixels; N may be 0.
+    """Require a dense tensor (N, C, H, W) of floating-point numbers, with channels and pixels; N may be 0.
 
     Raises:
         TypeError: as :func:`tensor`.
@@ -60,7 +60,7 @@ def same_device(value: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def same_kind(where: str, first: tuple[str, torch.Tensor], *others: tuple[str, torch.Tensor | None]) -> None:
-    """The other tensors have the first one's dtype and device; None is passed over.
+    """Require the first tensor's dtype and device of the others; None is passed over.
 
     Raises:
         TypeError: another dtype.
@@ -90,7 +90,7 @@ def shape(where: str, name: str, value: torch.Tensor | np.ndarray, expected: Seq
 
 
 def written(where: str, name: str, value: torch.Tensor) -> None:
-    """A tensor that is written in place: each element has memory of its own.
+    """Require of a tensor that is written in place that each element has memory of its own.
 
     Raises:
         ValueError: an expanded tensor.
@@ -103,7 +103,7 @@ def written(where: str, name: str, value: torch.Tensor) -> None:
 
 
 def device(where: str, name: str, value: Any) -> torch.device:
-    """A device that this machine has and that holds numbers (not "meta").
+    """Return a device that this machine has and that holds numbers (not "meta").
 
     Raises:
         TypeError: neither a str nor a torch.device.

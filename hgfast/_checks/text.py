@@ -13,7 +13,7 @@ short.maxstring = short.maxlong = short.maxother = 60
 
 
 def describe(value: Any) -> str:
-    """What came, short: type, and shape or value where these say more."""
+    """Describe what came, in short: its type, and shape or value where these say more."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
         dtype = str(value.dtype).removeprefix("torch.")
         shape = "nested" if getattr(value, "is_nested", False) else tuple(value.shape)

@@ -31,7 +31,7 @@ def choice(where: str, name: str, value: Any, allowed: Collection[Any]) -> None:
 
 
 def integer(where: str, name: str, value: Any, minimum: int | None = None, maximum: int = INT64_MAX) -> int:
-    """A whole number between two bounds, as int; numpy's integers too, no bool.
+    """Require a whole number between two bounds and return it as int; numpy's integers too, no bool.
 
     Raises:
         TypeError: not a whole number.
@@ -57,7 +57,7 @@ def number(
     above: float | None = None,
     finite: bool = True,
 ) -> float:
-    """A finite number between two bounds, or greater than `above`, as float; no bool. Without `finite`, infinities too.
+    """Require a number between two bounds, or greater than `above`, and return it as float; no bool.
 
     Raises:
         TypeError: not a real number.
@@ -83,7 +83,7 @@ def number(
 
 
 def flag(where: str, name: str, value: Any) -> bool:
-    """A bool; numpy's too.
+    """Require a bool, or numpy's, and return it.
 
     Raises:
         TypeError: anything else.

@@ -35,7 +35,7 @@ class CheckpointError(RuntimeError, ValueError):
 
 
 def read_archive(path: Path, what: str = "checkpoint", mapped: bool = False) -> Any:
-    """What a file of ``torch.save`` holds, tensors on the CPU; objects of other classes become stand-ins.
+    """Return what a file of ``torch.save`` holds, tensors on the CPU; objects of other classes become stand-ins.
 
     Args:
         path: File to read.
@@ -62,7 +62,7 @@ def read_archive(path: Path, what: str = "checkpoint", mapped: bool = False) -> 
 
 
 def _first_line(error: Exception) -> str:
-    """What went wrong, in one line: torch puts a page of advice around the unpickler's own error."""
+    """Say what went wrong, in one line: torch puts a page of advice around the unpickler's own error."""
     cause = error.__context__ if isinstance(error, pickle.UnpicklingError) and error.__context__ else error
     text = str(cause).strip()
     return f"{type(cause).__name__}: {text.splitlines()[0]}"[:300] if text else type(cause).__name__
@@ -92,7 +92,7 @@ def _classes(file: BinaryIO) -> set[str]:
 
 
 def _checked_records(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The records by their names inside the archive's folder; `size`: of the file.
+    """Return the records by their names inside the archive's folder; `size`: of the file.
 
     Raises:
         ValueError: One is damaged or there twice, they unpack to too much, or they are no checkpoint's.

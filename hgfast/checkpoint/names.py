@@ -100,7 +100,7 @@ class Naming:
         self._copies = [one for one in self._counts if one != self._prefix and (one in best or _COPIES.search(one))]
 
     def rename(self, name: str) -> str:
-        """The network's name for a name of the file."""
+        """Return the network's name for a name of the file."""
         if name in self.wanted:
             return name
         rest = name.removeprefix(self._prefix)
@@ -131,7 +131,7 @@ class Naming:
 
 
 def _ends(name: str) -> Iterator[str]:
-    """The name, and what is left of it without its first part, its first two parts, ..."""
+    """Yield the name, and what is left of it without its first part, its first two parts, ..."""
     parts = name.split(".", _DEPTH)
     return (end for start in range(len(parts)) if (end := ".".join(parts[start:])))
 

@@ -52,12 +52,12 @@ _NUMPY |= {"_codecs.encode", "numpy.dtype", "numpy.core.numeric._frombuffer", "n
 
 
 def stand_in_for(name: str) -> type[StandIn]:
-    """A class of its own for the class or function of this full name."""
+    """Make a class of its own for the class or function of this full name."""
     return type("StandIn", (NumpyPart if name in _NUMPY else StandIn,), {"name": name})
 
 
 def as_tensor(value: Any) -> Any:
-    """The tensor that a numpy array or number stands for; anything else as it is."""
+    """Return the tensor that a numpy array or number stands for; anything else as it is."""
     if not isinstance(value, NumpyPart):
         return value
     try:
@@ -93,7 +93,7 @@ def _bytes(content: object) -> bytes:
 
 
 def _dtype(part: Any) -> np.dtype:
-    """The dtype of a stand-in for one: its code, and the order of its bytes."""
+    """Return the dtype of a stand-in for one: its code, and the order of its bytes."""
     code, state = part.args[0], part.state
     order = state[1] if isinstance(state, tuple) else "="
     if code not in _SIZES or order not in ("<", "|", "="):

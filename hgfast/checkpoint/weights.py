@@ -77,7 +77,7 @@ def find_weights(content: Any, source: str, wanted: Collection[str] = ()) -> Wei
 
 
 def _state_dicts(content: Any, source: str) -> Iterator[dict[str, Any]]:
-    """What may be the state dict, the likeliest first.
+    """Yield what may be the state dict, the likeliest first.
 
     Raises:
         CheckpointError: If nothing may be.
@@ -105,7 +105,7 @@ def _state_dicts(content: Any, source: str) -> Iterator[dict[str, Any]]:
 
 
 def _mappings(content: Any) -> Iterator[Mapping[Any, Any]]:
-    """The mappings in a file: known sections, the whole, other sections, those inside them."""
+    """Yield the mappings in a file: known sections, the whole, other sections, those inside them."""
     if not isinstance(content, Mapping):
         return
     sections = [content[name] for name in _SECTIONS if name in content]
@@ -119,7 +119,7 @@ def _mappings(content: Any) -> Iterator[Mapping[Any, Any]]:
 
 
 def _check_bytes(tensors: dict[str, Tensor], source: str) -> None:
-    """A few numbers may stand for many (stride 0), which nobody needs for weights but a trap for the memory."""
+    """Refuse a few numbers that stand for many (stride 0): no weights need them, and memory could run out."""
     dense = [one for one in tensors.values() if one.layout == torch.strided and not one.is_nested]
     storages = {one.untyped_storage()._cdata: one.untyped_storage().nbytes() for one in dense}
     size = sum(one.numel() * one.element_size() for one in dense)

@@ -36,7 +36,7 @@ message says which), 130 interrupted. HGFAST_DEBUG=1 shows where in the program 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns the exit code; mistakes of the user become one line on standard error."""
+    """Run a command line and returns the exit code; mistakes of the user become one line on standard error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may hold what the encoding does not have
             stream.reconfigure(errors="backslashreplace")
@@ -72,7 +72,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _with_negative_values(arguments: Sequence[str]) -> list[str]:
-    """Writes ``--box -10,5,60,90`` as ``--box=-10,5,60,90``: argparse takes the second word for an option."""
+    """Write ``--box -10,5,60,90`` as ``--box=-10,5,60,90``: argparse takes the second word for an option."""
     joined: list[str] = []
     for word in arguments:
         if re.match(r"-(\d|\.\d|inf|nan)", word) and joined and re.fullmatch(r"--[a-z-]+", joined[-1]):

@@ -88,7 +88,7 @@ class BoxSource:
         return WHOLE if self._boxes is None else self._boxes[path]
 
     def check(self, whole_pictures: bool) -> None:
-        """Raises ValueError where there are no boxes, unless the network was trained on whole pictures."""
+        """Raise ValueError where there are no boxes, unless the network was trained on whole pictures."""
         if not self.given and not whole_pictures:
             raise ValueError(
                 "no boxes: give them by --box, --boxes or --annotations, have them found by --detector, or say "

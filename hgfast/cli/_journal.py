@@ -29,12 +29,12 @@ class Journal:
         self.folder, self.path, self.settings = folder, folder / _NAME.format(rank), settings
 
     def forget(self) -> None:
-        """Removes the files of all processes: everything is to be done."""
+        """Remove the files of all processes: everything is to be done."""
         for path in self.folder.glob(_NAME.format("*")):
             path.unlink(missing_ok=True)
 
     def done(self) -> dict[str, int]:
-        """The inputs that are done, by their full paths, and the numbers of their persons.
+        """Return the inputs that are done, by their full paths, and the numbers of their persons.
 
         Raises:
             ValueError: a run with other settings wrote into this folder; the message names them.
@@ -50,7 +50,7 @@ class Journal:
         return found
 
     def begin(self) -> None:
-        """Opens this process's file, with the settings as its first line.
+        """Open this process's file, with the settings as its first line.
 
         Raises:
             OSError: it cannot be written.
@@ -59,7 +59,7 @@ class Journal:
         self._write({"settings": self.settings})
 
     def add(self, path: Path, persons: int) -> None:
-        """An input is done.
+        """Note that an input is done.
 
         Raises:
             OSError: that cannot be written.
@@ -84,7 +84,7 @@ class Journal:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What the results depend on: the options, and the contents of the files that they name.
+    """Return what the results depend on: the options, and the contents of the files that they name.
 
     Raises:
         OSError: a file cannot be read.
@@ -105,7 +105,7 @@ def _digest(path: Path) -> str:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    """The lines that are whole."""
+    """Return the lines that are whole."""
     entries = []
     for line in path.read_bytes().splitlines():
         try:

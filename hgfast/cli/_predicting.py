@@ -79,7 +79,7 @@ class Work:
         self.outcome.failed[path] = f"{name}{one_line(error)}"
 
     def _picture(self, path: Path) -> tuple[Any, Any]:
-        """A picture and its boxes."""
+        """Return a picture and its boxes."""
         if self.find is None:
             return path, self.boxes.of_picture(path)
         try:
@@ -95,11 +95,11 @@ class Work:
         return boxes
 
     def _persons(self, seen: Seen) -> list[dict[str, Any]]:
-        """The persons of a picture, as MMPose writes them."""
+        """Return the persons of a picture, as MMPose writes them."""
         return instances(seen.boxes, *seen.prediction, None if self.find is None else self._box_scores.popleft())
 
     def video(self, path: Path) -> None:
-        """A video; what was found is written also after an error, in reading or in drawing, and after Ctrl-C."""
+        """Write what is found in a video, also after an error in reading or in drawing, and after Ctrl-C."""
         frames: list[list[dict[str, Any]]] = []
         try:
             try:
@@ -143,7 +143,7 @@ class Work:
 
 
 def _tracked(seen: Seen, tracker: Tracker | None) -> tuple[list[dict[str, int]], Seen]:
-    """What a tracker says of each person of a frame, and the frame with the keypoints as it has them."""
+    """Return what a tracker says of each person of a frame, and the frame with the keypoints as it has them."""
     if tracker is None:
         return [{}] * len(seen.boxes), seen
     numbers, keypoints = tracker.update(seen.boxes, seen.prediction.keypoints)

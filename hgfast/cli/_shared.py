@@ -9,7 +9,7 @@ from hgfast.train.presets import preset
 
 
 def changed(config: Config, options: argparse.Namespace) -> Config:
-    """Configuration with what ``--set``, and of ``--device`` and ``--no-freeze`` those that there are, say."""
+    """Change a configuration by ``--set``, and by ``--device`` and ``--no-freeze`` where there are such."""
     config = apply(config, parse_assignments(options.set))
     if getattr(options, "no_freeze", False):
         config = apply(config, {"freeze": False})
@@ -18,6 +18,6 @@ def changed(config: Config, options: argparse.Namespace) -> Config:
 
 
 def base_config(options: argparse.Namespace) -> Config:
-    """Configuration of ``--preset`` and ``--config``."""
+    """Return the configuration of ``--preset`` and ``--config``."""
     config = preset(options.preset)
     return apply(config, read_toml(options.config)) if options.config else config

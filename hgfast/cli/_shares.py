@@ -26,7 +26,7 @@ class Outcome:
 
 
 def share(paths: Sequence[Path], world: World) -> list[Path]:
-    """The inputs of this process: every so many pictures, and whole videos, the largest files first.
+    """Return the inputs of this process: every so many pictures, and whole videos, the largest files first.
 
     Each process gets the same answer from the same paths, so that together they do everything once.
     """
@@ -41,7 +41,7 @@ def share(paths: Sequence[Path], world: World) -> list[Path]:
 
 
 def together(own: Outcome, paths: Sequence[Path], world: World) -> Outcome:
-    """The outcome of all processes, in the order of the inputs; each process waits for all others."""
+    """Return the outcome of all processes, in the order of the inputs; each process waits for all others."""
     parts: list[Outcome] = world.objects(own)
     all_done = {path: persons for part in parts for path, persons in part.done.items()}
     all_failed = {path: text for part in parts for path, text in part.failed.items()}

@@ -41,7 +41,7 @@ class Targets:
         return [self.folder / f"{stem}.{form}" for form in self.forms]
 
     def write_picture_tables(self, pictures: Sequence[Path], names: Sequence[str]) -> None:
-        """The tables of all pictures, from what was written of each: by whichever process, or in an earlier run.
+        """Write the tables of all pictures, from what was written of each: by whichever process, or in an earlier run.
 
         Args:
             pictures: those that are done.
@@ -79,7 +79,7 @@ class Targets:
 def write_table(
     path: Path, index: Sequence[int] | Sequence[str], rows: list[list[dict[str, Any]]], names: Sequence[str]
 ) -> None:
-    """A table in DeepLabCut's shape of rows of persons, as :func:`hgfast.results.instances` gives them.
+    """Write rows of persons as a table of DeepLabCut's shape, see :func:`hgfast.results.instances`.
 
     A person's individual is its track's number, or without one its place among the persons of the row.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line; of one in a loader's process, which brings a whole traceback, the last."""
+    """Say what an error says, in one line; of one in a loader's process, which brings a whole traceback, the last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if any("Original Traceback" in line for line in lines):
         return lines[-1].partition(": ")[2] or lines[-1]

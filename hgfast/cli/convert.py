@@ -13,7 +13,7 @@ from hgfast.train.state import checkpoint_meta
 
 
 def run(options: argparse.Namespace) -> None:
-    """Reads one form and writes another."""
+    """Read one form and writes another."""
     target = Path(options.target)
     if target.exists():
         raise ValueError(f"{target} exists already; choose another name")

@@ -10,7 +10,7 @@ from hgfast.demo import run_demo
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs the demonstration."""
+    """Run the demonstration."""
     _checks.integer("", "--epochs", options.epochs, 1)
     _checks.integer("", "--seed", options.seed, 0)
     if (Path(options.output) / "summary.json").exists():

@@ -19,7 +19,7 @@ OF_FREEZE = {"frozen": ".frozen.pt", "safetensors": ".safetensors"}
 
 
 def run(options: argparse.Namespace) -> None:
-    """Writes the network in another form, checked."""
+    """Write the network in another form, checked."""
     form, checkpoint = options.to, Path(options.checkpoint)
     suffix = OF_FREEZE[form] if form in OF_FREEZE else FORMS[form].suffixes[0]
     target = Path(options.target) if options.target else checkpoint.with_name(f"{checkpoint.stem}{suffix}")

@@ -12,7 +12,7 @@ from hgfast.files import write_json
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints what was built, or the report."""
+    """Print what was built, or the report."""
     if options.report is not None:
         if options.report == "-":
             print(json.dumps(report(), indent=2))

@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _begin(journal: Journal, world: World, resume: bool, paths: list[Path], targets: Targets) -> dict[Path, int]:
-    """The inputs that an earlier run has done, and their persons: what process 0 finds is what all go by."""
+    """Return the inputs that an earlier run has done, and their persons: what process 0 finds is what all go by."""
     found: dict[str, int] = {}
     if world.is_main and resume:
         found = journal.done()
@@ -125,7 +125,7 @@ def _drawer(predictor: Predictor, min_score: float) -> Callable[[Seen], np.ndarr
 
 
 def _tracker(options: argparse.Namespace, predictor: Predictor) -> Callable[[float], Tracker] | None:
-    """What makes a tracker for a video of so many frames a second."""
+    """Return a function that makes a tracker for a video of so many frames a second."""
     if not options.track:
         return None
     return lambda rate: Tracker(predictor.table, options.track, rate=rate, smooth=options.smooth)

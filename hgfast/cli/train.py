@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> Config:
-    """A run that goes on has the settings in its folder, unless others are named."""
+    """Return the settings: a run that goes on has those in its folder, unless others are named."""
     assignments = parse_assignments(options.set)
     output = options.output or assignments.get("output")
     kept = Path(output) / "config.toml" if isinstance(output, str) else None

@@ -56,7 +56,7 @@ def warp_matrix(
 
 
 def udp_warp_matrix(center: ArrayLike, size: ArrayLike, rotation: float, out: tuple[int, int]) -> np.ndarray:
-    """The unbiased map of UDP (Huang et al., CVPR 2020): scale ``(out - 1) / size`` per axis, centre to ``(out-1)/2``.
+    """Map as UDP does (Huang et al., CVPR 2020): scale ``(out - 1) / size`` per axis, centre to ``(out-1)/2``.
 
     Its rotation has the opposite sense to :func:`warp_matrix`, as in MMPose.
     """
@@ -94,7 +94,7 @@ def flip_matrix(width: int) -> np.ndarray:
 
 
 def compose(outer: ArrayLike, inner: ArrayLike) -> np.ndarray:
-    """The map that applies ``inner`` first, then ``outer``."""
+    """Join two maps: ``inner`` is applied first, then ``outer``."""
     return _matrix("compose", "outer", outer) @ np.vstack([_matrix("compose", "inner", inner), [0.0, 0.0, 1.0]])
 
 

@@ -51,7 +51,7 @@ def warp_matrices(
 
 
 def udp_warp_matrices(centers: Tensor, sizes: Tensor, rotations: Tensor, out: tuple[int, int]) -> Tensor:
-    """The unbiased maps of UDP, see :func:`hgfast.codecs.affine.udp_warp_matrix`; arguments as `warp_matrices`."""
+    """Return UDP's unbiased maps, see :func:`hgfast.codecs.affine.udp_warp_matrix`; arguments as `warp_matrices`."""
     _check_boxes("udp_warp_matrices", centers, sizes, rotations)
     target = _pair("udp_warp_matrices", out, centers, 2) - 1
     return _similarities(centers, rotations, target / sizes.double(), target / 2, sense=-1)
@@ -83,7 +83,7 @@ def apply_affine(matrices: Tensor, points: Tensor) -> Tensor:
 
 
 def _tensor(where: str, name: str, value: Tensor, *last: int, dtypes: Sequence[torch.dtype] = _REAL) -> None:
-    """A tensor of real numbers whose last dimensions are these."""
+    """Require a tensor of real numbers whose last dimensions are these."""
     _checks.tensor(where, name, value, dtypes=dtypes)
     if tuple(value.shape[-len(last) :]) != last:
         wanted = ", ".join(map(str, last))

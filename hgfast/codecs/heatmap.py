@@ -189,7 +189,7 @@ class HeatmapCodec:
         return ratio(self.input_size, self.heatmap_size)
 
     def decode_scale(self) -> Tensor:
-        """What decoded positions are multiplied by to become input pixels, float32 (2,)."""
+        """Return the factors that make input pixels of decoded positions, float32 (2,)."""
         return self.encode_scale()
 
 

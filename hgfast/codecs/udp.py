@@ -39,7 +39,7 @@ class UDPHeatmap(HeatmapCodec):
         return ratio(_less_one(self.input_size), _less_one(self.heatmap_size))
 
     def decode_scale(self) -> Tensor:
-        """What decoded positions are multiplied by to become input pixels, float32 (2,)."""
+        """Return the factors that make input pixels of decoded positions, float32 (2,)."""
         return ratio(self.input_size, _less_one(self.heatmap_size))
 
 

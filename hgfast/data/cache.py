@@ -91,7 +91,7 @@ class FileCache:
         return image
 
     def _mapped(self, file: Path) -> np.ndarray | None:
-        """The picture in a file of this cache; None where there is none, or not a whole one."""
+        """Return the picture in a file of this cache; None where there is none, or not a whole one."""
         try:
             with open(file, "rb") as handle:
                 data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
@@ -105,7 +105,7 @@ class FileCache:
         return np.frombuffer(data, np.uint8, offset=self._HEADER.size).reshape(height, width, 3)
 
     def _store(self, file: Path, image: np.ndarray) -> None:
-        """Writes a picture; where that fails (disk full, no permission) goes on without, and says so once."""
+        """Write a picture; where that fails (disk full, no permission) goes on without, and says so once."""
         if self._full:
             return
         try:

@@ -84,7 +84,7 @@ def load_coco_detections(
     min_score: float = 0.0,
     table: KeypointSet = COCO,
 ) -> list[Person]:
-    """Detected persons of the pictures of a COCO JSON file, to be evaluated without their true boxes.
+    """Read detected persons of the pictures of a COCO JSON file, to be evaluated without their true boxes.
 
     Boxes of width or height 0 are kept, as MMPose keeps them; negative ones are left out.
 

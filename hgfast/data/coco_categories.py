@@ -12,7 +12,7 @@ from hgfast.data.keypoints import KEYPOINT_SETS
 
 
 def coco_keypoints(annotations: str | Path) -> KeypointSet:
-    """The keypoints of a COCO file: what its ``categories`` have in ``keypoints`` and ``skeleton``.
+    """Read the keypoints of a COCO file: what its ``categories`` have in ``keypoints`` and ``skeleton``.
 
     The table of :data:`hgfast.data.KEYPOINT_SETS` with the same names in the same order is taken where there is one.
     Otherwise mirror pairs are found by the names, see :func:`hgfast.data.sides.pairs_by_name`, and the sigmas are 0.1

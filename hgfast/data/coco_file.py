@@ -48,7 +48,7 @@ class Annotation:
         return number_array(self.entry, field, (4,), self.where, np.float64)
 
     def labelled(self, points: np.ndarray) -> int:
-        """Number of labelled keypoints: what the file says, or how many of the body's points are visible."""
+        """Return the number of labelled keypoints: what the file says, or how many of the body's points are visible."""
         said = number(self.entry, "num_keypoints", self.where)
         return int((points[:, 2] > 0).sum() if said is None else said)
 
@@ -70,17 +70,17 @@ class CocoFile:
     categories: set[int]
 
     def picture_of(self, entry: dict[str, Any], where: str) -> int:
-        """Number of the picture of an entry of this or another file."""
+        """Return the number of the picture of an entry of this or another file."""
         if entry.get("image_id") is not None and (ident := whole(entry, "image_id", where)) in self.pictures:
             return ident
         raise AnnotationError(f"{where}: field 'image_id' is missing or names no picture of the file")
 
     def person_categories(self) -> set[int]:
-        """The categories of annotations with keypoints."""
+        """Return the categories of annotations with keypoints."""
         return {annotation.category for annotation in self.annotations if annotation.entry.get("keypoints")}
 
     def truth(self, joints: int) -> dict[str, Any]:
-        """What pycocotools compares results with: all that have keypoints, whatever their category, as category 1.
+        """Return what pycocotools compares with: all that have keypoints, whatever their category, as category 1.
 
         Annotations are numbered anew from 1, as pycocotools takes number 0 for "no match". Those of the persons'
         categories without keypoints become regions to be ignored, as they are in COCO's own files.
@@ -115,7 +115,7 @@ def box_area(box: float) -> float:
 
 
 def read_coco(path: str | Path) -> CocoFile:
-    """A COCO file.
+    """Read a COCO file.
 
     Raises:
         FileNotFoundError: no such file.

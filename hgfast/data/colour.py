@@ -44,7 +44,7 @@ class Colour:
         return cls(hue, saturation, brightness, contrast)
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """Changed copy of a picture, uint8 (H, W, 3), blue-green-red; raises TypeError or ValueError for others."""
+        """Change a copy of a picture, uint8 (H, W, 3), blue-green-red; raises TypeError or ValueError for others."""
         _checks.picture("", "image", image)
         values = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_BGR2HSV)  # degrees, 0..1, 0..1
         turn = 360 * (self.hue % 1)

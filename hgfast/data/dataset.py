@@ -93,7 +93,7 @@ class PoseDataset(Dataset[dict[str, Any]]):
         return self.sample(number, center, size, change)
 
     def sample(self, number: int, center: np.ndarray, size: np.ndarray, change: Change) -> dict[str, Any]:
-        """A crop of person ``number`` with a given change.
+        """Cut out a crop of person ``number`` with a given change.
 
         Args:
             number: index into ``persons``.

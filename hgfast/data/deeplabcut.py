@@ -53,7 +53,7 @@ def load_deeplabcut(
 
 
 def deeplabcut_keypoints(annotations: str | Path) -> KeypointSet:
-    """The body parts of a project or table, and the skeleton of the project's ``config.yaml`` (where PyYAML is there).
+    """Read the body parts of a project or table, and the skeleton of ``config.yaml`` (where PyYAML is there).
 
     Raises:
         FileNotFoundError, AnnotationError: as :func:`load_deeplabcut`; also where two tables have different body parts.
@@ -74,7 +74,7 @@ def deeplabcut_keypoints(annotations: str | Path) -> KeypointSet:
 
 
 def tables_of(path: Path) -> list[Path]:
-    """The tables of a project or folder, or the one that the path is.
+    """Return the tables of a project or folder, or the one that the path is.
 
     Raises:
         FileNotFoundError: there is none.
@@ -106,7 +106,7 @@ def _frames(content: LabelTable, root: Path, names: tuple[str, ...]) -> Iterator
 
 
 def _root(path: Path, file: Path) -> Path:
-    """The folder that the pictures' names are relative to."""
+    """Return the folder that the pictures' names are relative to."""
     if path.is_dir():
         return path
     return file.parents[2] if file.parent.parent.name == "labeled-data" else file.parent

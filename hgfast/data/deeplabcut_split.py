@@ -90,7 +90,7 @@ def _pictures(path: Path) -> tuple[list[str], list[str]]:
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle holds: lists, tuples, dictionaries, numbers and texts; of all else stand-ins.
+    """Read what a pickle holds: lists, tuples, dictionaries, numbers and texts; of all else stand-ins.
 
     Raises:
         FileNotFoundError: no such file.
@@ -112,7 +112,7 @@ class _Inert(pickle.Unpickler):
     """Puts a stand-in in the place of each class and function that a pickle names."""
 
     def find_class(self, module: str, name: str) -> type[StandIn]:
-        """The stand-in; nothing is imported."""
+        """Return the stand-in; nothing is imported."""
         return stand_in_for(f"{module}.{name}")
 
 

@@ -40,7 +40,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def as_object(entry: Any, where: str) -> dict[str, Any]:
-    """The entry, which must be a JSON object."""
+    """Return the entry, which must be a JSON object."""
     if not isinstance(entry, dict):
         raise AnnotationError(f"{where}: expected an object, got {type(entry).__name__}")
     return entry

@@ -23,13 +23,13 @@ class Figure:
 
 
 def _direction(degrees: float) -> np.ndarray:
-    """Unit vector; 0 points down the picture, 90 to its right."""
+    """Return a unit vector; 0 points down the picture, 90 to its right."""
     angle = np.deg2rad(degrees)
     return np.array([np.sin(angle), np.cos(angle)])
 
 
 def draw_pose(rng: np.random.Generator, center: np.ndarray, height: float, behind_prob: float = 0.15) -> Figure:
-    """A random pose: proportions, lean, bend of every limb, and shortening where a limb points at the viewer.
+    """Draw a random pose: proportions, lean, bend of every limb, and shortening where one points at the viewer.
 
     Args:
         rng: source of all that is random.
@@ -157,7 +157,7 @@ def _head(canvas: np.ndarray, figure: Figure, unit: float, skin: Colour, hair: C
 
 
 def _limb(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, wide: float, narrow: float, colour: Colour) -> None:
-    """A tapered rod with round ends of radius ``wide`` and ``narrow``, a little darker on one side."""
+    """Draw a tapered rod with round ends of radius ``wide`` and ``narrow``, a little darker on one side."""
     axis = b - a
     normal = np.array([-axis[1], axis[0]]) / max(float(np.linalg.norm(axis)), 1e-6)
     shade = tuple(0.8 * c for c in colour)

@@ -90,7 +90,7 @@ def _size_of(frame: Frame) -> tuple[int, int]:
 
 
 def inside(points: np.ndarray, size: tuple[int, int], names: Sequence[str], outside: str, where: str) -> np.ndarray:
-    """The points (K, 2), NaN where not labelled; those outside of the picture of that size are NaN, too, for "hide".
+    """Return the points (K, 2), NaN where not labelled, and for "hide" where outside of a picture of that size.
 
     Raises:
         AnnotationError: there are such, and outside is "error"; the message begins with where and names the point.
@@ -110,14 +110,14 @@ def inside(points: np.ndarray, size: tuple[int, int], names: Sequence[str], outs
 
 
 def check_pictures(persons: Iterable[Person], where: str) -> None:
-    """Raises AnnotationError, whose message begins with where, for the first picture that is not there."""
+    """Raise AnnotationError, whose message begins with where, for the first picture that is not there."""
     for image in dict.fromkeys(person.image for person in persons):
         if not os.path.isfile(image):
             raise AnnotationError(f"{where}: the picture {image} is not there")
 
 
 def own_box(points: np.ndarray, size: tuple[int, int], boxes: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A box where the source has none.
+    """Make a box where the source has none.
 
     Args:
         points: (K, 2), NaN where not labelled, at least one is.

@@ -38,14 +38,14 @@ class H264Encoder:
         self._stream.pix_fmt, self._stream.options = "yuv420p", {"crf": _QUALITY, "preset": "veryfast"}
 
     def write(self, frame: np.ndarray) -> None:
-        """Adds a frame, uint8 (H, W, 3), blue-green-red."""
+        """Add a frame, uint8 (H, W, 3), blue-green-red."""
         odd = [(0, side % 2) for side in frame.shape[:2]]
         frame = np.pad(frame, [*odd, (0, 0)], mode="edge") if any(more for _, more in odd) else frame
         for packet in self._stream.encode(self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "bgr24")):
             self._container.mux(packet)
 
     def close(self) -> None:
-        """Writes what is left; errors are OSErrors, of a full disk for example."""
+        """Write what is left; errors are OSErrors, of a full disk for example."""
         try:
             for packet in self._stream.encode():
                 self._container.mux(packet)

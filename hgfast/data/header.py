@@ -59,7 +59,7 @@ def read_header(data: bytes) -> Header | None:
 
 
 def _jpeg(data: bytes) -> Header | None:
-    """Walks over the segments: APP1 may hold EXIF, SOF0 to SOF15 (without DHT, JPG and DAC) hold the size."""
+    """Walk over the segments: APP1 may hold EXIF, SOF0 to SOF15 (without DHT, JPG and DAC) hold the size."""
     place, orientation = 2, 1
     for _ in range(1 << 16):  # segments; a damaged file may hold any number
         place = data.index(0xFF, place)

@@ -81,7 +81,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 def _content(path: str | Path, length: int = -1) -> bytes:
-    """The first bytes of a file, or all, read here because OpenCV takes no file name that is not UTF-8."""
+    """Read the first bytes of a file, or all, because OpenCV takes no file name that is not UTF-8."""
     if not os.path.isfile(_checks.path("", "path", path)):
         raise FileNotFoundError(f"{path}: picture not found")
     with open(path, "rb") as file:

@@ -19,7 +19,7 @@ _HEADER_ROWS = 3  # of the CSV that DeepLabCut writes beside, whose rows message
 
 
 def read_h5(path: Path) -> LabelTable:
-    """A table in HDF5 as pandas writes it, in its form "table" or "fixed" (needs h5py).
+    """Read a table in HDF5 as pandas writes it, in its form "table" or "fixed" (needs h5py).
 
     Raises:
         FileNotFoundError: no such file.
@@ -77,7 +77,7 @@ def _fixed(group: Any, size: int) -> tuple[list[tuple[str, ...]], list[str], np.
 
 
 def _axis(group: Any, name: str, size: int) -> list[tuple[str, ...]]:
-    """The entries of an axis, each of one or several levels."""
+    """Return the entries of an axis, each of one or several levels."""
     if group.attrs[f"{name}_variety"] != b"multi":
         _check_size(group[name], size)
         return [(_text(entry),) for entry in np.asarray(group[name])]

@@ -54,7 +54,7 @@ class LabelTable:
 
 
 def read_csv(path: Path) -> LabelTable:
-    """A table in CSV.
+    """Read a table in CSV.
 
     Raises:
         FileNotFoundError: no such file.
@@ -107,7 +107,7 @@ def column_places(columns: list[tuple[str, str, str]], where: str) -> dict[Key, 
 
 
 def _lines(path: Path) -> list[list[str]]:
-    """The cells of a file, blanks around them taken off; each row has at least one."""
+    """Read the cells of a file, blanks around them taken off; each row has at least one."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: annotation file not found")
     try:

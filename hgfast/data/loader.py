@@ -138,7 +138,7 @@ class _Batches(Dataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]  # torch leaves the length out of Dataset
 
     def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]] | Exception:
-        """Samples, or the error of one of them."""
+        """Return samples, or the error of one of them."""
         try:
             return [self.dataset[key] for key in keys]
         except (OSError, ValueError) as error:
@@ -166,7 +166,7 @@ def _begin_worker(_number: int) -> None:
 
 
 def _end_when_told() -> None:
-    """Ends this process where SIGTERM comes from the one that started it, which so ends a loader that hangs."""
+    """End this process where SIGTERM comes from the one that started it, which so ends a loader that hangs."""
     parent = multiprocessing.parent_process()
     while parent and signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
         pass
@@ -175,7 +175,7 @@ def _end_when_told() -> None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Keeps signals from the processes that start here, from their first moment on; this one gets them afterwards."""
+    """Keep signals from the processes that start here, from their first moment on; this one gets them afterwards."""
     if multiprocessing.get_start_method() != "fork":
         resource_tracker.ensure_running()  # whose start would let go of them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_STOP)

@@ -44,7 +44,7 @@ class Variable(NamedTuple):
 
 
 def read_numbers(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The real numbers of one variable, in float64; of several of that name, the first.
+    """Read the real numbers of one variable, in float64; of several of that name, the first.
 
     Args:
         path: of the file.
@@ -85,7 +85,7 @@ def byte_order(path: Path, header: bytes) -> str:
 
 
 def find_variable(file: BinaryIO, end: int, order: str, name: bytes, limit: int) -> Variable | None:
-    """The first variable of a name; limit: bytes that it may have."""
+    """Return the first variable of a name; limit: bytes that it may have."""
     at = file.tell()
     while at < end:
         file.seek(at)
@@ -120,7 +120,7 @@ def _beginning(file: BinaryIO, kind: int, size: int, order: str, limit: int) -> 
 
 
 def variable(content: bytes, order: str) -> Variable | None:
-    """What stands before the numbers; None for a kind that begins in another way."""
+    """Return what stands before the numbers; None for a kind that begins in another way."""
     elements = Elements(content, order)
     flags = _unpacked(f"{order}II", elements.next(_UINT32)[1])[0]
     if flags & 0xFF not in _KINDS and flags & 0xFF not in NUMERIC:
@@ -133,7 +133,7 @@ def variable(content: bytes, order: str) -> Variable | None:
 
 
 def numbers(variable: Variable, order: str) -> np.ndarray:
-    """The real numbers of an array, in float64 and its shape."""
+    """Return the real numbers of an array, in float64 and its shape."""
     kind, content = variable.rest.next()
     if kind not in _NUMBERS:
         raise Damaged(f"an element of type {kind} is no numbers")

@@ -23,7 +23,7 @@ _SMALLEST = 8  # bytes of an element
 
 
 def read_struct(path: Path, name: str) -> list[dict[str, Any]]:
-    """A variable that is an array of structures, as a list of dictionaries in MATLAB's order.
+    """Read a variable that is an array of structures, as a list of dictionaries in MATLAB's order.
 
     Structures inside are again lists of dictionaries, cell arrays lists, texts str, numbers arrays of float64; what is
     none of these (sparse arrays, objects, functions) is None.

@@ -61,7 +61,7 @@ def load_mpii(
 def mpii_person(
     entry: Any, where: str, index: int, images: Path, origin: int, head_size: float | None = None
 ) -> Person:
-    """A person of an object as the JSON file has them; arguments and errors as of :func:`load_mpii`."""
+    """Read a person of an object as the JSON file has them; arguments and errors as of :func:`load_mpii`."""
     center = number_array(entry, "center", (2,), where)
     scale = float(number_array(entry, "scale", (), where))
     joints = number_array(entry, "joints", (16, 2), where)

@@ -89,7 +89,7 @@ def _head_size(rect: dict[str, Any]) -> float | None:
 
 
 def _number(owner: dict[str, Any], field: str) -> float | None:
-    """A number that stands alone; None for anything else."""
+    """Return a number that stands alone; None for anything else."""
     value = owner.get(field)
     return float(value.ravel()[0]) if isinstance(value, np.ndarray) and value.size == 1 else None
 

@@ -91,7 +91,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _field(file: Any, name: str, path: Path) -> np.ndarray:
-    """A field of the file, numbers or names; nothing is read before its shape and type are known to be right."""
+    """Read a field of the file, numbers or names; nothing is read before its shape and type are known to be right."""
     kind, shape = _FIELDS[name]
     data = file.get(name)
     if data is None:

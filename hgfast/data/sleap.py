@@ -159,7 +159,7 @@ class _Content:
         return path
 
     def _listed(self, video: int, index: int, where: str) -> Path:
-        """A picture of a video that is a list of pictures."""
+        """Return a picture of a video that is a list of pictures."""
         try:
             check_strings(self.file["videos_json"])
             names = json.loads(self.file["videos_json"][video])["filename"]

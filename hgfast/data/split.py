@@ -83,7 +83,7 @@ def split_by_list(persons: Sequence[Person], path: str | Path) -> dict[str, list
 
 
 def ends_of(persons: Sequence[Person]) -> dict[tuple[str, ...], set[str]]:
-    """The pictures that each end of a path leads to."""
+    """Return the pictures that each end of a path leads to."""
     ends: dict[tuple[str, ...], set[str]] = {}
     for picture in dict.fromkeys(person.image for person in persons):
         parts = picture.parts

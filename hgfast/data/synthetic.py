@@ -44,7 +44,7 @@ def draw_sample(seed: int, number: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 def write_set(
     folder: str | Path, count: int, seed: int, name: str, progress: Callable[[Any], Any] = iter
 ) -> tuple[Path, Path]:
-    """Writes ``count`` pictures and their annotations.
+    """Write ``count`` pictures and their annotations.
 
     Args:
         folder: gets ``<name>.json`` and ``images/<name>_<number>.jpg``.

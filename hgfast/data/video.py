@@ -40,7 +40,7 @@ _TICKS = 65535  # MPEG-4's clock has at most so many a second
 
 @contextmanager
 def open_video(path: str | Path) -> Iterator[cv2.VideoCapture]:
-    """A video to be read, from a file whose content begins as a video's.
+    """Open a video to be read, from a file whose content begins as a video's.
 
     FFmpeg also follows play lists and scripts (ffconcat, m3u8), whatever their names, to other files and addresses.
 
@@ -76,7 +76,7 @@ def _begins_as_video(head: bytes) -> bool:
 
 
 def _opencv_name(path: Path) -> str:
-    """The path as text; OpenCV crashes on names that are not UTF-8."""
+    """Return the path as text; OpenCV crashes on names that are not UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -139,7 +139,7 @@ class VideoWriter:
         self._files = ExitStack()
 
     def write(self, frame: np.ndarray) -> None:
-        """Adds a frame, uint8 (H, W, 3), of the first one's size.
+        """Add a frame, uint8 (H, W, 3), of the first one's size.
 
         Raises:
             TypeError, ValueError: not a frame, or one of another size.

@@ -20,7 +20,7 @@ WHERE = "torch.compile(backend='hgfast')"
 def backend(
     graph_module: fx.GraphModule, example_inputs: Sequence[Any], *, options: dict[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """What runs a graph of torch.compile's.
+    """Return what runs a graph of torch.compile's.
 
     Inference on float32 tensors (on CUDA of the half types too) with convolutions among its calls runs as
     :func:`hgfast.freeze` lowers it; that is where no gradient is asked for and every BatchNorm normalises by its

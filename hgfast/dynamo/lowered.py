@@ -72,7 +72,7 @@ class Lowered:
             raise Unfit("no kernel takes any of its convolutions")
 
     def __call__(self, values: Sequence[Any]) -> Any:
-        """The graph's results: tensors of the strides that eager gives them."""
+        """Compute the graph's results: tensors of the strides that eager gives them."""
         frozen = self._current(values).frozen
         inputs = [values[i] for i in self.inputs]
         images = inputs.pop(self.image)
@@ -103,7 +103,7 @@ class Lowered:
                     raise Differs(f"result {i} differs from eager's by {error.item():.2e} (relative)")
 
     def _observed(self, values: Sequence[Any]) -> tuple[Flow, dict[int, tuple[int, ...]]]:
-        """What happens in a run without numbers, and the strides of the tensors that it gives, by their nodes."""
+        """Return what a run without numbers shows, and the strides of the tensors that it gives, by their nodes."""
         captured, numbers = self.subgraph.captured, self.subgraph.inputs
         with FakeTensorMode(allow_non_fake_inputs=True):
             fakes = {i: _fake(value) for i, value in enumerate(values) if isinstance(value, Tensor)}
@@ -120,7 +120,7 @@ class Lowered:
         return flow, strides
 
     def _current(self, values: Sequence[Any]) -> Folded:
-        """The frozen network of the weights as they are."""
+        """Freeze the network with the weights as they are."""
         weights = [values[i] for i in self.weights]
         found = self._folded.get(tuple(map(id, weights)))
         if found is None or not found.weights.are(weights) or not found.numbers.are(weights):

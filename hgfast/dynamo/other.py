@@ -14,7 +14,7 @@ log = logging.getLogger("hgfast")
 
 
 def by_another(graph_module: fx.GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
-    """A graph as inductor runs it, or as it stands."""
+    """Return a graph as inductor runs it, or as it stands."""
     kind = next((value.device.type for value in example_inputs if isinstance(value, Tensor)), "cpu")
     if not inductor_compiles(kind):
         return graph_module.forward

@@ -13,7 +13,7 @@ OPS = torch.ops.hgfast
 
 
 def plain(graph_module: fx.GraphModule) -> fx.GraphModule:
-    """The same graph with torch's functions in the place of the operators of fused modules in evaluation."""
+    """Return the same graph with torch's functions in the place of the operators of fused modules in evaluation."""
     graph, env = fx.Graph(), dict[fx.Node, Any]()
     for node in graph_module.graph.nodes:
         args, kwargs = fx.map_arg((node.args, node.kwargs), env.__getitem__)  # type: ignore[misc]

@@ -17,7 +17,7 @@ RANDOM = (F.dropout, F.alpha_dropout, F.feature_alpha_dropout, F.dropout1d, F.dr
 
 
 def reason_against(graph_module: fx.GraphModule, values: Sequence[Any]) -> str:
-    """The reason; nothing if there is none.
+    """Return the reason; nothing if there is none.
 
     Args:
         graph_module: torch's functions.

@@ -46,14 +46,14 @@ class Runner:
         self._lowered[self._key(values)] = self._lower(values, given)
 
     def __call__(self, *given: Any) -> Any:
-        """The graph's results."""
+        """Compute the graph's results."""
         with self._lock:
             values = self._plain(given)
             lowered = self._find(values, given)
             return self.graph_module(*given) if lowered is None else lowered(values)
 
     def _plain(self, given: Sequence[Any]) -> Sequence[Any]:
-        """What is given, with the numbers in the place of tensors that they are taken from."""
+        """Return what is given, with the numbers in the place of tensors that they are taken from."""
         if not self.numbers:
             return given
         return [value.item() if i in self.numbers else value for i, value in enumerate(given)]
@@ -79,7 +79,7 @@ class Runner:
         return lowered
 
     def _key(self, values: Sequence[Any]) -> tuple[Any, ...]:
-        """What a lowered form is made for; weights change without a new one."""
+        """Return what a lowered form is made for; weights change without a new one."""
         weights = set(self.weights)
         return torch.backends.cudnn.allow_tf32, *(
             (tuple(value.shape), value.stride(), value.dtype, value.device) if isinstance(value, Tensor) else value

@@ -62,7 +62,7 @@ class Subgraph:
 
 
 def capture(graph_module: fx.GraphModule, weights: Sequence[int], values: Sequence[Any]) -> Subgraph:
-    """A graph for such inputs.
+    """Return a graph for such inputs.
 
     Args:
         graph_module: torch's functions.

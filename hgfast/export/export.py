@@ -140,7 +140,7 @@ def _heatmap_shape(model: nn.Module, codec: HeatmapCodec, keypoints: KeypointSet
 
 @torch.no_grad()
 def _last_heatmaps(model: nn.Module, images: Tensor) -> Any:
-    """What the model gives in evaluation mode, on the CPU in float32."""
+    """Return what the model gives in evaluation mode, on the CPU in float32."""
     parameter = next(model.parameters(), images)
     with evaluating(model):
         result = model(images.to(parameter.device, parameter.dtype))
@@ -168,7 +168,7 @@ def _about(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> dict[str, Any]:
-    """What the file says of itself, as JSON has it."""
+    """Return what the file says of itself, as JSON has it."""
     count, height, width = heatmap_shape
     return {
         "hgfast": __version__,

@@ -41,7 +41,7 @@ class Form:
     run: Callable[[Path], Run]
 
     def check_packages(self) -> None:
-        """Raises ImportError for a package that is missing, with the command that installs it."""
+        """Raise ImportError for a package that is missing, with the command that installs it."""
         for package in self.packages:
             require(package, f"{self.title}: the export", self.extra)
 

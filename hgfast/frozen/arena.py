@@ -24,7 +24,7 @@ def last_uses(graph: Graph) -> dict[Value, int]:
 
 
 def in_place_of(call: Any) -> Value | None:
-    """The input whose memory the output may take, read element by element just before it is written; None if none.
+    """Return the input whose memory the output may take, read element by element just before; None if none.
 
     A whole bottleneck reads its input around each pixel, so that only what it is merged into may be written over.
     """

@@ -63,7 +63,7 @@ class Arguments:
         return inspect.Signature(found)
 
     def tensors(self, args: tuple[Any, ...], kwargs: dict[str, Any], device: torch.device) -> list[Tensor]:
-        """The tensors of a call, in the order of `inputs`.
+        """Return the tensors of a call, in the order of `inputs`.
 
         Raises:
             TypeError: an argument is missing, or there is none of that name, or it is of another kind.
@@ -97,7 +97,7 @@ IMAGES = inspect.Signature([inspect.Parameter("images", inspect.Parameter.POSITI
 
 
 def only(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The argument of a network that takes images alone.
+    """Return the argument of a network that takes images alone.
 
     Raises:
         TypeError: there is none, or there are others.
@@ -115,7 +115,7 @@ def _sizes(place: int, least: int, largest: int) -> str:
 
 
 def matched(name: str, part: Any, given: Any) -> Iterator[tuple[int, Any]]:
-    """What is given in the places of a structure.
+    """Return what is given in the places of a structure.
 
     Raises:
         TypeError: it is another container.
@@ -153,7 +153,7 @@ def named(name: str, part: Any) -> Iterator[tuple[int, str]]:
 
 
 def check_arguments(arguments: Any, inputs: int) -> None:
-    """What a graph of so many inputs takes for granted.
+    """Require what a graph of so many inputs takes for granted.
 
     Raises:
         TypeError, ValueError: something else.

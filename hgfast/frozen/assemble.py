@@ -27,7 +27,7 @@ def assemble(
     result: Any,
     requirement: Requirement | None = None,
 ) -> Graph:
-    """The graph, which holds copies of the module's parameters.
+    """Return the graph, which holds copies of the module's parameters.
 
     Args:
         module: has the parameters.
@@ -52,7 +52,7 @@ def assemble(
 
 
 def _outputs(graph: Graph, lowering: Lowering, emitter: Emitter) -> Callable[[int], int]:
-    """What gives the place in the graph's outputs of the value of a node."""
+    """Return a function that gives the place in the graph's outputs of the value of a node."""
     copies: dict[Value, Value] = {}
 
     def output(node: int) -> int:

@@ -10,7 +10,7 @@ from hgfast.frozen.graph import BottleneckCall, Call, ConvCall, Graph, Second, V
 
 
 def _is_plain(call: Call, kernel: int, relu: bool) -> bool:
-    """A convolution of stride 1 with nothing but bias and, or no, ReLU."""
+    """Return whether a convolution has stride 1 and nothing but a bias and, or no, ReLU."""
     if not isinstance(call, ConvCall) or call.weight.shape[2] != kernel or call.stride != 1:
         return False
     return call.relu == relu and call.extra is None
@@ -19,7 +19,7 @@ def _is_plain(call: Call, kernel: int, relu: bool) -> bool:
 def _match(
     calls: list[Call], seconds: dict[Value, tuple[Value, Second]], uses: Counter[Value]
 ) -> BottleneckCall | None:
-    """The block whose three convolutions these calls are, if they are."""
+    """Return the block whose three convolutions these calls are, if they are."""
     first, middle, last = calls
     if not (_is_plain(first, 1, True) and _is_plain(middle, 3, True) and _is_plain(last, 1, False)):
         return None
@@ -37,7 +37,7 @@ def _match(
 
 
 def fuse_bottlenecks(graph: Graph, take: Callable[[BottleneckCall], bool]) -> Graph:
-    """A graph with one call for each bottleneck that `take` wants; its input's BatchNorm-ReLU is no longer written.
+    """Return a graph with one call for each bottleneck that `take` wants, whose BatchNorm-ReLU is not written.
 
     The values keep their numbers, those inside the blocks are no longer made.
     """

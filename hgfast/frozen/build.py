@@ -25,14 +25,14 @@ BATCH = 2  # of these images: a number that shows which values are one for each 
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside DataParallel and DistributedDataParallel."""
+    """Return the network inside DataParallel and DistributedDataParallel."""
     while isinstance(model, (DataParallel, DistributedDataParallel)):
         model = model.module
     return model
 
 
 def build_graph(model: nn.Module, example: Any = None) -> Graph:
-    """The graph of a network; see :class:`Built`."""
+    """Return the graph of a network; see :class:`Built`."""
     return Built(model, example).graph
 
 
@@ -83,7 +83,7 @@ class Built:
         self.graph = self._lowered(flow)
 
     def _observed(self) -> tuple[dict[int, Tensor], Flow]:
-        """The inputs by the numbers of their nodes, and what was seen in a run with them."""
+        """Return the inputs by the numbers of their nodes, and what was seen in a run with them."""
         sizes = SIZES if self.requirement is None else ((self.requirement.unit,) * 2,)
         candidates = [self.given.tensors] if self.given else [{self.input: self._random(*size)} for size in sizes]
         errors: list[tuple[dict[int, Tensor], Exception]] = []
@@ -132,7 +132,7 @@ def _call(
 
 
 def _without_stack(flow: Flow) -> Any:
-    """The list of heatmaps that princeton-vl's network stacks at its end; any other result as it is."""
+    """Return the list of heatmaps that princeton-vl's network stacks at its end; any other result as it is."""
     if isinstance(flow.result, Ref):
         call = flow.nodes[flow.result.value].call
         if call.target is torch.stack:
@@ -141,7 +141,7 @@ def _without_stack(flow: Flow) -> Any:
 
 
 def _image_input(captured: CapturedGraph, name: str) -> int:
-    """The node that is the image.
+    """Return the node that is the image.
 
     Raises:
         TypeError: there is none, or there are several.

@@ -53,7 +53,7 @@ class Seen:
 
 
 def observe_values(frozen: FrozenModel, images: Tensor) -> dict[Value, Seen]:
-    """What the kernels of a frozen network in float32 make of images, value by value.
+    """Yield what the kernels of a frozen network in float32 make of images, value by value.
 
     Raises:
         ValueError: a value is not finite.
@@ -84,7 +84,7 @@ def _values(frozen: FrozenModel, images: Tensor) -> Iterator[tuple[str, Value, T
 
 
 def codes_for(seen: Seen, method: str = METHODS[0]) -> Codes:
-    """The codes of a value."""
+    """Return the codes of a value."""
     if not seen.high - seen.low > SMALLEST_RANGE:
         return Codes()
     low, high = _cut(seen, method)
@@ -93,7 +93,7 @@ def codes_for(seen: Seen, method: str = METHODS[0]) -> Codes:
 
 
 def coding_error(seen: Seen, codes: Codes) -> float:
-    """Expected mean square of the difference that codes make, by the histogram."""
+    """Return the expected mean square of the difference that codes make, by the histogram."""
     low, high = -codes.scale * codes.zero, codes.scale * (LARGEST_CODE - codes.zero)
     return float(_squared_error(seen, low, high) / seen.counts.sum().clamp(min=1))
 

@@ -57,7 +57,7 @@ class _Known:
             )
 
     def weights(self, where: str, tensor: Any, shape: tuple[int | None, ...]) -> None:
-        """A dense float32 tensor of this shape (None: from 1 to LARGEST_CHANNELS) in memory of its own."""
+        """Require a dense float32 tensor of this shape (None: from 1 to LARGEST_CHANNELS) in memory of its own."""
         checks.tensor("", where, tensor, ndim=len(shape), dtypes=(torch.float32,))
         if tensor.device.type == "meta":
             raise ValueError(f"{where} must hold numbers, got a tensor on the meta device")
@@ -173,7 +173,7 @@ def _check_conv(known: _Known, where: str, call: ConvCall) -> tuple[int, int | N
 
 
 def _scaled(known: _Known, where: str, x: Value, stride: Any) -> int | None:
-    """The scale of what a convolution makes of x."""
+    """Return the scale of what a convolution makes of x."""
     largest, scale = LARGEST_UNIT if known.graph.any_size else known.graph.unit, known.scales[x]
     stride = checks.integer("", where, stride, 1, largest)
     return None if scale is None else scale * stride

@@ -32,7 +32,7 @@ POOL, POINTWISE = ConvNeeds(0, 0, 0, 0, "max_pool"), ConvNeeds(0, 0, 0, 0, "batc
 
 
 def label(needs: Needs) -> str:
-    """A kernel's name in tables and messages."""
+    """Return a kernel's name in tables and messages."""
     splits = needs.algorithm // 16 if isinstance(needs, ConvNeeds) else 1
     return f"{needs.kernel}, K in {splits} parts" if splits > 1 else needs.kernel
 
@@ -123,7 +123,7 @@ class Choices:
         self._failed: dict[tuple[str, str], str] = {}
 
     def finding(self, needs: Needs, name: str) -> Finding:
-        """What is known of a kernel for a call."""
+        """Return what is known of a kernel for a call."""
         if (why := self._failed.get((label(needs), name))) is not None:
             return Finding(right=False, why=why)
         return Finding() if self.table is None else self.table.get(label(needs), name)
@@ -133,7 +133,7 @@ class Choices:
         self._failed[label(needs), name] = why
 
     def conv(self, call: ConvCall, sizes: ConvShape) -> ConvNeeds:
-        """The kernel of a convolution.
+        """Return the kernel of a convolution.
 
         Raises:
             NoKernel: there is none.
@@ -144,7 +144,7 @@ class Choices:
         return self._best(call, name, self._convs(name, sizes)) or TORCH_ALONE
 
     def block(self, call: BottleneckCall, sizes: BottleneckShape) -> BottleneckNeeds | None:
-        """The kernel of a whole bottleneck; None where its three convolutions are the faster ones."""
+        """Return the kernel of a whole bottleneck; None where its three convolutions are the faster ones."""
         if not self.listed:
             needs = _bottleneck_native.query(self.lib, sizes, self.threads)
             return needs if needs is not None and needs.pays else None
@@ -168,7 +168,7 @@ class Choices:
     def plain(
         self, call: PlainCall, shapes: dict[Value, tuple[int, int, int]], batch: int, dtype: torch.dtype
     ) -> ConvNeeds:
-        """The kernel of a pooling, or of a pointwise call."""
+        """Return the kernel of a pooling, or of a pointwise call."""
         name = self.names[call.output] = plain_name(call, shapes, batch, dtype)
         return self._best(call, name, [POOL if isinstance(call, PoolCall) else POINTWISE]) or TORCH_ALONE
 
@@ -192,7 +192,7 @@ class Choices:
         return block.exceeds(three) if block.exceeds(three) or three.exceeds(block) else None
 
     def _fastest(self, name: str, kernels: list[Any]) -> Time | None:
-        """The shortest time of what is not wrong."""
+        """Return the shortest time of what is not wrong."""
         found = [self.finding(kernel, name) for kernel in kernels]
         times = [finding.time for finding in found if finding.right is not False and finding.time is not None]
         return min(times, key=lambda time: time.counted(self.launched).value, default=None)

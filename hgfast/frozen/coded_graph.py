@@ -99,7 +99,7 @@ CodedCall = CodedConvCall | QuantiseCall | CodedPoolCall
 
 
 def made_by(call: Any) -> list[Value]:
-    """The values that a call of a graph or of a plan makes."""
+    """Return the values that a call of a graph or of a plan makes."""
     if isinstance(call, CodedConvCall):
         return call.made()
     return [call.output, *([call.second.value] if call.second is not None else [])]
@@ -200,7 +200,7 @@ class _Maker:
 
 
 def coded_graph(graph: Graph) -> tuple[Graph, dict[Value, Value]]:
-    """The calls of a graph with a quantisation, and the value that each value of codes is the codes of."""
+    """Return the calls of a graph with a quantisation, and the value that each value of codes is the codes of."""
     assert graph.quantisation is not None
     maker = _Maker(graph, graph.quantisation)
     return maker.make(), {codes: value for value, codes in maker.codes_of.items()}

@@ -23,7 +23,7 @@ class CodedStepMaker(StepMaker):
     """Makes steps of calls on codes as well."""
 
     def make(self, call: Any, needs: Needs | None) -> Step | TorchCallStep:
-        """The step of a call; needs: None for one of torch's, or on codes and no convolution."""
+        """Return the step of a call; needs: None for one of torch's, or on codes and no convolution."""
         if isinstance(call, CodedConvCall):
             assert needs is not None
             return self._coded_conv(call, needs)
@@ -66,7 +66,7 @@ class CodedStepMaker(StepMaker):
 
 
 def _codes(lib: Library, call: CodedConvCall) -> Any:
-    """The library's ConvCodes."""
+    """Return the library's ConvCodes."""
 
     def read(coded: Coded | None) -> tuple[int, tuple[float, int]]:
         codes = None if coded is None else coded.codes

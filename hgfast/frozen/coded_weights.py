@@ -29,7 +29,7 @@ class CodedWeights:
 
 
 def query(lib: Library, sizes: ConvShape, threads: int) -> ConvNeeds:
-    """What the library needs for a convolution of codes; its numbers are of sizes.dtype.
+    """Return what the library needs for a convolution of codes; its numbers are of sizes.dtype.
 
     Raises:
         NoKernel: it has no kernel for these sizes.

@@ -90,7 +90,7 @@ def _compare(made: Made, node: Node, value: Tensor, allowed: float) -> None:
 
 
 def _made(frozen: FrozenModel, built: Built) -> dict[int, Made]:
-    """What kernels make, by the nodes that it is in the network."""
+    """Return what kernels make, by the nodes that it is in the network."""
     images, *others = frozen.inputs(*built.args, **built.kwargs)
     found = dict[int, Made]()
     with torch.cuda.device(frozen.device) if frozen.device.type == "cuda" else contextlib.nullcontext():
@@ -132,7 +132,7 @@ def _of(plan: Plan, value: Value, tensors: dict[Value, Any]) -> Tensor:
 
 
 def _least(plan: Plan, call: Any, tensors: dict[Value, Any]) -> Tensor:
-    """The norm of a convolution of its inputs and weights, as if they were random, times CANCELLED."""
+    """Return the norm of a convolution of its inputs and weights, as if they were random, times CANCELLED."""
     if not isinstance(call, ConvCall):
         return torch.zeros((), dtype=torch.float64, device=plan.device)
     x = _of(plan, call.x, tensors)

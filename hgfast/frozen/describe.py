@@ -74,7 +74,7 @@ def _shape(plan: Plan, value: Value) -> str:
 
 
 def row(plan: Plan, step: Step | TorchCallStep) -> Row:
-    """The row of a step."""
+    """Return the row of a step."""
     call = step.call
     values = [*call.inputs(), *made_by(call)]
     moved = sum(plan.maker.memory.nbytes(value) for value in values if value in plan.shapes)

@@ -25,17 +25,17 @@ class Emitter:
         self.producers: dict[Value, Call] = {}
 
     def new_value(self) -> Value:
-        """The number of a new value."""
+        """Return the number of a new value."""
         return self.graph.new_value()
 
     def add(self, node: int, call: Call) -> Value:
-        """A call; gives its output."""
+        """Add a call, and return its output."""
         self.calls.append((node, call))
         self.producers[call.output] = call
         return call.output
 
     def torch(self, node: int, name: str, call: CapturedCall, what: str, like: Value | None = None) -> Value:
-        """A function of torch_call.py, which puts its result into memory that it is given."""
+        """Add a function of torch_call.py, which puts its result into memory that it is given."""
         return self.add(node, TorchCall(name, self.new_value(), call, what=what, like=like, into=True))
 
     def has_second_free(self, x: Value) -> bool:
@@ -58,7 +58,7 @@ class Emitter:
         return self.add(node, PointwiseCall(name, self.new_value(), a, ones, torch.zeros_like(ones), b, relu))
 
     def build(self, total: Sum, node: int, name: str, channels: int) -> Value:
-        """The value of a sum: convolutions one after the other, each with what was summed so far as its residual.
+        """Compute a sum: its convolutions one after the other, each with what was summed so far as its residual.
 
         What is repeated comes after them; before them where a ReLU ends it all, which a convolution gives for nothing.
 
@@ -105,7 +105,7 @@ class Emitter:
         return self.add(main.node, ConvCall(*arguments, residual, upsample_to, more))
 
     def _spread(self, product: Product, relu: bool) -> Value:
-        """A transposed convolution: one with the channels of all four pixels, which then go to their places."""
+        """Add a transposed convolution: one with the channels of all four pixels, which then go to their places."""
         x = self._conv(product, None, None, relu)
         call = CapturedCall("function", spread, (Ref(x), product.phases))
         return self.torch(product.node, product.name, call, "pixels to their places")
@@ -116,7 +116,7 @@ class Emitter:
         return self.add(node, TorchCall(name, self.new_value(), call, what="nearest upsample"))
 
     def _raise(self, part: Raised, to: Value | None, node: int, name: str, channels: int) -> Value:
-        """A value, if there is one, plus a repeated sum, by the sum's last convolution if it is repeated 2x2."""
+        """Add a repeated sum to a value, if there is one, by the sum's last convolution if it is repeated 2x2."""
         total = part.sum
         if to is None:
             return self._repeated(part, node, name, channels)
@@ -141,7 +141,7 @@ class Emitter:
             self.calls = [(n, call) for n, call in self.calls if not read.isdisjoint(made_by(call))]
 
     def finish(self) -> Graph:
-        """The graph, its calls in an order near that of the nodes, each after what it reads."""
+        """Return the graph, its calls in an order near that of the nodes, each after what it reads."""
         self._drop_unread()
         makers = {value: i for i, (_, call) in enumerate(self.calls) for value in made_by(call)}
         waiting = [{makers[value] for value in call.inputs() if value in makers} for _, call in self.calls]

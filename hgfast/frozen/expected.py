@@ -61,7 +61,7 @@ class Expected:
 def expected(
     call: NativeCall, needs: ConvNeeds | BottleneckNeeds, inputs: dict[Value, Tensor], dtype: torch.dtype, exact: bool
 ) -> list[Expected]:
-    """The call's outputs, one or two; inputs: float32 (N, C, H, W), at most 1 in size; weights rounded to the dtype."""
+    """Compute the call's outputs, one or two, from float32 inputs (N, C, H, W) of at most 1 in size."""
     if isinstance(call, PoolCall):
         first = Expected(F.max_pool2d(inputs[call.x], 2), inputs[call.x].new_zeros(()))
     elif isinstance(call, PointwiseCall):
@@ -74,7 +74,7 @@ def expected(
 
 
 def accumulation_bound(call: ConvCall, splits: int, dtype: torch.dtype, exact: bool) -> Tensor:
-    """The bound of the module's docstring, (1, K, 1, 1)."""
+    """Return the bound of the module's docstring, (1, K, 1, 1)."""
     weights = [call.weight] if call.extra is None else [call.weight, call.extra.weight[..., None, None]]
     terms = sum(weight[0].numel() for weight in weights)
     counts = sum((weight.ne(0).sum((1, 2, 3)) for weight in weights), torch.zeros_like(call.bias))
@@ -137,7 +137,7 @@ def _second(second: Second, first: Expected, needs: ConvNeeds | BottleneckNeeds,
 
 
 def sum_exactly(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
-    """The convolution by plain matrix products: not cuDNN's, which may transform float32 (Winograd, FFT)."""
+    """Compute the convolution by plain matrix products: not cuDNN's, which may transform float32 (Winograd, FFT)."""
     return convolve(x, weight, stride, tf32=False, cudnn=False)
 
 

@@ -41,7 +41,7 @@ def save_graph(graph: Graph, path: str | Path) -> None:
 
 
 def content_of(graph: Graph) -> dict[str, Any]:
-    """A graph as dicts, lists, numbers and tensors.
+    """Return a graph as dicts, lists, numbers and tensors.
 
     Raises:
         ValueError: torch runs some of the calls.
@@ -99,7 +99,7 @@ def mapped_graph(path: Path, read: Callable[[], Graph]) -> Graph:
 
 
 def graph_of(data: Any, path: Path) -> Graph:
-    """The graph of what :func:`content_of` made, checked; raises ValueError as :func:`load_graph`."""
+    """Return the graph of what :func:`content_of` made, checked; raises ValueError as :func:`load_graph`."""
     if not isinstance(data, dict) or not isinstance(data.get("format"), str) or data["format"] != FORMAT:
         raise ValueError(f"load: {path} is not a frozen network of hgfast")
     version = data.get("version")
@@ -146,7 +146,7 @@ def _plain_arguments(arguments: Arguments) -> dict[str, Any]:
 
 
 def _arguments(plain: Any) -> Arguments:
-    """What `_plain_arguments` made; it is checked with the graph.
+    """Read what `_plain_arguments` made; it is checked with the graph.
 
     Raises:
         TypeError, ValueError, KeyError: it is nothing of the kind.
@@ -172,7 +172,7 @@ def _arguments(plain: Any) -> Arguments:
 
 
 def _plain(structure: Any, kind: str) -> Any:
-    """A structure with {kind: place} in the places of outputs or inputs; tuples of names become plain ones."""
+    """Return a structure with {kind: place} in the places of outputs or inputs; tuples of names become plain ones."""
     if isinstance(structure, Ref):
         return {kind: structure.value}
     if isinstance(structure, dict):
@@ -183,7 +183,7 @@ def _plain(structure: Any, kind: str) -> Any:
 
 
 def _structure(plain: Any, where: str, kind: str) -> Any:
-    """The structure of what `_plain` made.
+    """Read the structure of what `_plain` made.
 
     Raises:
         ValueError: it is nothing of the kind.

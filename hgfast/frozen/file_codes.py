@@ -9,13 +9,13 @@ from hgfast.frozen.codes import Codes, Quantisation
 
 
 def plain_codes(quantisation: Quantisation) -> dict[str, Any]:
-    """The lists: of codes [value, scale, zero], of convs and trunk values."""
+    """Return the lists: of codes [value, scale, zero], of convs and trunk values."""
     codes = [[value, codes.scale, codes.zero] for value, codes in sorted(quantisation.codes.items())]
     return {"codes": codes, "convs": sorted(quantisation.convs), "trunk": sorted(quantisation.trunk)}
 
 
 def codes_of(plain: Any) -> Quantisation:
-    """What `plain_codes` made of.
+    """Read what `plain_codes` made.
 
     Raises:
         TypeError, ValueError, KeyError: it is nothing of the kind.

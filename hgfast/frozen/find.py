@@ -49,12 +49,12 @@ class _WithHead(nn.Module):
         self.backbone, self.head = backbone, head
 
     def forward(self, images: Tensor) -> Any:
-        """The head's result."""
+        """Return the head's result."""
         return self.head(self.backbone(images))
 
 
 def find(model: Any, example: Any = None) -> Found:
-    """The network and its graph.
+    """Return the network and its graph.
 
     Args:
         model: the module, outside of wrappers, or a program of torch.export.
@@ -91,7 +91,7 @@ def _of_program(program: Any) -> Found:
 
 
 def _exported(model: nn.Module, example: Any) -> Any:
-    """A program for the sizes of an example alone."""
+    """Return a program for the sizes of an example alone."""
     from torch.export import export
 
     args, kwargs = as_call(forward_of(model), example_of(forward_of(model), example))
@@ -100,7 +100,7 @@ def _exported(model: nn.Module, example: Any) -> Any:
 
 
 def network_of(model: nn.Module, example: Any = None) -> tuple[nn.Module, CapturedGraph]:
-    """What is run for images: the model, or backbone and head where its own forward wants more than images.
+    """Return what is run for images: the model, or backbone and head where its own forward wants more than images.
 
     example: the arguments of its forward, a tuple or a dict.
     """

@@ -41,7 +41,7 @@ class Flow:
     given: dict[Value, Tensor] = field(default_factory=dict)
 
     def reader(self, value: Value) -> Value | None:
-        """The node that reads a value, if it is the only one and the value is no result."""
+        """Return the node that reads a value, if it is the only one and the value is no result."""
         if self.uses[value] != 1:
             return None
         return next((number for number, node in self.nodes.items() if value in node.inputs), None)
@@ -58,7 +58,7 @@ class _Observer(Interpreter):
         self.forbidden: dict[Value, str] = {}  # values that must not be read any more
 
     def run(self, call: CapturedCall, values: dict[int, Any]) -> Any:
-        """The value of a call, which is noted."""
+        """Note the value of a call, and return it."""
         self.index = next(i for i in range(self.index + 1, len(self.graph.nodes)) if self.graph.nodes[i].call is call)
         node = self._resolved(self.graph.nodes[self.index])
         before = {value: self._versions(values[value]) for value in refs((call.args, call.kwargs))}
@@ -71,7 +71,7 @@ class _Observer(Interpreter):
         return result
 
     def note(self, index: int, result: Any) -> None:
-        """A value that was made."""
+        """Note a value that was made."""
         if not isinstance(result, Tensor):
             return
         self.tensors[index] = result
@@ -79,7 +79,7 @@ class _Observer(Interpreter):
             self.flow.shapes[index] = tuple(result.shape)
 
     def find(self, item: Ref) -> Ref:
-        """What is to be read now for a value."""
+        """Return what is to be read now for a value."""
         value = item.value
         while value in self.now:
             value = self.now[value]

@@ -39,7 +39,7 @@ def freeze(
     calibration: Tensor | None = None,
     calibration_method: str = METHODS[0],
 ) -> FrozenModel:
-    """The inference form of a trained network: BatchNorm folded, weights packed, epilogues fused, memory planned.
+    """Make the inference form of a trained network: BatchNorm folded, weights packed, epilogues fused, memory planned.
 
     Takes any network that hgfast.graph can capture, of one image or, with an example, of any arguments with an image
     among them. Its convolutions ("same", with a square kernel
@@ -132,7 +132,7 @@ def _check_calibration(dtype: torch.dtype, calibration: Any, method: Any, exampl
 
 @torch.no_grad()
 def _in_int8(exact: FrozenModel, images: Tensor, method: str) -> FrozenModel:
-    """The same network in int8, compared with the one in float32 on the calibration images."""
+    """Quantise the network to int8, compared with the one in float32 on the calibration images."""
     try:
         check_images(images, exact.graph.unit, exact.graph.slack, channels=exact.graph.in_channels)
     except ValueError as error:

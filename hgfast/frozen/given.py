@@ -80,7 +80,7 @@ class Given:
 
 
 def filled(part: Any, change: Callable[[int], Any]) -> Any:
-    """A structure of arguments with each Ref changed."""
+    """Return a structure of arguments with each Ref changed."""
     if isinstance(part, Ref):
         return change(part.value)
     if isinstance(part, dict):

@@ -180,10 +180,10 @@ class Graph:
             self.file.check()
 
     def new_value(self) -> Value:
-        """The number of a new activation."""
+        """Return the number of a new activation."""
         self.values += 1
         return self.values - 1
 
     def producer(self, value: Value) -> Call:
-        """The call whose first output is `value`."""
+        """Return the call whose first output is `value`."""
         return next(call for call in self.calls if call.output == value)

@@ -45,7 +45,7 @@ class Lowering:
                 self.made[number] = self._by_torch(number, node)
 
     def value(self, number: int) -> Value:
-        """The value of a node, made now if it is still a sum."""
+        """Return the value of a node, made now if it is still a sum."""
         if number in self.norms:
             x, scale, shift = self.norms.pop(number)
             call = PointwiseCall(self._name(number), self.out.new_value(), x, scale.float(), shift.float())
@@ -60,7 +60,7 @@ class Lowering:
         return self.flow.nodes[number].name
 
     def _keep(self, number: int, found: Sum) -> None:
-        """A sum that is read once may grow; all others are made."""
+        """Keep a sum: one that is read once may grow, all others are made."""
         if found.value is not None:
             self.made[number] = found.value
             return
@@ -69,13 +69,13 @@ class Lowering:
             self.value(number)
 
     def _sum(self, number: int) -> Sum:
-        """What a node is, if only the node that asks reads it."""
+        """Return what a node is, if only the node that asks reads it."""
         if number in self.pending:
             return self.pending.pop(number)
         return Sum(values=[self.value(number)])
 
     def _open(self, number: int) -> Sum:
-        """The same, to be added to: not behind a ReLU."""
+        """Return the same, to be added to: not behind a ReLU."""
         found = self._sum(number)
         if not found.relu and not any(p.phases > 1 for p in found.products):
             return found
@@ -83,7 +83,7 @@ class Lowering:
         return Sum(values=[self.value(number)])
 
     def _known(self, number: int, node: Node) -> Sum | None:
-        """What the node is; None if torch is to run it, or if it is a BatchNorm that waits."""
+        """Return what the node is; None if torch is to run it, or if it is a BatchNorm that waits."""
         op = node.op
         if isinstance(op, (ops.Identity, ops.Dropout)):
             return self._sum(node.inputs[0])
@@ -195,7 +195,7 @@ class Lowering:
         return Sum(values=[self.out.torch(number, node.name, call, "concatenation", like)])
 
     def _by_torch(self, number: int, node: Node) -> Value:
-        """The node as it stands; parameters are copies."""
+        """Return the node as it stands; parameters are copies."""
         call, read = node.call, set(node.inputs)
         for source in read:
             if not isinstance(self.flow.nodes[source].op, ops.Stored):
@@ -219,7 +219,7 @@ class Lowering:
         return self._add_torch(number, node, TorchCall(node.name, 0, call, module, _what(node.op), written))
 
     def _add_torch(self, number: int, node: Node, call: TorchCall) -> Value:
-        """A call, with all that is known of its sizes."""
+        """Describe a call, with all that is known of its sizes."""
         if isinstance(node.op, (ops.Conv, ops.Deconv)):
             call.weights = self._find(node.op.weight).numel()
         if node.inputs and node.inputs[0] in self.made:
@@ -262,7 +262,7 @@ class Lowering:
 
 
 def _not_in_place(call: CapturedCall, module: nn.Module | None) -> tuple[CapturedCall, bool]:
-    """A call that leaves its input as it is, where that is easy; and whether it was."""
+    """Lower a call that leaves its input as it is, where that is easy; returns whether it was."""
     if module is not None and getattr(module, "inplace", False) is True:
         module.inplace = False  # type: ignore[assignment]
         return call, not list(module.children())

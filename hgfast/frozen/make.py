@@ -38,7 +38,7 @@ def make_plan(
     others: Others = (),
     launched: bool = True,
 ) -> Plan:
-    """A plan for images (batch, C, height, width) and the other inputs; on CUDA its kernels are timed and tried first.
+    """Make a plan for images (batch, C, height, width) and the other inputs; on CUDA its kernels are timed and tried.
 
     launched: whether its calls will be launched one by one, not replayed as a CUDA graph.
 
@@ -58,7 +58,7 @@ def make_plan(
 
 
 def best(make: Callable[[Choices], Made], choices: Choices) -> Made:
-    """What `make` gives, again and again until its kernels are timed, where times count, and none is wrong."""
+    """Make a plan again and again until its kernels are timed, where times count, and none is wrong."""
     plan = make(choices)
     if choices.timed and is_untimed(plan):
         tune(choices, make)

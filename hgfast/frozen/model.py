@@ -96,7 +96,7 @@ class FrozenModel(GraphState):
         self._prepare()
 
     def _prepare(self) -> None:
-        """What is made of the rest, and is neither copied nor pickled."""
+        """Make of the rest what is neither copied nor pickled."""
         self.numbers = numbers_beside(self.dtype)  # what activations are stored in that are not in int8
         with torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext():
             self._lib = _native.library(self.device.type)
@@ -151,7 +151,7 @@ class FrozenModel(GraphState):
         return self._given(self.outputs(images, others))
 
     def inputs(self, *args: Any, **kwargs: Any) -> list[Tensor]:
-        """The graph's inputs for a call, the images first, checked and as kernels read them."""
+        """Return the graph's inputs for a call, the images first, checked and as kernels read them."""
         if self.graph.arguments is None:
             return [self.as_read(self._images(only(args, kwargs)).to(self.numbers))]
         images, *others = self.graph.arguments.tensors(args, kwargs, self.device)
@@ -161,7 +161,7 @@ class FrozenModel(GraphState):
         return [self.as_read(images.to(self.numbers)), *(self.as_read(tensor) for tensor in others)]
 
     def _images(self, images: Tensor) -> Tensor:
-        """The argument of a network that takes images alone, checked."""
+        """Return the argument of a network that takes images alone, checked."""
         check_images(images, self.graph.unit, self.graph.slack, channels=self.graph.in_channels)
         if with_index(images.device) != self.device:
             raise ValueError(f"images must be on {self.device}, where the model was frozen, got {images.device}")
@@ -169,7 +169,7 @@ class FrozenModel(GraphState):
 
     @torch.no_grad()
     def outputs(self, images: Tensor, others: Sequence[Tensor] = ()) -> list[Any]:
-        """The graph's outputs in their order, for inputs as :meth:`inputs` gives them."""
+        """Compute the graph's outputs in their order, for inputs as :meth:`inputs` gives them."""
         size = _size(images, others)
         with self._turns.turn(self.device) as alone:
             if not alone or self._in_a_capture():
@@ -180,23 +180,23 @@ class FrozenModel(GraphState):
             return plan.run(images, others)
 
     def plan_for(self, images: Tensor, others: Sequence[Tensor]) -> Plan | TorchPlan:
-        """The plan for inputs as :meth:`inputs` gives them, made if there is none."""
+        """Return the plan for inputs as :meth:`inputs` gives them, made if there is none."""
         with self._turns.turn(self.device):
             return self._plan(*_size(images, others))
 
     def as_read(self, tensor: Tensor) -> Tensor:
-        """An input as kernels read it, if they may."""
+        """Return an input as kernels read it, if they may."""
         is_map = tensor.dim() == 4 and tensor.dtype == self.numbers
         return tensor.contiguous(memory_format=torch.channels_last) if is_map else tensor
 
     def _given(self, outputs: list[Any]) -> Any:
-        """What the network gives, from its graph's outputs."""
+        """Return what the network gives, from its graph's outputs."""
         result = self.graph.result
         outputs = as_results(outputs, self.dtype)
         return outputs if result is None else replaced(result, lambda ref: outputs[ref.value])
 
     def plan(self, batch: int, height: int, width: int) -> Plan | TorchPlan:
-        """The plan for an input size, made if there is none.
+        """Return the plan for an input size, made if there is none.
 
         Raises:
             TypeError: a size is not an int.
@@ -214,7 +214,7 @@ class FrozenModel(GraphState):
             return self._plan(batch, height, width) if shared else self._new_plan(batch, height, width)
 
     def describe(self, batch: int = 1, height: int = 256, width: int = 256) -> str:
-        """A table of the calls for an input size (see :meth:`plan`): what each fuses, shapes, GFLOP, MB, kernel."""
+        """Show the calls for an input size (see :meth:`plan`): what each fuses, shapes, GFLOP, MB, kernel."""
         plan = self.plan(batch, height, width)
         return plan.describe() if isinstance(plan, TorchPlan) else describe_plan(plan)
 
@@ -252,7 +252,7 @@ class FrozenModel(GraphState):
         return cls((load_safe if path.suffix == SUFFIX else load_graph)(path), **options)
 
     def extra_repr(self) -> str:
-        """What is in it."""
+        """Say what is in it."""
         return f"{len(self.graph.calls)} calls, {self.dtype}, {self.device}, cuda_graph={self.cuda_graph}"
 
     def _plan(self, batch: int, height: int, width: int, others: Others = ()) -> Plan | TorchPlan:
@@ -265,7 +265,7 @@ class FrozenModel(GraphState):
         return self._plans[key]
 
     def _last_plan(self, *size: int) -> Plan | TorchPlan:
-        """The plan for images of a size that was used last, whatever the other inputs."""
+        """Return the plan for images of a size that was used last, whatever the other inputs."""
         with self._turns.turn(self.device):
             found = [plan for key, plan in self._plans.items() if key[:3] == size]
         if not found:
@@ -293,6 +293,6 @@ class FrozenModel(GraphState):
 
 
 def _size(images: Tensor, others: Sequence[Tensor]) -> tuple[int, int, int, Others]:
-    """What a plan for these inputs is made for."""
+    """Return what a plan for these inputs is made for."""
     batch, _, height, width = images.shape
     return batch, height, width, tuple((tuple(tensor.shape), tensor.dtype) for tensor in others)

@@ -23,7 +23,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; buffers that are written to, and torch's generator on the CPU, are as before afterwards."""
+    """Set evaluation mode; buffers that are written to, and torch's generator on the CPU, are as before afterwards."""
     before = [(buffer, buffer.clone()) for buffer in model.buffers() if not buffer.is_meta]
     try:
         with evaluating(model), torch.random.fork_rng(devices=[]):

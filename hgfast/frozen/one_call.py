@@ -52,7 +52,7 @@ class OneCall:
             self.needs[call.output] = needs
 
     def native_calls(self) -> list[NativeCall]:
-        """The call, if there is a kernel for it."""
+        """Return the call, if there is a kernel for it."""
         return [self.call] if self.needs else []
 
 
@@ -82,7 +82,7 @@ def choose(
     device: torch.device,
     exact: bool,
 ) -> Chosen:
-    """The fastest kernel of a call that is not wrong. Whether torch is faster is not asked (hgfast.ops._ways).
+    """Return the fastest kernel of a call that is not wrong. Whether torch is faster is not asked (hgfast.ops._ways).
 
     Args:
         lib: the library, for which `are_chosen`.

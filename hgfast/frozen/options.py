@@ -25,7 +25,7 @@ def as_dtype(where: str, dtype: Any, allowed: tuple[torch.dtype, ...] = DTYPES, 
 
 
 def as_frozen_dtype(where: str, dtype: Any, device: torch.device, quantised: bool) -> torch.dtype:
-    """That of a frozen network; int8 on the CPU, for a graph that says how.
+    """Return the dtype of a frozen network; int8 on the CPU, for a graph that says how.
 
     Raises:
         TypeError, ValueError: anything else.
@@ -43,7 +43,7 @@ def as_frozen_dtype(where: str, dtype: Any, device: torch.device, quantised: boo
 
 
 def as_device(where: str, device: Any) -> torch.device:
-    """A device that frozen networks run on; a plain "cuda" is the device that is current now.
+    """Return a device that frozen networks run on; a plain "cuda" is the device that is current now.
 
     Raises:
         TypeError, ValueError: anything else.
@@ -63,14 +63,14 @@ def as_device(where: str, device: Any) -> torch.device:
 
 
 def with_index(device: torch.device) -> torch.device:
-    """A plain "cuda" is the device that is current now; there is only one CPU."""
+    """Give a plain "cuda" the number of the device that is current now; there is only one CPU."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return torch.device(device.type)
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
 def check_cuda_graph(where: str, cuda_graph: Any, batch_sizes: Any, device: torch.device) -> tuple[int, ...] | None:
-    """The batch sizes that get a CUDA graph; None for all that occur.
+    """Return the batch sizes that get a CUDA graph; None for all that occur.
 
     Raises:
         TypeError, ValueError: cuda_graph is no flag, or set where there is no CUDA; batch_sizes are no positive ints.

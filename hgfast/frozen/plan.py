@@ -96,7 +96,7 @@ class Plan:
         self._streams: set[int] = set()
 
     def run(self, images: Tensor, others: Sequence[Tensor] = ()) -> list[Any]:
-        """The graph's outputs for inputs of this plan's sizes, dtypes and device; maps are dense in channels_last."""
+        """Compute the graph's outputs for inputs of this plan's sizes, dtypes and device; maps are in channels_last."""
         tensors: dict[Value, Any] = {IMAGE: images, **dict(zip(self.graph.others, others, strict=True))}
         tensors |= self.new_outputs()
         self.launch(tensors)
@@ -124,7 +124,7 @@ class Plan:
                 del tensors[value]
 
     def note_stream(self, images: Tensor, exec_handle: int) -> None:
-        """What the plan holds is given to others, once it is dropped, only when this stream is done with it."""
+        """Let others have what the plan holds, once it is dropped, only when this stream is done with it."""
         if images.is_cuda and exec_handle not in self._streams:
             self._streams.add(exec_handle)
             stream = torch.cuda.current_stream(images.device)
@@ -132,7 +132,7 @@ class Plan:
                 tensor.record_stream(stream)
 
     def native_calls(self) -> list[NativeCall]:
-        """The calls that kernels run."""
+        """Return the calls that kernels run."""
         return [call for call in self.graph.calls if not isinstance(call, TorchCall | CodedCall)]
 
     def _choose(self, call: ConvCall | PlainCall) -> Needs:
@@ -141,7 +141,7 @@ class Plan:
         return self.choices.conv(call, conv_sizes(call, self.shapes, self.batch, self.dtype, self.weights.exact))
 
     def _replace(self, index: int, error: RuntimeError | ValueError) -> None:
-        """The next kernel in the place of one that could not be launched; a block's may be its three convolutions.
+        """Put the next kernel in the place of one that could not be launched; a block's may be its three convolutions.
 
         Raises:
             RuntimeError, ValueError: that error, where it is not that kernel's.

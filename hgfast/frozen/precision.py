@@ -21,7 +21,7 @@ TILES = "amx_bf16"  # the instruction set in whose tiles bfloat16 is multiplied
 
 
 def numbers_beside(dtype: torch.dtype) -> torch.dtype:
-    """What activations are stored in that are not in int8: the dtype itself; beside int8 bfloat16 on a CPU that
+    """Return what activations are stored in that are not in int8: the dtype itself; beside int8 bfloat16 on a CPU that
     computes in it, else float32."""
     if dtype != torch.int8:
         return dtype
@@ -29,7 +29,7 @@ def numbers_beside(dtype: torch.dtype) -> torch.dtype:
 
 
 def tell_if_slow(dtype: torch.dtype, device: torch.device, lib: Library | None) -> None:
-    """A warning where float32 is no slower on this CPU."""
+    """Warn where float32 is no slower on this CPU."""
     if device.type != "cpu" or lib is None:
         return
     if dtype == torch.int8 and not multiplies_int8(lib):
@@ -43,7 +43,7 @@ def tell_if_slow(dtype: torch.dtype, device: torch.device, lib: Library | None) 
 
 
 def as_results(outputs: list[Any], dtype: torch.dtype) -> list[Any]:
-    """A network's outputs; those of one in int8 in float32."""
+    """Return a network's outputs; those of one in int8 in float32."""
     if dtype != torch.int8:
         return outputs
     return tree_map_only(Tensor, lambda tensor: tensor.float() if tensor.is_floating_point() else tensor, outputs)

@@ -100,7 +100,7 @@ def _quantisation(graph: Graph, found: Found, convs: list[ConvCall], trunk: set[
 
 
 def _error(frozen: FrozenModel, candidate: Quantisation, images: Tensor, expected: list[list[Tensor]]) -> float:
-    """The largest of the outputs' errors, relative to their norms."""
+    """Return the largest of the outputs' errors, relative to their norms."""
     tried = FrozenModel(replace(frozen.graph, quantisation=candidate), torch.int8, frozen.device)
     differences = torch.zeros(len(expected[0]), dtype=torch.float64)
     sizes = torch.zeros_like(differences)

@@ -66,7 +66,7 @@ def _read(library: Any, path: Path) -> Graph:
 
 
 def _plain(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """The same with {"tensor": name} in place of tensors, which are added to those named."""
+    """Return the same with {"tensor": name} in place of tensors, which are added to those named."""
     if isinstance(value, Tensor):
         tensors[name] = value.detach().cpu().contiguous()
         return {"tensor": name}

@@ -22,11 +22,11 @@ class _Bare:
     dtype, device = torch.float32, torch.device("cpu")
 
     def module(self, module: nn.Module) -> nn.Module:
-        """The module itself."""
+        """Return the module itself."""
         return module
 
     def held(self, tensor: Tensor) -> Tensor:
-        """The tensor itself."""
+        """Return the tensor itself."""
         return tensor
 
 
@@ -41,7 +41,7 @@ class _Shapes:
                 self._give(value, torch.empty(shape, dtype=dtype, device=weights.device))
 
     def note(self, call: Any) -> None:
-        """The shapes of a call's outputs."""
+        """Note the shapes of a call's outputs."""
         if isinstance(call, TorchCall):
             self._torch(call)
             return
@@ -103,7 +103,7 @@ class _Shapes:
         self._give(call.output, result)
 
     def _give(self, value: Value, result: Any) -> None:
-        """A value that no kernel makes; it is a map if kernels may read it."""
+        """Note a value that no kernel makes; it is a map if kernels may read it."""
         self.fake[value] = result
         if isinstance(result, Tensor) and result.dim() == 4 and len(result) == self.batch:
             if result.dtype == self.weights.dtype:

@@ -23,7 +23,7 @@ class GraphState(nn.Module):
     graph: Graph
 
     def _prepare(self) -> None:
-        """What is to be done where the graph's tensors have other values."""
+        """Do what is to be done where the graph's tensors have other values."""
         raise NotImplementedError
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:

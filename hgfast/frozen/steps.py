@@ -60,7 +60,7 @@ class Memory:
     codes: Collection[Value] = ()
 
     def dtype_of(self, value: Value) -> torch.dtype:
-        """That of all values but those that are codes."""
+        """Return the dtype of all values but those that are codes."""
         return torch.uint8 if value in self.codes else self.dtype
 
     def nbytes(self, value: Value) -> int:
@@ -77,7 +77,7 @@ class Memory:
 
 
 def conv_sizes(call: ConvCall, shapes: dict[Value, Shape], batch: int, dtype: torch.dtype, exact: bool) -> ConvShape:
-    """The sizes of a convolution."""
+    """Return the sizes of a convolution."""
     c, h, w = shapes[call.x]
     k, _, kernel, _ = call.weight.shape
     out = shapes[call.output][1:]
@@ -89,7 +89,7 @@ def conv_sizes(call: ConvCall, shapes: dict[Value, Shape], batch: int, dtype: to
 
 
 def block_sizes(call: BottleneckCall, shapes: dict[Value, Shape], batch: int, dtype: torch.dtype) -> BottleneckShape:
-    """The sizes of a whole bottleneck."""
+    """Return the sizes of a whole bottleneck."""
     c, h, w = shapes[call.x]
     out = shapes[call.output][1:]
     return BottleneckShape(batch, h, w, c, len(call.convs[0].weight), *out, dtype=dtype)
@@ -105,14 +105,14 @@ class StepMaker:
     threads: int
 
     def with_workspace(self, nbytes: int) -> StepMaker:
-        """A maker of steps with so many bytes of workspace at least, of their own where the plan has less."""
+        """Return a maker of steps with so many bytes of workspace at least, of their own where the plan has less."""
         if nbytes <= self.memory.workspace.numel():
             return self
         workspace = torch.zeros(nbytes, dtype=torch.uint8, device=self.memory.arena.device)
         return replace(self, memory=replace(self.memory, workspace=workspace))
 
     def make(self, call: Any, needs: Needs | None) -> Step | TorchCallStep:
-        """The step of a call; needs: None for one of torch's."""
+        """Return the step of a call; needs: None for one of torch's."""
         if isinstance(call, TorchCall):
             return self._torch_call(call)
         assert needs is not None
@@ -136,7 +136,7 @@ class StepMaker:
         return getattr(_native, access)(self.memory.tensor(value))
 
     def add(self, step: Step, access: str, *values: Value | None) -> None:
-        """The places of values, as arguments."""
+        """Add the places of values, as arguments."""
         for value in values:
             step.arguments.append(self._place(step, value, access))
 
@@ -147,7 +147,7 @@ class StepMaker:
         self.add(step, "out", None if second is None else second.value)
 
     def add_workspace(self, step: Step) -> None:
-        """The arguments of the workspace."""
+        """Add the arguments of the workspace."""
         step.arguments += [_native.inout(self.memory.workspace), self.memory.workspace.numel()]
 
     def _conv(self, call: ConvCall, needs: Needs) -> Step:

@@ -73,7 +73,7 @@ class Sum:
         return self.products[0] if alone else None
 
     def plus(self, other: Sum) -> Sum:
-        """The sum of two that end in no ReLU."""
+        """Add two sums that end in no ReLU."""
         return Sum(self.products + other.products, self.values + other.values, self.raised + other.raised)
 
 
@@ -91,7 +91,7 @@ def paired(products: list[Product]) -> list[tuple[Product, Product | None]]:
 
 
 def from_transposed(weight: Tensor, padding: int) -> Tensor | None:
-    """The 3x3 convolution (4 K, C, 3, 3) whose channels are the four pixels that a transposed one of stride 2 makes.
+    """Return the 3x3 convolution (4 K, C, 3, 3) that makes the four pixels of a transposed one of stride 2.
 
     Pixel 2 i + a of the result is the sum over d in (-1, 0, 1) of pixel i + d times tap a + padding - 2 d.
 

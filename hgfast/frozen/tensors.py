@@ -26,7 +26,7 @@ def named_tensors(graph: Graph) -> dict[str, Tensor]:
 
 
 def unique_names(graph: Graph) -> list[str]:
-    """A name for each call."""
+    """Return a name for each call."""
     names: list[str] = []
     for call in graph.calls:
         taken = call.name in names or not call.name

@@ -61,7 +61,7 @@ class TorchCall:
             weights.module(self.module)
 
     def run(self, values: Mapping[int, Any], weights: Any, **out: Tensor) -> Any:
-        """The value, from those that it reads.
+        """Compute the value from those that it reads.
 
         Args:
             values: those, by number.
@@ -101,7 +101,7 @@ def _held(structure: Any, weights: Any) -> Any:
 
 
 def _name(target: Any) -> Any:
-    """A function of torch's by its name, for pickle does not know them all."""
+    """Find a function of torch's by its name, for pickle does not know them all."""
     if isinstance(target, torch._ops.OpOverload):
         return "torch.ops", *str(target).split(".")
     for home in HOMES:

@@ -32,7 +32,7 @@ class TorchPlan:
         self.last_use |= dict.fromkeys(graph.outputs, len(graph.calls))
 
     def run(self, images: Tensor, others: Sequence[Tensor] = ()) -> list[Any]:
-        """The graph's outputs for inputs of this plan's sizes, dtypes and device, dense in channels_last order."""
+        """Compute the outputs for inputs of this plan's sizes, dtypes and device, dense in channels_last order."""
         with torch.autocast(images.device.type, enabled=False):
             return self._run(images, others)
 
@@ -52,7 +52,7 @@ class TorchPlan:
         ]
 
     def note_stream(self, images: Tensor, exec_handle: int) -> None:
-        """What the plan holds is given to others, once it is dropped, only when the current stream is done with it."""
+        """Let others have what the plan holds, once it is dropped, only when the current stream is done with it."""
         if images.is_cuda:
             for tensor in self.weights.tensors():
                 tensor.record_stream(torch.cuda.current_stream(images.device))

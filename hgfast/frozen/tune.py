@@ -86,7 +86,7 @@ def _time_call(probe: Probe, clock: Clock, deadline: float) -> None:
 
 
 def _first_run(probe: Probe, needs: Needs) -> Callable[[], None] | None:
-    """A kernel's call that has run once; None where it fails, which is told.
+    """Return a kernel's call that has run once; None where it fails, which is told.
 
     Raises:
         torch.OutOfMemoryError: there is not enough memory.

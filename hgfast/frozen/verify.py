@@ -47,7 +47,7 @@ class Tried(Protocol):
     needs: dict[Value, Needs]
 
     def native_calls(self) -> list[NativeCall]:
-        """The calls that kernels run."""
+        """Return the calls that kernels run."""
 
 
 def verify(plan: Tried) -> bool:
@@ -117,7 +117,7 @@ class Noise:
         return torch.rand(*shape, device=self.device, generator=self.generator) * 2 - 1
 
     def image(self, number: int, shape: tuple[int, int, int, int], in_eighths: bool) -> Tensor:
-        """The number-th input of a call, (N, C, H, W) in channels_last."""
+        """Return the number-th input of a call, (N, C, H, W) in channels_last."""
         n, c, h, w = shape
         values = (self.eighths if in_eighths else self.values)[number * NOISE_OFFSET :]
         return values[: n * c * h * w].view(n, h, w, c).permute(0, 3, 1, 2)
@@ -133,7 +133,7 @@ class Noise:
         return None if second is None else Second(second.value, self.uniform(k) * 2, self.uniform(k))
 
     def call(self, call: NativeCall) -> NativeCall:
-        """The same call with weights of its own."""
+        """Return the same call with weights of its own."""
         if isinstance(call, BottleneckCall):
             return self._bottleneck(call)
         if isinstance(call, PointwiseCall):
@@ -193,14 +193,14 @@ class Probe:
         return self._compare(call, needs, inputs, [tensors[value] for value in self._written(call)])
 
     def ready(self, needs: Needs) -> Callable[[], None]:
-        """A kernel's call on random data, to be timed; all kernels' have the same tensors."""
+        """Return a kernel's call on random data, to be timed; all kernels' have the same tensors."""
         call, tensors = self.noise.call(self.call), self._tensors
         self._fill(call, self._inputs(call), tensors)
         step, handle = self.maker(needs).make(call, needs), _native.exec_handle(self.plan.maker.memory.arena)
         return lambda: step.run(tensors, handle)
 
     def _fill(self, call: NativeCall, inputs: dict[Value, Tensor], tensors: dict[Value, Tensor]) -> None:
-        """The inputs with noise; outputs that are not in the place of one with what is never right."""
+        """Fill the inputs with noise; outputs that are not in the place of one with what is never right."""
         for value, tensor in inputs.items():
             tensors[value].copy_(tensor)
         for value in self._written(call):
@@ -238,7 +238,7 @@ class Probe:
         return found
 
     def _compare(self, call: NativeCall, needs: Needs, inputs: dict[Value, Tensor], outputs: list[Tensor]) -> str:
-        """The first difference that is too large; nothing if there is none."""
+        """Return the first difference that is too large; nothing if there is none."""
         largest = max(tensor[0].numel() for tensor in (*inputs.values(), *outputs))
         images = max(1, CHUNK // largest)
         for first in range(0, self.plan.batch, images):

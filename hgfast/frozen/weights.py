@@ -49,7 +49,7 @@ class Weights:
         return [*modules, *(tensor for tensors in kept for tensor in tensors.values())]  # type: ignore[attr-defined]
 
     def plain(self, tensor: Tensor) -> Tensor:
-        """A tensor of the graph as PyTorch's own operators take it: on the device, in the activations' dtype."""
+        """Return a tensor of the graph as PyTorch's own operators take it: on the device, in the activations' dtype."""
         if id(tensor) not in self._plain:
             self._check_first_use()
             memory_format = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
@@ -57,14 +57,14 @@ class Weights:
         return self._plain[id(tensor)]
 
     def held(self, tensor: Tensor) -> Tensor:
-        """A tensor of a call that torch runs: on the device, in the activations' dtype if it was floating point."""
+        """Return a tensor of a call that torch runs: on the device, in the activations' dtype if it was floating."""
         if id(tensor) not in self._held:
             self._check_first_use()
             self._held[id(tensor)] = self._own(tensor, self.dtype if tensor.is_floating_point() else tensor.dtype)
         return self._held[id(tensor)]
 
     def module(self, module: nn.Module) -> nn.Module:
-        """A module that torch runs: a copy on the device, in the activations' dtype; itself if that changes nothing."""
+        """Return a module to run: itself, or a copy on the device in the activations' dtype if that differs."""
         if id(module) not in self._modules:
             self._check_first_use()
             tensors = (*module.parameters(), *module.buffers())
@@ -73,14 +73,14 @@ class Weights:
         return self._modules[id(module)]
 
     def constant(self, number: float, count: int) -> Tensor:
-        """A float32 vector of one number."""
+        """Return a float32 vector of one number."""
         if (number, count) not in self._constants:
             self._check_first_use()
             self._constants[number, count] = torch.full((count,), number, device=self.device)
         return self._constants[number, count]
 
     def vector(self, tensor: Tensor | None) -> Tensor | None:
-        """A bias, scale or shift of the graph, float32 (K,), on the device."""
+        """Return a bias, scale or shift of the graph, float32 (K,), on the device."""
         if tensor is None:
             return None
         if id(tensor) not in self._vectors:

@@ -11,7 +11,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def adopt(kind: type[M], origin: nn.Module, names: Iterable[str], **attributes: Any) -> M:
-    """A module of a kind that shares the named children of origin.
+    """Return a module of a kind that shares the named children of origin.
 
     The constructor of kind is not called; attributes are what it would have set. They may hold new children.
     """

@@ -23,7 +23,7 @@ class Fused:
     _hgfast_plain: type[nn.Module]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Copies and files name the module's own class, for this one is made at run time."""
+        """Name the module's own class in copies and files, for this one is made at run time."""
         return _blank, (self._hgfast_plain,), dict(self.__dict__)
 
 
@@ -36,7 +36,7 @@ def _fused_class(plain: Any) -> Any:
 
 
 def _lowered_forward(plain: Any) -> Any:
-    """A forward with the name, the signature and the words of the class's own."""
+    """Return a forward with the name, the signature and the words of the class's own."""
 
     @wraps(plain.forward)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -50,7 +50,7 @@ def _lowered_forward(plain: Any) -> Any:
 
 
 def _blank(plain: Any) -> nn.Module:
-    """A fused module of a class, without anything in it."""
+    """Return a fused module of a class, without anything in it."""
     kind = _fused_class(plain)
     return kind.__new__(kind)  # type: ignore[no-any-return]
 
@@ -61,7 +61,7 @@ def is_fused(module: nn.Module) -> bool:
 
 
 def ways_of(module: nn.Module) -> Ways:
-    """The forward passes of a fused module."""
+    """Return the forward passes of a fused module."""
     ways: Ways = module.__dict__[LOWERED]
     return ways
 
@@ -82,5 +82,5 @@ def take_out(module: nn.Module) -> None:
 
 
 def plain_class(module: nn.Module) -> type:
-    """The module's own class."""
+    """Return the module's own class."""
     return module._hgfast_plain if isinstance(module, Fused) else type(module)

@@ -12,7 +12,7 @@ from hgfast.nn._structure import CALL_HOOKS, STATE_HOOKS
 
 
 def clean_copy(module: nn.Module, width: int | None = None) -> nn.Module:
-    """A copy in float64 on the CPU with random numbers, without hooks, that asks for every gradient.
+    """Return a copy in float64 on the CPU with random numbers, without hooks, that asks for every gradient.
 
     width: channels that are kept of each tensor.
     """
@@ -37,7 +37,7 @@ def clean_copy(module: nn.Module, width: int | None = None) -> nn.Module:
 
 
 def narrowed(module: nn.Module, width: int) -> nn.Module:
-    """The module with the first `width` channels of all its tensors."""
+    """Return the module with the first `width` channels of all its tensors."""
     for part in module.modules():
         for tensors in (part._parameters, part._buffers):
             for name, value in tensors.items():
@@ -61,5 +61,5 @@ def _is_meta(module: nn.Module) -> bool:
 
 
 def generator() -> torch.Generator:
-    """A generator that gives the same numbers each time."""
+    """Return a generator that gives the same numbers each time."""
     return torch.Generator().manual_seed(0)

@@ -82,7 +82,7 @@ def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
 
 
 def _lower(model: nn.Module, report: FusionReport) -> dict[str, Ways]:
-    """The forward passes of all modules that are worth it; the report tells of all others."""
+    """Return the forward passes of all modules that are worth it; the report tells of all others."""
     own = {name for name, module in model.named_modules() if isinstance(module, OWN_BLOCKS)}
     prover, graph = Prover(), capture(model)
     lowered, reasons = _lowered(model, graph, own, prover)
@@ -102,7 +102,7 @@ def _lower(model: nn.Module, report: FusionReport) -> dict[str, Ways]:
 def _lowered(
     model: nn.Module, captured: CapturedGraph, own: set[str], prover: Prover
 ) -> tuple[dict[str, Lowered], dict[str, str]]:
-    """The forward passes in a graph of the model, and why other modules are left; own: paths of hgfast's blocks."""
+    """Lower a graph of the model: the forward passes, and why other modules are left; own: hgfast's blocks."""
     found: dict[str, Lowered] = {}
     reasons: dict[str, str] = {}
     for path, graph in _graphs(captured, ""):
@@ -120,7 +120,7 @@ def _lowered(
 
 
 def _graphs(graph: CapturedGraph, path: str) -> Iterator[tuple[str, CapturedGraph]]:
-    """A graph and those of the parts in it that could be captured, with their paths."""
+    """Yield a graph and those of the parts in it that could be captured, with their paths."""
     yield path, graph
     for name, part in graph.parts.items():
         yield from _graphs(part, f"{path}.{name}".removeprefix("."))

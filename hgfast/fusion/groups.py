@@ -55,7 +55,7 @@ class Group:
 
 
 def groups_of(module: nn.Module, graph: CapturedGraph, values: Values, regions: list[int]) -> list[Group]:
-    """The stages in a graph of a module, in the order of their last calls.
+    """Return the stages in a graph of a module, in the order of their last calls.
 
     regions: for each node the number of the region that it is in, which no stage leaves; LEFT for those of no stage.
     """
@@ -130,7 +130,7 @@ class _Builder:
         self._put(Group(SUM, a, [i], other=b))
 
     def _repetition(self, low: int, skip: int, reader: int) -> int | None:
-        """The factor by which a value repeats the pixels of another one, if it does and only `reader` reads it."""
+        """Return the factor by which a value repeats the pixels of another, if it does and only `reader` reads it."""
         op = self.graph.nodes[low].op
         alone = low not in self.results and self.values.readers.get(low) == [reader]
         if not isinstance(op, ops.Upsample) or op.mode != "nearest" or not alone or not self._together(low, reader):
@@ -142,7 +142,7 @@ class _Builder:
         return int(op.factor[0])
 
     def _sole(self, value: int, reader: int) -> Group | None:
-        """The stage that makes a value which nothing but `reader` reads."""
+        """Return the stage that makes a value which nothing but `reader` reads."""
         if value in self.results or self.values.readers.get(value) != [reader] or not self._together(value, reader):
             return None
         group = self.made.get(value)

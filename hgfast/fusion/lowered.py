@@ -224,7 +224,7 @@ class Lowered:
         return {path for step in self.steps if isinstance(step, ProgramStep) for path in step.norms}
 
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Values | None:
-        """The values of the arguments, if they are like those at the capture."""
+        """Return the values of the arguments, if they are like those at the capture."""
         if not kwargs and not self.kwargs and len(args) == len(self.args) == 1 and isinstance(self.args[0], Ref):
             return {self.args[0].value: args[0]} if isinstance(args[0], Tensor) else None
         given, spec = tree_flatten((args, kwargs))

@@ -29,7 +29,7 @@ class Lowering:
     """
 
     def __init__(self, module: nn.Module, graph: CapturedGraph, channels_last: bool, fixed: set[str]) -> None:
-        """fixed: paths of modules that run all that is in them."""
+        """Prepare the lowering; fixed: paths of modules that run all that is in them."""
         self.module, self.graph, self.channels_last = module, graph, channels_last
         self.names = {name for name, _ in module.named_modules()}
         self.nesting = Nesting(graph)
@@ -44,7 +44,7 @@ class Lowering:
         open_calls(self.nesting, self.groups, self.values)
 
     def path(self, number: int) -> str:
-        """The path of the module of a call."""
+        """Return the path of the module of a call."""
         return "" if number == NETWORK else self.graph.calls[number].path
 
     def modules(self) -> Iterator[tuple[str, Lowered]]:
@@ -75,7 +75,7 @@ class Lowering:
         return reason is not None
 
     def _region(self, number: int) -> int:
-        """The outermost call around a call that stages may be part of; LEFT where there is none."""
+        """Return the outermost call around a call that stages may be part of; LEFT where there is none."""
         chain = self.nesting.chain(number)
         if number in self.closed or any(call in self.fixed for call in chain):
             return LEFT
@@ -89,7 +89,7 @@ class Lowering:
             raise Unlowerable("it does not do the same each time it is called")
 
     def _way(self, number: int) -> str:
-        """What a call does, to be compared with others of its module."""
+        """Return what a call does, to be compared with others of its module."""
         call = self.graph.calls[number]
         given = list(refs(self.values.given[number]))
 

@@ -48,7 +48,7 @@ class ModuleLowering:
         self.steps: dict[Place, Step] = {}
 
     def lower(self) -> Lowered | None:
-        """The forward pass; None where nothing in it is worth an operation of its own.
+        """Return the forward pass; None where nothing in it is worth an operation of its own.
 
         Raises:
             Unlowerable: the module cannot be run by itself.
@@ -78,7 +78,7 @@ class ModuleLowering:
         return lowered
 
     def _deciding(self) -> tuple[str, ...]:
-        """The parts whose flags decide what is computed, where that was captured in one mode."""
+        """Return the parts whose flags decide what is computed, where that was captured in one mode."""
         below = f"{self.path}." if self.path else ""
         decided = self.graph.decided if self.graph.training is not None else ()
         return tuple(sorted(self._relative(path) for path in decided if path == self.path or path.startswith(below)))
@@ -95,7 +95,7 @@ class ModuleLowering:
         return given  # type: ignore[no-any-return]
 
     def _order(self, child: int) -> int:
-        """Calls that begin at one node, those without nodes among them, come in their order, before the node itself."""
+        """Order calls that begin at one node: those without nodes among them come first, before the node itself."""
         return child - len(self.graph.calls)
 
     def _read_outside(self, inside: set[int]) -> set[int]:
@@ -105,7 +105,7 @@ class ModuleLowering:
         return read | {value for child in self.children for value in refs(self.values.given[child])}
 
     def _relative(self, path: str) -> str:
-        """A path from this module on.
+        """Return a path from this module on.
 
         Raises:
             Unlowerable: it is none of its parts.
@@ -123,7 +123,7 @@ class ModuleLowering:
         raise Unlowerable(f"it uses {path}, which is no part of it")
 
     def _here(self, structure: Any) -> Any:
-        """A structure with the paths in it from this module on."""
+        """Return a structure with the paths in it from this module on."""
         return replaced(structure, lambda item: Mode(self._relative(item.path)) if isinstance(item, Mode) else item)
 
     def _program(self, operation: Operation) -> ProgramStep:
@@ -142,7 +142,7 @@ class ModuleLowering:
         )
 
     def _layers(self, nodes: list[int]) -> list[Layer]:
-        """The layers without parameters that these nodes call."""
+        """Return the layers without parameters that these nodes call."""
         found = []
         for node in nodes:
             op, call = self.graph.nodes[node].op, self.graph.nodes[node].call
@@ -203,7 +203,7 @@ class ModuleLowering:
             self.steps[first[0] - 0.5, first[1]] = dataclasses.replace(step, branch=True)
 
     def _stored(self, steps: list[Step]) -> list[Step]:
-        """Steps that get the parameters, buffers and constants which others read."""
+        """Make the steps that get the parameters, buffers and constants which others read."""
         read = {value for step in steps for value in _reads(step)} | set(refs(self.result))
         stored = sorted(value for value in read if isinstance(self.graph.nodes[value].op, ops.Stored))
         given = set(refs((self.args, self.kwargs)))
@@ -233,7 +233,7 @@ class ModuleLowering:
         return [tuple(v for v, end in last.items() if end == i and v not in kept) for i in range(len(steps))]
 
     def _opened(self) -> list[Opened]:
-        """The module and those opened in it."""
+        """Return the module and those opened in it."""
         paths = dict.fromkeys([self.path, *(self.graph.calls[child].path for child in sorted(self.opened))])
         found = []
         for path in paths:

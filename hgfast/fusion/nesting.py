@@ -42,13 +42,13 @@ class Nesting:
             self.opened.update(chain[: chain.index(shared)])
 
     def owner(self, call: int) -> int:
-        """The call around it, or it itself, that is not opened."""
+        """Return the call around it, or it itself, that is not opened."""
         while call in self.opened:
             call = self.parents[call]
         return call
 
     def of(self, group: Group) -> int:
-        """The call that a stage is part of."""
+        """Return the call that a stage is part of."""
         return self.owner(self.home[group.value])
 
     def cost(self, nodes: Iterable[int]) -> int:
@@ -58,7 +58,7 @@ class Nesting:
         return sum(self.graph.calls[call].last - self.graph.calls[call].first for call in apart - self.opened)
 
     def chain(self, call: int) -> list[int]:
-        """A call, the one around it, and so on to the network's."""
+        """Return a call, the one around it, and so on to the network's."""
         chain = [call]
         while chain[-1] != NETWORK:
             chain.append(self.parents[chain[-1]])

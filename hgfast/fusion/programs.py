@@ -44,7 +44,7 @@ class Operation:
         return any(group.kind in (CONV, NORM, MERGE) for group in self.groups)
 
     def program(self, strides: dict[str, int]) -> Program:
-        """The operation for `hgfast.nn._tape`; strides: of the convolutions."""
+        """Return the operation for `hgfast.nn._tape`; strides: of the convolutions."""
         registers = {value: i for i, value in enumerate(self.inputs)}
         made: list[stages.Stage] = []
         convolutions = norms = 0
@@ -65,7 +65,7 @@ class Operation:
 
 
 def operations_of(groups: Iterable[Group], values: Values, outside: set[int]) -> list[Operation]:
-    """The operations that the stages of one module make.
+    """Return the operations that the stages of one module make.
 
     Args:
         groups: the stages.
@@ -96,7 +96,7 @@ def operations_of(groups: Iterable[Group], values: Values, outside: set[int]) ->
 def _shared(
     group: Group, readers: dict[int, list[Group]], part_of: dict[int, Operation], values: Values, outside: set[int]
 ) -> Operation | None:
-    """The operation of all that read a stage's result, if the stage can be part of it."""
+    """Return the operation of all that read a stage's result, if the stage can be part of it."""
     reading = readers.get(group.value, [])
     if group.value in outside or not reading:
         return None

@@ -67,7 +67,7 @@ def _channels(module: nn.Module, lowered: Lowered) -> int | None:
 
 
 def _tried(module: nn.Module, lowered: Lowered, channels: int, width: int | None) -> str | None:
-    """The objection against copies cut down to `width` channels."""
+    """Return the objection against copies cut down to `width` channels."""
     try:
         plain = clean_copy(module, width=width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     except Exception as error:  # of whatever hangs on a user's module
@@ -94,7 +94,7 @@ def _tried(module: nn.Module, lowered: Lowered, channels: int, width: int | None
 
 
 def _run(module: nn.Module, x: Tensor, gradients: bool) -> dict[str, Tensor]:
-    """What module makes of x, with all gradients or without any."""
+    """Return what module makes of x, with all gradients or without any."""
     module.zero_grad()
     leaf = x.clone().requires_grad_(gradients)
     with torch.set_grad_enabled(gradients):

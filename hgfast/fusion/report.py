@@ -36,7 +36,7 @@ class FusionReport:
 
 
 def contents(ways: Sequence[Lowered]) -> str:
-    """What runs in the fused operations of a module: "2 operations: 3 convolutions, 3 BatchNorms"."""
+    """Return what runs in the fused operations of a module: "2 operations: 3 convolutions, 3 BatchNorms"."""
     modes = {True: "in training ", False: "in evaluation ", None: ""}
     texts = {modes[lowered.training]: _contents(lowered) for lowered in ways}
     alike = len(ways) > 1 and len(set(texts.values())) == 1

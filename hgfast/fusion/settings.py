@@ -29,7 +29,7 @@ def _part(child: nn.Module | None) -> Any:
 
 
 def layer_settings(layer: nn.Module) -> Settings:
-    """What one of torch's layers without parameters was made with."""
+    """Return what one of torch's layers without parameters was made with."""
     names: tuple[str, ...] = tuple(getattr(type(layer), "__constants__", ()))
     return tuple((name, getattr(layer, name, None)) for name in names)
 
@@ -56,7 +56,7 @@ def are_same(module: nn.Module, settings: Settings) -> bool:
 
 
 def _value(module: nn.Module, name: str) -> Any:
-    """An attribute that is a setting: of the module, or a plain one of its class."""
+    """Return an attribute that is a setting: of the module, or a plain one of its class."""
     value = vars(module).get(name, MISSING)
     if value is MISSING and name not in module._modules and name not in module._parameters:
         value = getattr(type(module), name, MISSING)

@@ -11,7 +11,7 @@ OF_TORCH = set(vars(nn.Module()))  # parameters and children are looked at apart
 
 
 def structure(module: nn.Module) -> Any:
-    """A key that is equal for modules of the same classes, settings and shapes; None where that cannot be said."""
+    """Return a key that is equal for modules of the same classes, settings and shapes; None if there is none."""
     key: list[Any] = []
     for name, part in module.named_modules():
         settings = _settings({name: value for name, value in vars(part).items() if name not in OF_TORCH})
@@ -30,7 +30,7 @@ def _settings(attributes: dict[str, Any]) -> tuple[Any, ...] | None:
 
 
 def _frozen(value: Any) -> Any:
-    """A setting as something to compare, with its type; None if it is no setting."""
+    """Return a setting as something to compare, with its type; None if it is no setting."""
     if isinstance(value, SETTINGS):
         return type(value), value
     if isinstance(value, (tuple, list)):

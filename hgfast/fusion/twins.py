@@ -19,7 +19,7 @@ FLAGS = ("relu", "need_skip", "bn", "downsample")  # what constructors set; the 
 
 
 def plain_twin(module: nn.Module) -> nn.Module:
-    """The plain module that computes what a fused one does, with its children; any other module itself."""
+    """Return the plain module that computes what a fused one does, with its children; any other module itself."""
     kind = type(module)
     if kind in WITHOUT_PARTS:
         return WITHOUT_PARTS[kind]()

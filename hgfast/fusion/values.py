@@ -55,12 +55,12 @@ class Values:
         return not self.borders or value in self.fresh
 
     def span(self, node: int) -> int:
-        """Number of the stretch between borders that a node lies in."""
+        """Return the number of the stretch between borders that a node lies in."""
         return 2 * sum(border < node for border in self.borders) + (node in self.borders)
 
 
 def values_of(module: nn.Module, graph: CapturedGraph, regions: list[int]) -> Values:
-    """The values of a graph that was captured from the module.
+    """Return the values of a graph that was captured from the module.
 
     regions: for each node the number of the region that it is in; what is written in another one counts as written.
     """
@@ -103,7 +103,7 @@ def values_of(module: nn.Module, graph: CapturedGraph, regions: list[int]) -> Va
 
 
 def _events(graph: CapturedGraph) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
-    """Module calls by the node before which they begin and end; those without nodes begin only."""
+    """Return the calls of modules by the node before which they begin and end; those without nodes only begin."""
     begins, ends = dict[int, list[int]](), dict[int, list[int]]()
     for number, call in enumerate(graph.calls):
         begins.setdefault(call.first, []).append(number)

@@ -85,7 +85,7 @@ RULES: dict[Any, Callable[[Given], Made | None]] = {
 
 
 def as_torch(node: fx.Node, args: Any, kwargs: Any) -> Made:
-    """What is called, with these arguments in the place of the node's own."""
+    """Return what is called, with these arguments in the place of the node's own."""
     rule = RULES.get(node.target)
     made = None
     if rule is not None:

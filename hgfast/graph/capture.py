@@ -26,7 +26,7 @@ DIFFERENT_WAYS = "its forward takes different ways in training and in evaluation
 def capture(
     module: nn.Module, example: Any = None, training: bool | None = None, gradients: bool = True
 ) -> CapturedGraph:
-    """The graph of what a module computes, every call of torch's in its order.
+    """Capture the graph of what a module computes, every call of torch's in its order.
 
     It is found by torch.fx, with torch's own layers as leaves, on a double of the module: parameters are shared, and
     nothing of the module is changed or run. Attributes and globals are taken as they are now, as are the branches that
@@ -109,7 +109,7 @@ def _same_state(before: list[Any], after: list[Any]) -> bool:
 
 
 def _drawer(module: nn.Module, example: Any, training: bool, gradients: bool, stops: dict[str, Stop]) -> str:
-    """The innermost module in whose forward the random generators move."""
+    """Return the innermost module in whose forward the random generators move."""
     found: list[str] = []
 
     class Watching(Tracer):
@@ -125,7 +125,7 @@ def _drawer(module: nn.Module, example: Any, training: bool, gradients: bool, st
 
 
 def _first_difference(a: CapturedGraph, b: CapturedGraph) -> str | None:
-    """The innermost module around the first calls that differ in two graphs; None if none do."""
+    """Return the innermost module around the first calls that differ in two graphs; None if none do."""
     for one, other in zip(a.nodes, b.nodes, strict=False):
         if (one.call, one.op) != (other.call, other.op):
             shared = os.path.commonprefix([one.scope.split("."), other.scope.split(".")])
@@ -134,7 +134,7 @@ def _first_difference(a: CapturedGraph, b: CapturedGraph) -> str | None:
 
 
 def _whole(module: nn.Module, example: Any, stops: dict[str, Stop]) -> CapturedGraph:
-    """The network as one call."""
+    """Return the network as one call."""
     graph = CapturedGraph(stops=dict(stops))
 
     def number(leaf: Any) -> Any:
@@ -152,7 +152,7 @@ def _whole(module: nn.Module, example: Any, stops: dict[str, Stop]) -> CapturedG
 
 
 def _add_parts(graph: CapturedGraph, module: nn.Module, path: str, training: bool | None, gradients: bool) -> None:
-    """The graphs of the children of a module that is one Opaque node."""
+    """Add the graphs of the children of a module that is one Opaque node."""
     for name, child in children(module.get_submodule(path)):
         if not is_leaf(child) and any(True for _ in child.parameters()):
             part = capture(child, None, training, gradients)

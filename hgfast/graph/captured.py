@@ -61,7 +61,7 @@ def _call(kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def name_of(function: Callable[..., Any]) -> tuple[str, str]:
-    """The package in which a function is found, and its name there.
+    """Return the package in which a function is found, and its name there.
 
     Raises:
         ValueError: it is found nowhere.
@@ -188,7 +188,7 @@ def refs(structure: Any) -> Iterator[Value]:
 
 
 def replaced(structure: Any, change: Callable[[Any], Any]) -> Any:
-    """A structure with each Ref and Mode in it changed."""
+    """Return a structure with each Ref and Mode in it changed."""
     if isinstance(structure, (Ref, Mode)):
         return change(structure)
     if isinstance(structure, slice):
@@ -201,7 +201,7 @@ def replaced(structure: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def tensor_at(module: nn.Module, constants: dict[str, Tensor], path: str) -> Tensor | None:
-    """The parameter, buffer or constant of a name, as it is now."""
+    """Return the parameter, buffer or constant of a name, as it is now."""
     if path in constants:
         return constants[path]
     owner, _, name = path.rpartition(".")

@@ -75,7 +75,7 @@ NAMES: dict[Any, tuple[str, ...]] = {
 
 
 def classify(root: nn.Module, node: fx.Node) -> tuple[ops.Op, list[fx.Node]]:
-    """What a node computes, and the nodes that it reads, those that count for it first. What is not known is Opaque."""
+    """Say what a node computes, Opaque if unknown, and the nodes that it reads, those that count for it first."""
     found: Found = None
     if node.op == "call_module":
         found = _module(root.get_submodule(str(node.target)), str(node.target), node)
@@ -97,7 +97,7 @@ def _what(root: nn.Module, node: fx.Node) -> str:
 
 
 def bound(function: Any, node: fx.Node) -> Arguments | None:
-    """The arguments of a call by name; None where the names are not known."""
+    """Return the arguments of a call by name; None where the names are not known."""
     names = NAMES.get(function, ("input",))
     if len(node.args) > len(names):
         return None
@@ -114,7 +114,7 @@ def _function(function: Any, node: fx.Node) -> Found:
 
 
 def activation(function: Any, given: Arguments) -> Found:
-    """An activation, with what it takes beside the tensor."""
+    """Return an activation, with what it takes beside the tensor."""
     kind, names = ACTIVATIONS[function]
     if set(given) - {"input", "inplace", *names} or not isinstance(given.get("input"), fx.Node):
         return None

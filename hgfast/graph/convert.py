@@ -22,7 +22,7 @@ def convert(
     calls: list[TracedCall],
     stops: dict[str, Stop],
 ) -> CapturedGraph:
-    """The graph.
+    """Return the graph.
 
     Args:
         double: the module that was traced.

@@ -39,7 +39,7 @@ class Exported:
 
 
 def exported(program: ExportedProgram) -> Exported:
-    """The graph of a program of torch.export, for evaluation.
+    """Return the graph of a program of torch.export, for evaluation.
 
     Raises:
         ValueError: it trains, or writes into its buffers or inputs, or takes other things than tensors and constants.
@@ -121,7 +121,7 @@ def _arguments(program: ExportedProgram, inputs: list[Any]) -> tuple[dict[str, A
 
 
 def _as_module(root: nn.Module, captured: CapturedGraph, names: list[str], keywords: int) -> nn.Module:
-    """The root as an instance of a class of its own, whose forward has the arguments' names, the last by keyword."""
+    """Make an instance of a class of its own of the root, whose forward has the arguments' names."""
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return Interpreter(self, captured)(*args, **kwargs)
@@ -147,7 +147,7 @@ def _sizes(
 
 
 def _range(program: ExportedProgram, size: Any) -> tuple[int, int]:
-    """The least and the largest that a size may be."""
+    """Return the least and the largest that a size may be."""
     largest = 1 << 62
     if not isinstance(size, torch.SymInt):
         return int(size), int(size)

@@ -29,7 +29,7 @@ class Interpreter:
                 self._ends.setdefault(i, []).append(value)
 
     def __call__(self, *args: Any, see: See | None = None, **kwargs: Any) -> Any:
-        """What the module gives for these arguments.
+        """Compute what the module gives for these arguments.
 
         Args:
             args: as the module takes them, tensors inside the containers that it was captured with.
@@ -48,7 +48,7 @@ class Interpreter:
         return self.evaluate(values, see)
 
     def evaluate(self, values: dict[int, Any], see: See | None = None) -> Any:
-        """The same; values: those of the inputs, by the numbers of their nodes."""
+        """Compute the same; values: those of the inputs, by the numbers of their nodes."""
         for i, node in enumerate(self.graph.nodes):
             if node.call.kind != "input":
                 values[i] = self.run(node.call, values)
@@ -59,12 +59,12 @@ class Interpreter:
         return replaced(self.graph.result, lambda ref: values[ref.value])
 
     def run(self, call: CapturedCall, values: dict[int, Any]) -> Any:
-        """The value of one call."""
+        """Compute the value of one call."""
         return evaluate(call, values, self.module, self.graph.constants)
 
 
 def evaluate(call: CapturedCall, values: dict[int, Any], module: nn.Module, constants: dict[str, Tensor]) -> Any:
-    """The value of one call of a module's graph, from the values so far."""
+    """Compute the value of one call of a module's graph, from the values so far."""
 
     def now(item: Any) -> Any:
         return values[item.value] if isinstance(item, Ref) else module.get_submodule(item.path).training

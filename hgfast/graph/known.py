@@ -27,7 +27,7 @@ def pair(value: Any) -> Any:
 
 
 def _path(node: Any) -> str | None:
-    """The name of a parameter or buffer."""
+    """Return the name of a parameter or buffer."""
     return str(node.target) if isinstance(node, fx.Node) and node.op == "get_attr" else None
 
 

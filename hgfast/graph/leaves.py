@@ -69,7 +69,7 @@ def is_leaf(module: nn.Module) -> bool:
 
 
 def plain_class(module: nn.Module) -> type:
-    """The class of a module's double in a trace: the plain one of a fused module, else its own."""
+    """Return the class of a module's double in a trace: the plain one of a fused module, else its own."""
     if type(module) is UpsampleAdd:
         return RepeatAdd if module.exact else reference.UpsampleAdd
     own = getattr(module, "_hgfast_plain", type(module))  # of what `fuse` has given another forward pass
@@ -77,7 +77,7 @@ def plain_class(module: nn.Module) -> type:
 
 
 def other_hooks(module: nn.Module) -> str | None:
-    """What is called beside the module's forward, or in its place."""
+    """Return what is called beside the module's forward, or in its place."""
     if "forward" in vars(module):
         return "its forward is set on the instance"
     for name in CALL_HOOKS:

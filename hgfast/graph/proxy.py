@@ -52,7 +52,7 @@ class Stand(fx.Proxy):
 
 
 def require(condition: Any, line: str) -> None:
-    """An assertion of the module's code.
+    """Note an assertion of the module's code.
 
     Raises:
         AssertionError: it does not hold.

@@ -9,7 +9,7 @@ from torch import fx
 
 
 def size_of(size: Any) -> fx.Node | None:
-    """The node whose height and width a size is, if it is that."""
+    """Return the node whose height and width a size is, if it is that."""
     if isinstance(size, (tuple, list)) and len(size) == 2:
         sources = [_one_size(part, i) for i, part in enumerate(size)]
         return sources[0] if sources[0] is not None and sources[0] is sources[1] else None
@@ -34,7 +34,7 @@ def _one_size(part: Any, i: int) -> fx.Node | None:
 
 
 def _shaped(node: Any) -> fx.Node | None:
-    """The node whose whole shape this is."""
+    """Return the node whose whole shape this is."""
     if not isinstance(node, fx.Node):
         return None
     if node.op == "call_method" and node.target == "size" and len(node.args) == 1 and not node.kwargs:

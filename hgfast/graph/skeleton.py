@@ -19,7 +19,7 @@ class Flag(int):
 
     @classmethod
     def of(cls, path: str, training: bool, decided: set[str]) -> Flag:
-        """The flag of the module at a path; decided: gets the paths of the flags that are looked at."""
+        """Return the flag of the module at a path; decided: gets the paths of the flags that are looked at."""
         flag = cls(training)
         flag.path, flag.decided = path, decided
         return flag
@@ -42,7 +42,7 @@ class Flag(int):
 def skeleton(
     module: nn.Module, training: bool | None, plain: Callable[[nn.Module], type], decided: set[str]
 ) -> nn.Module:
-    """The double; its modules' flags are Flags of the mode `training`, or of the mode that each is in.
+    """Return the double; its modules' flags are Flags of the mode `training`, or of the mode that each is in.
 
     plain: the class of a part's double; decided: gets the paths of the modules whose flags are looked at.
     """
@@ -71,7 +71,7 @@ def _doubled(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def contents(module: nn.Module) -> dict[str, Any]:
-    """What the attributes of each part are, by path, to be compared later."""
+    """Return what the attributes of each part are, by path, to be compared later."""
     return {path: _copied(vars(part)) for path, part in module.named_modules()}
 
 
@@ -107,7 +107,7 @@ def _same(now: Any, then: Any) -> bool:
 
 
 def class_attributes(module: nn.Module) -> dict[type, dict[str, Any]]:
-    """What hangs on the classes of all parts, but for torch's and hgfast's own."""
+    """Return what hangs on the classes of all parts, but for torch's and hgfast's own."""
     kinds = {kind for part in module.modules() for kind in type(part).__mro__}
     return {kind: dict(vars(kind)) for kind in kinds if kind is not object and not source.is_known(kind)}
 

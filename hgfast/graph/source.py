@@ -38,7 +38,7 @@ def objection(kind: type[nn.Module]) -> str | None:
 
 @cache
 def side_effect(kind: type[nn.Module]) -> str | None:
-    """What a forward changes, or may change, outside of its module: globals, or containers and objects in them."""
+    """Say what a forward changes, or may change, outside of its module: globals, or what they contain."""
     return None if is_known(kind) else _first_setting(kind, (*FIXED, *CONSTANTS))
 
 
@@ -92,7 +92,7 @@ def _codes(function: FunctionType) -> Iterator[CodeType]:
 
 
 def _setting(function: FunctionType, allowed: tuple[type, ...]) -> str | None:
-    """The first value from outside, of no allowed type, that a function reads, or the first one that it sets."""
+    """Return the first value from outside, of no allowed type, that a function reads, or the first one that it sets."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         if _filled(cell) and not isinstance(cell.cell_contents, allowed):
             return f"reads the variable {name}"

@@ -56,7 +56,7 @@ class Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
     def __init__(self, example: Any, stops: dict[str, Stop], gradients: bool = True) -> None:
-        """example: arguments for forward, a tuple or a dict, or None; stops: modules that are leaves by now.
+        """Prepare the trace; example: arguments for forward, or None; stops: modules that are leaves by now.
 
         gradients: whether the code may not switch gradients.
         """
@@ -70,7 +70,7 @@ class Tracer(fx.Tracer):
         self.thread, self.modes = threading.get_ident(), _modes(gradients)
 
     def trace_network(self, double: nn.Module) -> fx.Graph:
-        """The graph.
+        """Return the graph.
 
         Raises:
             Stopped: a module cannot be traced through; the innermost one.
@@ -91,7 +91,7 @@ class Tracer(fx.Tracer):
         return graph
 
     def proxy(self, node: fx.Node) -> Stand:
-        """What stands for a node's value."""
+        """Return what stands for a node's value."""
         return Stand(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -99,7 +99,7 @@ class Tracer(fx.Tracer):
         return module_qualified_name in self.stops or leaves.is_leaf(m)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """The value of a module's call.
+        """Return the value of a module's call.
 
         Raises:
             TraceError: the module is no part of the network.
@@ -127,13 +127,13 @@ class Tracer(fx.Tracer):
         return result
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
-        """What the code of a module finds as its attribute."""
+        """Return what the code of a module finds as its attribute."""
         if threading.get_ident() != self.thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_arg(self, a: Any) -> Any:
-        """What a node keeps of an argument."""
+        """Return what a node keeps of an argument."""
         if isinstance(a, fx.Proxy):
             return a.node
         if isinstance(a, Flag):
@@ -141,7 +141,7 @@ class Tracer(fx.Tracer):
         return super().create_arg(a)
 
     def create_node(self, kind: str, *args: Any, **kwargs: Any) -> fx.Node:
-        """A node, which knows in whose forward it was made.
+        """Make a node, which knows in whose forward it was made.
 
         Raises:
             TraceError: what torch has switched on or off is not as it was when the trace began.
@@ -153,7 +153,7 @@ class Tracer(fx.Tracer):
         return node
 
     def create_args_for_root(self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None) -> Any:
-        """The function to trace, and its arguments."""
+        """Return the function to trace, and its arguments."""
 
         def placeholder(name: str, leaf: Any) -> Any:
             return self.create_proxy("placeholder", name, (), {}) if isinstance(leaf, Tensor) else leaf
@@ -165,13 +165,13 @@ class Tracer(fx.Tracer):
 
 
 def _as_it_is(structure: Any) -> Any:
-    """A copy of containers that a module's code may change later, with the nodes of what stands in them."""
+    """Return a copy of containers that a module's code may change later, with the nodes of what stands in them."""
     copied = map_aggregate(structure, lambda item: item.node if isinstance(item, fx.Proxy) else item)
     return copied.node if isinstance(copied, fx.Proxy) else copied
 
 
 def forward_of(module: nn.Module) -> Callable[..., Any]:
-    """The forward of the module's own class, whatever `fuse` has made of it."""
+    """Return the forward of the module's own class, whatever `fuse` has made of it."""
     forward: Callable[..., Any] = getattr(module, "_hgfast_plain", type(module)).forward
     return forward
 
@@ -205,7 +205,7 @@ def boundary(module: nn.Module) -> str | None:
 
 
 def _modes(gradients: bool) -> tuple[Any, ...]:
-    """What a module's code can switch on and off around calls of torch's, checkpointing among it."""
+    """Yield what a module's code can switch on and off around calls of torch's, checkpointing among it."""
     autocast = tuple(map(torch.is_autocast_enabled, ("cpu", "cuda")))
     if not gradients:
         return autocast
@@ -221,7 +221,7 @@ def _message(error: Exception) -> str:
 
 
 def line_in(error: BaseException) -> str:
-    """The innermost line of code that is neither torch's nor hgfast's."""
+    """Return the innermost line of code that is neither torch's nor hgfast's."""
     found = ""
     for frame, number in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__", "").partition(".")[0] not in OWN:

@@ -249,7 +249,7 @@ def _evaluated(dataset: dict[str, Any], entries: list[dict[str, Any]], sigmas: n
 
 
 def _result(entry: Any, where: str, joints: int) -> dict[str, Any]:
-    """An entry of a results file as pycocotools takes it; category 1 as in the truth."""
+    """Return an entry of a results file as pycocotools takes it; category 1 as in the truth."""
     checked = {
         "keypoints": number_array(entry, "keypoints", (3 * joints,), where, np.float64).tolist(),
         "image_id": whole(entry, "image_id", where),

@@ -14,14 +14,14 @@ from torch.utils._pytree import tree_map_only
 
 
 def contiguous_result(module: nn.Module, args: tuple[Any, ...], result: Any) -> Any:
-    """A forward hook: contiguous results where neither the input nor the weights are in channels_last."""
+    """Make results contiguous as a forward hook, where neither the input nor the weights are in channels_last."""
     if any(isinstance(x, Tensor) and is_channels_last(x) for x in args) or in_channels_last(module):
         return result
     return tree_map_only(Tensor, contiguous, result)
 
 
 def contiguous(x: Any) -> Any:
-    """A tensor in channels_last as a contiguous one; anything else as it is."""
+    """Return a tensor in channels_last as a contiguous one; anything else as it is."""
     return x.contiguous() if isinstance(x, Tensor) and is_channels_last(x) else x
 
 

@@ -22,7 +22,7 @@ class Gradients:
     """
 
     def __init__(self, registers: Registers, weights: Sequence[Any], needs: Sequence[bool], low_sizes: Any) -> None:
-        """What the way back reads.
+        """Hold what the way back reads.
 
         Args:
             registers: of the forward pass.
@@ -76,7 +76,7 @@ class Gradients:
             self.centred.discard(register)
 
     def _addend(self, register: int) -> Any:
-        """What other readers have given to a register, for a kernel to add its own gradient to."""
+        """Return what other readers have given to a register, for a kernel to add its own gradient to."""
         self.centred.discard(register)
         return self.pending.pop(register, None)
 

@@ -26,7 +26,7 @@ def zeros_like(vector: Tensor) -> Tensor:
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:
-    """The sum."""
+    """Return the sum."""
     return a + b
 
 

@@ -84,7 +84,7 @@ class NormState:
         self.group = synchronised_group(bn) if self.of_batch and bn.training else None
 
     def normaliser(self, x: Tensor, residual: Tensor | None = None) -> Normaliser:
-        """The module with its statistics for x, of which the running ones move where it is training.
+        """Return the module with its statistics for x, of which the running ones move where it is training.
 
         residual: what `apply` will be given.
 
@@ -107,7 +107,7 @@ class NormState:
         return Normaliser(mean, var, self.weight, self.bias, Scope(total, True, self.group, self.eps))
 
     def _running(self, x: Tensor, residual: Tensor | None) -> Running:
-        """The statistics that move, for everything is known to fit."""
+        """Return the statistics that move, for everything is known to fit."""
         c, device, dtype = x.shape[1], x.device, stat_dtype(x)
         vectors = (self.running_mean, self.running_var, self.weight, self.bias)
         fits = residual is None or (residual.shape == x.shape and residual.dtype is x.dtype)
@@ -123,7 +123,7 @@ class NormState:
         return Running(self.running_mean, self.running_var, batches, momentum)
 
     def differentiable(self, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
-        """The stage as registered operators, which torch.compile and functorch understand.
+        """Compute the stage by registered operators, which torch.compile and functorch understand.
 
         Raises:
             NotImplementedError: the statistics are synchronised.
@@ -151,7 +151,7 @@ class NormState:
 
 
 def synchronised_group(bn: nn.Module) -> Any:
-    """The process group over which a module averages its statistics; None where it does not."""
+    """Return the process group over which a module averages its statistics; None where it does not."""
     if not getattr(bn, "synchronised", isinstance(bn, nn.SyncBatchNorm)):
         return None
     if not (dist.is_available() and dist.is_initialized()):

@@ -42,7 +42,7 @@ class NormRecord:
         return self.settings.of_batch
 
     def normaliser(self, x: Value, residual: Value | None) -> NormRecord:
-        """The module with its statistics for x; the running ones move."""
+        """Return the module with its statistics for x; the running ones move."""
         rows, c = rows_and_channels(x)
         self._fit(x, residual)
         fit(rows > 1)

@@ -66,7 +66,7 @@ Stage = Conv | Norm | Merge | Relu | Sum
 
 
 def reads(stage: Stage) -> tuple[int, ...]:
-    """Registers that a stage reads."""
+    """Return the registers that a stage reads."""
     if isinstance(stage, Conv):
         registers: tuple[int, ...] = (stage.source, stage.addend)
     elif isinstance(stage, Norm):
@@ -79,7 +79,7 @@ def reads(stage: Stage) -> tuple[int, ...]:
 
 
 def reads_back(stage: Stage) -> tuple[int, ...]:
-    """Registers whose values a stage's gradient reads."""
+    """Return the registers whose values a stage's gradient reads."""
     if isinstance(stage, (Conv, Relu)):
         return (stage.source,)
     if isinstance(stage, Norm):
@@ -127,7 +127,7 @@ class Program:
         return self._sources([self.result])
 
     def _sources(self, registers: Sequence[int]) -> frozenset[int]:
-        """Inputs and outputs of convolutions from which registers are computed, these among them."""
+        """Return inputs and outputs of convolutions from which registers are computed, these among them."""
         found, pending = set(), list(registers)
         while pending:
             register = pending.pop()

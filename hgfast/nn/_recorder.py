@@ -141,7 +141,7 @@ class Recorder:
         return x_grad, weight_grad, self.channel_sum(grad) if needs[2] else None
 
     def channel_sum(self, x: Value) -> Value:
-        """Sums over all but the channels."""
+        """Sum over all but the channels."""
         rows, c = rows_and_channels(x)
         sums = Value((c,))
         self.kernel("channel_sum", (rows, c), (x,), sums, self.norm_workspace(x))
@@ -183,7 +183,7 @@ class Recorder:
         return self._pointwise(RELU_BACKWARD, grad, x)
 
     def add(self, a: Value, b: Value) -> Value:
-        """The sum."""
+        """Return the sum."""
         return self._pointwise(SUM, a, b)
 
     def _pointwise(self, kind: int, a: Value, b: Value | None) -> Value:
@@ -198,7 +198,7 @@ class Recorder:
 
 
 def _rest_of_conv_backward(stride: int, needs: tuple[bool, bool, bool]) -> Callable[..., list[Tensor]]:
-    """The gradients of a convolution for which there is no kernel."""
+    """Return the gradients of a convolution for which there is no kernel."""
 
     def backward(grad: Tensor, x: Tensor, weight: Tensor, addend: Tensor | None) -> list[Tensor]:
         x_grad, weight_grad, _ = _conv_train.backward(grad, x, weight, stride, needs, addend if needs[0] else None)

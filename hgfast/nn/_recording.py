@@ -126,7 +126,7 @@ class Recording:
     def _parts(
         self, lib: Library, calls: Sequence[KernelCall | TorchCall]
     ) -> list[tuple[_Kernels | _Torch, list[int]]]:
-        """What is run in turn, and the tensors that each part is the last to use."""
+        """Return what is run in turn, and the tensors that each part is the last to use."""
         parts: list[tuple[_Kernels | _Torch, list[int]]] = []
         made: set[int] = set(range(self.first_made))
         made |= self._make_zeros(lib, parts)

@@ -51,7 +51,7 @@ def is_possible() -> bool:
 
 
 def shapes_of(activations: Sequence[Any], parameters: Sequence[Any], vectors: Sequence[Any]) -> Shapes | None:
-    """The shapes, if all are float32 tensors on the CPU with their numbers where they say; vectors: of the norms."""
+    """Return the shapes, if all are float32 tensors on the CPU that hold numbers; vectors: of the norms."""
     for tensor in (*activations, *parameters, *vectors):
         if tensor is not None and not (
             type(tensor) in PLAIN and tensor.dtype is torch.float32 and tensor.is_cpu and not tensor.is_neg()
@@ -101,7 +101,7 @@ class Given:
 
 
 def forward(program: Program, shapes: Shapes, norms: tuple[NormSettings, ...], keeps: bool) -> Recording | None:
-    """The forward pass: given the inputs, it returns the result.
+    """Run the forward pass: given the inputs, it returns the result.
 
     If it keeps them, behind it come what the plan keeps of what is made, and mean and variance of each norm. The notes
     are: values per channel of each norm, see Forward.low_sizes, and the registers that are kept.
@@ -121,7 +121,7 @@ def forward(program: Program, shapes: Shapes, norms: tuple[NormSettings, ...], k
 def rebuild(
     program: Program, shapes: Shapes, norms: tuple[NormSettings, ...], registers: tuple[int, ...]
 ) -> Recording | None:
-    """The result of a program again, given the values of some registers."""
+    """Compute the result of a program again, given the values of some registers."""
 
     def record(recorder: Recorder) -> Record:
         given = Given(recorder, shapes, norms)
@@ -139,7 +139,7 @@ def backward(
     needs: tuple[bool, ...],
     low_sizes: tuple[tuple[int, Any], ...],
 ) -> Recording | None:
-    """The gradients, given that of the result and the values of some registers; see Gradients."""
+    """Compute the gradients, given that of the result and the values of some registers; see Gradients."""
 
     def record(recorder: Recorder) -> Record:
         given = Given(recorder, shapes, norms)
@@ -151,7 +151,7 @@ def backward(
 
 
 def _find(key: Key, record: Callable[[Recorder], Record]) -> Recording | None:
-    """The recording of a key; record: writes it down."""
+    """Return the recording of a key; record: writes it down."""
     key = (*key, winograd_enabled())
     if key in _kept:
         return _kept[key]

@@ -38,7 +38,7 @@ class Opened(NamedTuple):
 def forward(
     program: Program, inputs: Sequence[Any], parameters: Sequence[Any], states: Sequence[NormState], keeps: bool
 ) -> Replayed | None:
-    """The forward pass; running statistics move. keeps: whether a gradient will be asked for."""
+    """Run the forward pass; running statistics move. keeps: whether a gradient will be asked for."""
     described = _describe(states) if recordings.is_possible() else None
     if described is None:
         return None
@@ -78,7 +78,7 @@ def backward(
 
 
 def rebuild(opened: Opened) -> Tensor | None:
-    """The result of the forward pass."""
+    """Return the result of the forward pass."""
     if not recordings.is_possible():
         return None
     settings, vectors = _settings(opened.norms)
@@ -91,7 +91,7 @@ def rebuild(opened: Opened) -> Tensor | None:
 
 
 def _describe(states: Sequence[NormState]) -> tuple[tuple[NormSettings, ...], list[Any]] | None:
-    """What a forward pass depends on in its norms, and mean, variance, weight and bias of each."""
+    """Return what a forward pass depends on in its norms, and mean, variance, weight and bias of each."""
     settings, vectors = [], []
     for state in states:
         momentum = state.bn.momentum if state.moves else None
@@ -104,6 +104,6 @@ def _describe(states: Sequence[NormState]) -> tuple[tuple[NormSettings, ...], li
 
 
 def _settings(norms: Sequence[Normaliser]) -> tuple[tuple[NormSettings, ...], list[Any]]:
-    """What a backward pass depends on in its norms, and mean, variance, weight and bias of each."""
+    """Return what a backward pass depends on in its norms, and mean, variance, weight and bias of each."""
     settings = tuple([NormSettings(norm.scope.of_batch, norm.scope.eps, None) for norm in norms])
     return settings, [vector for norm in norms for vector in norm[:4]]

@@ -42,7 +42,7 @@ def is_plain_conv(module: Any) -> bool:
 
 
 def is_plain_norm(module: Any) -> bool:
-    """A torch BatchNorm2d, or a SyncBatchNorm."""
+    """Return whether a module is a torch BatchNorm2d, or a SyncBatchNorm."""
     return type(module) in (nn.BatchNorm2d, nn.SyncBatchNorm) and not has_hooks(module)
 
 
@@ -52,7 +52,7 @@ def are_plain(convs: Iterable[Any], norms: Iterable[Any]) -> bool:
 
 
 def part_at(module: nn.Module, path: str) -> nn.Module:
-    """A part by its path.
+    """Return a part by its path.
 
     Raises:
         KeyError: there is none.

@@ -67,13 +67,13 @@ def run(
 
 
 def _maker(x: Tensor, recompute: bool, small: int) -> Any:
-    """The node that builds an input again; None where the input is kept."""
+    """Return the node that builds an input again; None where the input is kept."""
     ways = {ALONE, CHAINED} if recompute else {ALONE}
     return x.grad_fn if getattr(x.grad_fn, "rebuilds", None) in ways and (not small or x.nbytes > small) else None
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:
-    """What autocast wants a convolution of x to be computed in; None where it leaves that open."""
+    """Return what autocast wants a convolution of x to be computed in; None where it leaves that open."""
     device = x.device.type
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device) or x.dtype == torch.float64:
         return None
@@ -163,7 +163,7 @@ def _way_to_rebuild(program: Program, kept: set[int], made: set[int]) -> str | N
 
 
 def _open(ctx: Any) -> replay.Opened:
-    """What a node has kept; unpacked once, for torch.utils.checkpoint allows no more."""
+    """Return what a node has kept; unpacked once, for torch.utils.checkpoint allows no more."""
     if ctx.opened is None:
         saved = ctx.saved_tensors
         first, end = len(ctx.kept), len(ctx.kept) + ctx.parameter_count
@@ -176,7 +176,7 @@ def _open(ctx: Any) -> replay.Opened:
 
 
 def rebuild(ctx: Any) -> Tensor:
-    """The result of a node's forward pass, built once for all that read it."""
+    """Return the result of a node's forward pass, built once for all that read it."""
     if ctx.built is None:
         opened = _open(ctx)
         ctx.built = replay.rebuild(opened)

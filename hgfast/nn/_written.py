@@ -36,7 +36,7 @@ class Written:
     opened: Sequence[Opened]
 
     def parts_of(self, block: nn.Module) -> tuple[list[Any], list[Any]] | None:
-        """The convolutions and the norms of a block; None where it has others than the program stands for."""
+        """Return the convolutions and the norms of a block; None where it has others than the program stands for."""
         try:
             if not all(opened.stands(block) for opened in self.opened):
                 return None
@@ -53,7 +53,7 @@ _known: dict[tuple[Any, ...], Written] = {}
 
 
 def written(kind: type[nn.Module], *arguments: int, **flags: bool) -> Written:
-    """The forward pass of the reference's block of a kind that is made with these arguments.
+    """Return the forward pass of the reference's block of a kind that is made with these arguments.
 
     It is captured at the first call of its kind, which constructors make: a trace of torch.compile finds it here.
     """

@@ -28,7 +28,7 @@ class _Block(nn.Module):
         self._written()  # see the constructors
 
     def _written(self) -> Written | None:
-        """The operation; None where the block is not as the reference makes it."""
+        """Return the operation; None where the block is not as the reference makes it."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:

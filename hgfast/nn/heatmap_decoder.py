@@ -65,7 +65,7 @@ class HeatmapDecoder(nn.Module):
 
     @classmethod
     def from_codec(cls, codec: HeatmapCodec, flip_indices: Sequence[int] | None = None) -> HeatmapDecoder:
-        """The decoder of a codec, to pixels of the network's input."""
+        """Make the decoder of a codec, to pixels of the network's input."""
         return cls(
             codec.method,
             codec.blur_kernel_size,
@@ -109,7 +109,7 @@ class HeatmapDecoder(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """Method and flip test."""
+        """Show method and flip test."""
         return f"method={self.method!r}, blur_kernel_size={self.blur_kernel_size}, flip_indices={self.flip_indices}"
 
     def _matrix(self, inverse_affine: Tensor | None) -> Tensor | None:

@@ -37,7 +37,7 @@ def convert_sync_batchnorm(model: nn.Module, process_group: Any = None) -> nn.Mo
 
 
 def _in_operations(model: nn.Module) -> set[nn.Module]:
-    """The BatchNorms that run in fused operations, of hgfast's blocks and of modules that `fuse` has lowered."""
+    """Return the BatchNorms that run in fused operations, of hgfast's blocks and of modules that `fuse` has lowered."""
     found: set[nn.Module] = set()
     for module in model.modules():
         if isinstance(module, BLOCKS):

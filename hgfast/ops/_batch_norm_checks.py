@@ -47,7 +47,7 @@ def check_stats(
 
 
 def check_channels(x: Tensor, name: str, value: Tensor) -> None:
-    """A parameter or statistic of x's channels: (C,), of x's dtype, or float32 beside a half type.
+    """Require a parameter or statistic of x's channels: (C,), of x's dtype, or float32 beside a half type.
 
     Raises:
         TypeError, ValueError: it is none.

@@ -76,7 +76,7 @@ def _kernel_train(
 
 
 def _gradient(x: Tensor, maps: dict[str, _Optional], *rest: Any) -> tuple[Gradient, _Optional]:
-    """What both kernels of the gradient read, and the addend; maps: grad, grad2, residual and addend."""
+    """Return what both kernels of the gradient read, and the addend; maps: grad, grad2, residual and addend."""
     mask, mean, var, weight, bias, eps, gate = rest
     x, grad, grad2, residual, addend = dense_like(NAME, x, maps)
     mean, var, weight, bias = as_stats(x, {"mean": mean, "var": var, "weight": weight, "bias": bias})
@@ -251,7 +251,7 @@ class Train(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, running: Running, *inputs: Any) -> Tensor:
-        """inputs: of `train`. Returns what the batch is mapped to."""
+        """Return what the batch is mapped to; inputs: of `train`."""
         x, weight, bias, residual, *flags = inputs
         mean, var = stats_now(x) if running.mean is None else stats_now(x, *running)
         out, mask = apply_now(x, mean, var, weight, bias, residual, *flags)

@@ -43,7 +43,7 @@ class BottleneckShape:
         )
 
     def native(self, algorithm: int = 0) -> tuple[int, int, int, int, int, int, int, int, int]:
-        """The arguments that stand for a BottleneckShape; algorithm 0 leaves the choice to the library."""
+        """Return the arguments that stand for a BottleneckShape; algorithm 0 leaves the choice to the library."""
         dtype = _native.DTYPE_CODES[self.dtype]
         return self.n, self.h, self.w, self.c, self.m, *self.output, dtype, algorithm
 

@@ -33,7 +33,7 @@ class BufferPool:
         self.storages: dict[int, list[torch.UntypedStorage]] = defaultdict(list)
 
     def take(self, size: int) -> torch.UntypedStorage:
-        """A storage of `size` bytes that nobody uses and that nobody else is given while the caller holds it."""
+        """Take a storage of `size` bytes that nobody uses and that nobody else is given while the caller holds it."""
         kept = self.storages[size]
         storage = _free(kept, _REFERENCES)
         if storage is not None:
@@ -56,7 +56,7 @@ class BufferPool:
 
 
 def _free(storages: list[torch.UntypedStorage], references: int) -> torch.UntypedStorage | None:
-    """The first of them to which only the list and this function hold a reference; `references`: how many that is."""
+    """Return the first of them to which only the list and this function hold a reference: so many `references`."""
     for storage in storages:
         unused = sys.getrefcount(storage) <= references and torch._C._storage_Use_Count(storage._cdata) == 1
         if unused and not storage.is_shared():
@@ -65,7 +65,7 @@ def _free(storages: list[torch.UntypedStorage], references: int) -> torch.Untype
 
 
 def _own_references() -> int:
-    """What `_free` counts for a storage that nobody uses; it depends on Python's version."""
+    """Count what `_free` counts for a storage that nobody uses; it depends on Python's version."""
     storages, references = [torch.UntypedStorage(1)], 1
     while _free(storages, references) is None:
         references += 1
@@ -78,7 +78,7 @@ POOL = BufferPool()
 
 
 def empty_strided(size: Sequence[int], stride: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-    """An uninitialised dense tensor of these sizes and strides, of like's dtype and device."""
+    """Return an uninitialised dense tensor of these sizes and strides, of like's dtype and device."""
     count = like.element_size()
     for length in size:
         count *= length
@@ -88,11 +88,11 @@ def empty_strided(size: Sequence[int], stride: Sequence[int], like: torch.Tensor
 
 
 def empty_reused(x: torch.Tensor) -> torch.Tensor:
-    """An uninitialised tensor like a dense x, strides included."""
+    """Return an uninitialised tensor like a dense x, strides included."""
     return empty_strided(x.shape, x.stride(), x)
 
 
 def empty_nhwc(size: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-    """An uninitialised (N, C, H, W) in channels_last, of like's dtype and device."""
+    """Return an uninitialised (N, C, H, W) in channels_last, of like's dtype and device."""
     _, c, h, w = size
     return empty_strided(size, (h * w * c, 1, w * c, c), like)

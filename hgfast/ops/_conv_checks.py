@@ -45,7 +45,7 @@ def check(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) 
 
 
 def check_weight(op: str, weight: Tensor) -> None:
-    """A weight (K, C, r, r) that is not empty, r odd.
+    """Require a weight (K, C, r, r) that is not empty, r odd.
 
     Raises:
         TypeError, ValueError: it is none.
@@ -59,7 +59,7 @@ def check_weight(op: str, weight: Tensor) -> None:
 
 
 def check_stride(op: str, stride: int) -> None:
-    """A stride that all convolutions take.
+    """Require a stride that all convolutions take.
 
     Raises:
         TypeError, ValueError: it is none.

@@ -35,7 +35,7 @@ def set_winograd(enabled: bool) -> None:
 
 
 def winograd_enabled() -> bool:
-    """What :func:`set_winograd` has set."""
+    """Return what :func:`set_winograd` has set."""
     return _winograd
 
 
@@ -73,7 +73,7 @@ def weight_grad(sizes: ConvShape) -> Choice:
 
 
 def _without_winograd(sizes: ConvShape) -> Choice | None:
-    """The choice where Winograd's algorithm is none, or is turned off."""
+    """Return the choice if Winograd's algorithm does not apply or is turned off."""
     if sizes.kernel == 1:
         return DIRECT
     if sizes.kernel != 3 or sizes.stride > 2:
@@ -82,5 +82,5 @@ def _without_winograd(sizes: ConvShape) -> Choice | None:
 
 
 def turned(sizes: ConvShape) -> ConvShape:
-    """The convolution that an input gradient of stride 1 is."""
+    """Return the stride-1 convolution that computes an input gradient."""
     return ConvShape(sizes.n, sizes.h, sizes.w, sizes.k, sizes.c, sizes.kernel, 1, dtype=sizes.dtype)

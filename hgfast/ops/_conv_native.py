@@ -49,7 +49,7 @@ class ConvShape:
         return (self.out_h, self.out_w) if self.out_h else self.result
 
     def native(self, lib: Library, algorithm: int = 0) -> Any:
-        """The library's ConvShape; algorithm 0 leaves the choice to it."""
+        """Return the library's ConvShape; algorithm 0 leaves the choice to it."""
         return lib.ConvShape(
             *(self.n, self.h, self.w, self.c, self.k, self.kernel, self.stride, *self.output),
             *(self.extra_h, self.extra_w, self.extra_c, self.extra_stride),
@@ -124,7 +124,7 @@ _packed: WeakIdKeyDictionary = WeakIdKeyDictionary()  # weight -> (its numbers, 
 def packed_weight(
     lib: Library, weight: torch.Tensor, sizes: ConvShape, needs: ConvNeeds, exec_handle: int
 ) -> torch.Tensor:
-    """The weight packed: on the CPU kept as long as the weight lives and holds the same numbers.
+    """Pack the weight; on the CPU it is kept as long as the weight lives and holds the same numbers.
 
     The numbers are compared, for no counter knows of a write through `.data` or numpy; that costs a part of packing (a
     frozen network packs once). On a GPU the host would have to wait for the answer, which it may

@@ -80,7 +80,7 @@ def backward(
 
 
 def _fitting_sizes(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> ConvShape:
-    """The sizes of a convolution of these tensors.
+    """Return the sizes of a convolution of these tensors.
 
     Raises:
         TypeError, ValueError: there is none.
@@ -141,7 +141,7 @@ def _refusal(first: Tensor, second: Tensor) -> str:
 
 
 def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvShape, addend: Tensor | None = None) -> Tensor:
-    """The gradient of the input, plus addend; by the kernel of the choice made for these tensors' sizes."""
+    """Compute the gradient of the input, plus addend; by the kernel chosen for these tensors' sizes."""
     algorithm = choose.input_grad(sizes)
     assert not isinstance(algorithm, str), algorithm
     if algorithm == choose.STRIDED:
@@ -150,7 +150,7 @@ def result_to_input(grad: Tensor, weight: Tensor, sizes: ConvShape, addend: Tens
 
 
 def input_to_weight(grad: Tensor, x: Tensor, sizes: ConvShape, channels_last: bool) -> Tensor:
-    """The gradient of the weight (K, C, r, r), by the kernel of the choice made for these tensors' sizes."""
+    """Compute the gradient of the weight (K, C, r, r), by the kernel chosen for these tensors' sizes."""
     algorithm = choose.weight_grad(sizes)
     assert not isinstance(algorithm, str), algorithm
     grad, x = _nhwc(grad), _nhwc(x)
@@ -178,7 +178,7 @@ def _strided_grad(sizes: ConvShape, grad: Tensor, weight: Tensor, addend: Tensor
 
 
 def _dense_weight(weight: Tensor) -> tuple[Tensor, bool]:
-    """The weight, dense, with its numbers in memory, and whether it is in channels_last order."""
+    """Return the weight, dense, with its numbers in memory, and whether it is in channels_last order."""
     channels_last = not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
     return (weight if channels_last else weight.contiguous()).resolve_neg(), channels_last
 

@@ -102,7 +102,7 @@ def _is_faster(lib: Library, needs: ConvNeeds, x: Tensor, sizes: ConvShape, with
 def convolve(
     needs: ConvNeeds, sizes: ConvShape, x: Tensor, weight: Tensor, bias: Tensor | None, addend: Tensor | None
 ) -> Tensor:
-    """The convolution plus addend, (N, K, P, Q) in channels_last, as x and addend are; sizes: as of float32."""
+    """Compute the convolution plus addend, (N, K, P, Q) in channels_last, as x and addend are; sizes: as of float32."""
     exact = x.dtype == torch.float32 and not torch.backends.cudnn.allow_tf32
     sizes = replace(sizes, dtype=x.dtype, exact=exact)
     lib, handle = _native.library("cuda"), _native.exec_handle(x)

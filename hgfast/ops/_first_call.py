@@ -33,7 +33,7 @@ _blocks: dict[tuple[int, BottleneckShape], Found[BottleneckNeeds]] = {}
 def conv(
     lib: Library, x: Tensor, sizes: ConvShape, with_residual: bool, relu: bool, threads: int, ways: WaysWith[ConvNeeds]
 ) -> Found[ConvNeeds]:
-    """The kernel of a convolution of x, None where none is right, and the way that the operator goes."""
+    """Return the kernel of a convolution of x, None where none is right, and the way that the operator goes."""
     from hgfast.frozen.graph import ConvCall
     from hgfast.frozen.one_call import are_chosen, choose
     from hgfast.frozen.torch_step import BY_TORCH
@@ -62,7 +62,7 @@ def conv(
 def block(
     lib: Library, x: Tensor, sizes: BottleneckShape, threads: int, ways: WaysWith[BottleneckNeeds]
 ) -> Found[BottleneckNeeds]:
-    """The kernel of a whole bottleneck on x, None where none is right, and the way that the operator goes."""
+    """Return the kernel of a whole bottleneck on x, None where none is right, and the way that the operator goes."""
     from hgfast.frozen.graph import BottleneckCall, ConvCall
     from hgfast.frozen.one_call import are_chosen, choose
 

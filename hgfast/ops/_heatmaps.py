@@ -55,6 +55,6 @@ def dense_maps(heatmaps: torch.Tensor, flipped: torch.Tensor | None) -> tuple[to
 
 
 def points_like(heatmaps: torch.Tensor, *last: int) -> torch.Tensor:
-    """An empty (N, K, *last) tensor for maps (N, K, H, W): float32, float64 for float64 maps."""
+    """Return an empty (N, K, *last) tensor for maps (N, K, H, W): float32, float64 for float64 maps."""
     dtype = torch.float64 if heatmaps.dtype == torch.float64 else torch.float32
     return torch.empty((*heatmaps.shape[:2], *last), dtype=dtype, device=heatmaps.device)

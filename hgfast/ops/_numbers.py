@@ -12,7 +12,7 @@ _memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 
 
 def in_memory_order(tensor: Tensor) -> Tensor:
-    """The numbers as a contiguous tensor: those of a contiguous or channels_last one in their own memory."""
+    """Return the numbers as a contiguous tensor: those of a contiguous or channels_last one in their own memory."""
     if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor.detach().permute(0, 2, 3, 1)
     return tensor.detach().contiguous()

@@ -143,7 +143,7 @@ def is_recorded() -> bool:
 
 
 def below_autograd(operator: Any) -> Callable[..., Any]:
-    """An operator of `define` for where no gradient is recorded, as in an autograd.Function.
+    """Return an operator of `define` for where no gradient is recorded, as in an autograd.Function.
 
     Of the 25 us and more that torch spends on the way to an operator in Python, plain CPU tensors are spared most: its
     kernel is called at once unless somebody is watching (a profiler, a mode, a trace).
@@ -167,7 +167,7 @@ def below_autograd(operator: Any) -> Callable[..., Any]:
 def autograd_function(
     operator: Any, setup_context: Callable[..., None], backward: Callable[..., Any]
 ) -> type[torch.autograd.Function]:
-    """An operator of `define` with its gradient, by a shorter way than the registered one; not where `is_recorded`."""
+    """Return an operator of `define` with its gradient, faster than the registered one; not where `is_recorded`."""
     now = below_autograd(operator)
 
     def forward(ctx: Any, *inputs: Any) -> Any:

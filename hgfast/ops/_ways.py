@@ -24,7 +24,7 @@ Ways = Mapping[str, Callable[[], Any]]
 
 
 def fastest(lib: Library, device: torch.device, name: str, ways: Ways) -> str:
-    """The fastest way; of those that the noise does not tell apart, and where times do not count, the first one.
+    """Return the fastest way; if noise does not tell several apart, or times do not count, the first one.
 
     Args:
         lib: the library.

@@ -79,7 +79,7 @@ def decode_heatmaps(
 
 
 def check_method(op: str, method: str, blur_kernel_size: int, extra: tuple[str, ...] = ()) -> None:
-    """A known method (or one of `extra`) and an odd blur kernel.
+    """Require a known method (or one of `extra`) and an odd blur kernel.
 
     Raises:
         TypeError, ValueError: they are not.

@@ -76,7 +76,7 @@ def check_points(op: str, keypoints: Tensor, visible: Tensor) -> None:
 
 
 def check_sigma(op: str, sigma: float) -> None:
-    """A positive number whose square is one, too."""
+    """Require a positive number whose square is one, too."""
     _checks.number(op, "sigma", sigma, above=0, maximum=LARGEST_SIGMA)
 
 

@@ -22,7 +22,7 @@ PEAK_METHODS = ("argmax", "quarter", "newell")
 def heatmap_peaks(
     heatmaps: torch.Tensor, count: int, *, threshold: float = 0.0, method: str = "quarter"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `count` largest peaks of each heatmap after 3x3 non-maximum suppression.
+    """Find the `count` largest peaks of each heatmap after 3x3 non-maximum suppression.
 
     A peak is a value above `threshold` that no value of its 3x3 neighbourhood exceeds, so all of a plateau's pixels are
     peaks (as with max-pooling in bottom-up decoders). Largest first, equal ones in row-major order, which torch.topk

@@ -130,7 +130,7 @@ def _launch(
     lib: Library, pred: Tensor, layout: int, want_grad: bool, inputs: Sequence[Tensor | None], axes: bool, kind: int,
     sigma: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """inputs: target, weight, keypoints, visible, those that are given."""
+    """Compute loss and gradient; inputs: target, weight, keypoints, visible, those that are given."""
     n, k, h, w = pred.shape
     compute = torch.float64 if pred.dtype == torch.float64 else torch.float32
     loss = torch.empty((), dtype=compute, device=pred.device)

@@ -27,7 +27,7 @@ def soft_argmax(heatmaps: torch.Tensor, temperature: float, window: int | None) 
 
 
 def check_soft(op: str, temperature: float, window: int | None) -> None:
-    """What the method "soft" is told, whether it is asked for or not.
+    """Check the arguments of the method "soft", whether it is asked for or not.
 
     Raises:
         TypeError, ValueError: temperature is no positive, finite number, or window no number of pixels.

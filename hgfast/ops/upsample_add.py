@@ -97,7 +97,7 @@ def _supports(skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor | None = 
 
 
 def add_into(lib: Library, skip: torch.Tensor, low: torch.Tensor, out: torch.Tensor) -> None:
-    """The kernel; skip and out dense in the same memory format, low dense in it too."""
+    """Call the kernel; skip and out dense in the same memory format, low dense in it too."""
     if not skip.numel():
         return
     n, c, h, w = skip.shape

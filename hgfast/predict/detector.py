@@ -54,7 +54,7 @@ class Detector:
         self.model = model.eval().to(self.device)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """The boxes alone that :meth:`detect` gives, as :meth:`hgfast.Predictor.video` asks for them."""
+        """Return the boxes alone that :meth:`detect` gives, as :meth:`hgfast.Predictor.video` asks for them."""
         return self.detect(image)[0]
 
     @torch.inference_mode()
@@ -103,7 +103,7 @@ def _parts(result: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def torchvision_detector(name: str, weights: str | Path | None = None, **options: Any) -> Detector:
-    """A detection network of torchvision's.
+    """Build a detection network of torchvision's.
 
     Args:
         name: as ``torchvision.models.get_model`` takes it, e.g. "fasterrcnn_resnet50_fpn_v2".
@@ -137,7 +137,7 @@ def torchvision_detector(name: str, weights: str | Path | None = None, **options
 
 
 def _classes(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """The number of classes, where the last layers of R-CNNs tell it."""
+    """Return the number of classes, where the last layers of R-CNNs tell it."""
     last = state.get("roi_heads.box_predictor.cls_score.weight")
     return {} if last is None else {"num_classes": len(last)}
 

@@ -32,7 +32,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def check_input_size(network: nn.Module, size: tuple[int, int]) -> None:
-    """Raises ValueError where a network that knows its sizes cannot take images of (width, height)."""
+    """Raise ValueError where a network that knows its sizes cannot take images of (width, height)."""
     if isinstance(network, PoseNetwork):
         check_size("codec.input_size", size, *network.size_rule)
     elif isinstance(network, FrozenModel):

@@ -22,7 +22,7 @@ FARTHEST = 2**20  # pixels: beyond, OpenCV's fixed-point coordinates overflow, a
 
 
 def as_image(item: Any, name: str) -> np.ndarray:
-    """A picture, read where it is a path.
+    """Return a picture, read where it is a path.
 
     Raises:
         TypeError, ValueError: neither a path nor a uint8 array (H, W, 3); not a picture, or one that is too large.

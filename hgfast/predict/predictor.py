@@ -102,7 +102,7 @@ class Predictor:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, preset: str | None = None, **options: Any) -> Predictor:
-        """The network of a file with its sizes, codec, keypoints, normalisation and padding, as it was trained.
+        """Load the network of a file with its sizes, codec, keypoints, normalisation and padding, as it was trained.
 
         Args:
             path: a checkpoint of hgfast, or with a preset one of MMPose or princeton-vl.
@@ -209,7 +209,7 @@ class Predictor:
         return self.stream((frame, find(frame)) for frame in read_frames(path))
 
     def _used(self, pair: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """A picture and its boxes, read and checked."""
+        """Read and check a picture and its boxes."""
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(f"pictures[{number}] must be a picture and its boxes, got {_checks.describe(pair)}")
         image = as_image(pair[0], f"images[{number}]")

@@ -34,12 +34,12 @@ class Seen(NamedTuple):
 
 
 def joined(a: Prediction, b: Prediction) -> Prediction:
-    """The persons of both."""
+    """Join the persons of both."""
     return Prediction(*(np.concatenate(parts) for parts in zip(a, b, strict=True)))
 
 
 def taken(found: Prediction, image: np.ndarray, boxes: np.ndarray) -> tuple[Prediction, Seen]:
-    """What is left after the persons of a picture, and that picture."""
+    """Take the persons of a picture off; returns what is left, and that picture."""
     count = len(boxes)
     first, rest = Prediction(*(part[:count] for part in found)), Prediction(*(part[count:] for part in found))
     return rest, Seen(image, boxes, first)

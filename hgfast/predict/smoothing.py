@@ -19,7 +19,7 @@ class OneEuro:
         self._speed = np.zeros(0)
 
     def __call__(self, points: np.ndarray, seconds: float) -> np.ndarray:
-        """The filtered points (..., 2) of a moment, so many seconds after the one before."""
+        """Filter the points (..., 2) of a moment, so many seconds after the one before."""
         if self._last is None:
             self._last, self._speed = points, np.zeros_like(points)
             return points
@@ -31,6 +31,6 @@ class OneEuro:
 
 
 def _share(cutoff: float | np.ndarray, seconds: float) -> np.ndarray:
-    """What a low-pass filter takes of the new value."""
+    """Return the share that a low-pass filter takes of the new value."""
     step = 2 * math.pi * np.asarray(cutoff) * seconds
     return step / (step + 1)

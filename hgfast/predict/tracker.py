@@ -66,7 +66,7 @@ class Tracker:
         self._frame, self._next = -1, 1
 
     def update(self, boxes: Any, keypoints: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The next frame.
+        """Follow persons into the next frame.
 
         Args:
             boxes: (P, 4) x1, y1, x2, y2.

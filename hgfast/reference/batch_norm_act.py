@@ -24,7 +24,7 @@ def batch_norm_act(
     relu: bool,
     eps: float,
 ) -> Tensor:
-    """The expression in x's dtype, from torch's operators; the statistics of x itself where mean and var are None."""
+    """Compute the expression by torch's operators in x's dtype; by x's own statistics where mean and var are None."""
     y = F.batch_norm(x, mean, var, weight, bias, mean is None, 0.0, eps)
     y = y if residual is None else y + residual
     return F.relu(y) if relu else y
@@ -166,7 +166,7 @@ def pack_mask(positive: Tensor, nhwc: bool) -> Tensor:
 
 
 def unpack_mask(mask: Tensor, shape: torch.Size, nhwc: bool) -> Tensor:
-    """The kernels' bits as booleans of `shape` (N, C, H, W)."""
+    """Return the kernels' bits as booleans of `shape` (N, C, H, W)."""
     n, c, h, w = shape
     run = c if nhwc else h * w
     bits = (mask[:, None] >> torch.arange(8, dtype=torch.uint8, device=mask.device)) & 1

@@ -32,7 +32,7 @@ def check_widths(module: nn.Module, in_channels: int, out_channels: int, least: 
 
 
 def check_flags(module: nn.Module, **flags: bool) -> tuple[bool, ...]:
-    """Flags of a constructor, by their names.
+    """Return the flags of a constructor, by their names.
 
     Raises:
         TypeError: one is no bool.
@@ -177,7 +177,7 @@ class MaxPool(nn.MaxPool2d):
         super().__init__(2, 2)
 
     def branch(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The x (N, C, H, W) that another branch shall read, and its pooling (N, C, H // 2, W // 2)."""
+        """Return the x (N, C, H, W) that another branch reads, and its pooling (N, C, H // 2, W // 2)."""
         return x, self(x)
 
 

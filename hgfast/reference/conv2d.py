@@ -60,7 +60,7 @@ def conv2d_gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs
 
 
 def _aten_gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs: tuple[bool, bool, bool]) -> Gradients:
-    """A stride beyond the map's size, which reads one row or column, is made that size.
+    """Make a stride beyond the map's size, which reads one row or column, that size.
 
     oneDNN's weight gradient in bfloat16 is what memory held before where the stride is wider than x (torch 2.13).
     """

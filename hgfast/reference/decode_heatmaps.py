@@ -43,7 +43,7 @@ def opencv_gaussian_kernel(size: int) -> list[float]:
 
 
 def gaussian_blur(maps: torch.Tensor, size: int) -> torch.Tensor:
-    """Maps (..., H, W) blurred with OpenCV's Gaussian, zeros around them.
+    """Blur maps (..., H, W) with OpenCV's Gaussian, zeros around them.
 
     Taps at equal distance are summed first, so that symmetric maps give exactly symmetric results. Those that lie
     outside the map for every pixel are left out.
@@ -54,7 +54,7 @@ def gaussian_blur(maps: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _blur_last(maps: torch.Tensor, half: list[float]) -> torch.Tensor:
-    """Maps blurred along the last dimension; half: weights by distance."""
+    """Blur maps along the last dimension; half: weights by distance."""
     length = maps.shape[-1]
     reach = min(len(half), length) - 1
     padded = F.pad(maps, (reach, reach))
@@ -80,7 +80,7 @@ def _at(maps: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def quarter_step(maps: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """A quarter of a pixel towards the larger neighbours of (x, y) (N, K), with MMPose's border rule; (N, K, 2)."""
+    """Step a quarter pixel towards the larger neighbours of (x, y) (N, K), by MMPose's border rule; (N, K, 2)."""
     h, w = maps.shape[-2:]
     right, left = _at(maps, x + 1, y), _at(maps, x - 1, y)
     down, up = _at(maps, x, y + 1), _at(maps, x, y - 1)

@@ -10,7 +10,7 @@ from hgfast.reference.decode_heatmaps import decode_heatmaps
 
 
 def mirror(flipped: torch.Tensor, flip_indices: Sequence[int], shift: bool) -> torch.Tensor:
-    """Maps (N, K, H, W) of mirrored images as maps of the images: MMPose's `flip_heatmaps`."""
+    """Mirror maps (N, K, H, W) of mirrored images to maps of the images: MMPose's `flip_heatmaps`."""
     mirrored = flipped[:, list(flip_indices)].flip(-1)
     return torch.cat((mirrored[..., :1], mirrored[..., :-1]), -1) if shift else mirrored
 

@@ -41,7 +41,7 @@ def gaussian_heatmaps(
 
 
 def _axis(at: float, size: int, sigma: float, kind: str) -> Tensor | None:
-    """The Gaussian's factor along one axis (size,), cut to its patch; None if the patch misses the map."""
+    """Return the Gaussian's factor along one axis (size,), cut to its patch; None if the patch misses the map."""
     if not math.isfinite(at):
         return None
     radius, centre = 3 * sigma, at

@@ -23,6 +23,6 @@ def max_pool_backward(grad: Tensor, x: Tensor, addend: Tensor | None) -> Tensor:
 
 
 def max_pool_gather(values: Tensor, x: Tensor) -> Tensor:
-    """What values (N, C, H, W) are at the largest pixel of each 2x2 cell of x: (N, C, H // 2, W // 2)."""
+    """Return what values (N, C, H, W) are at the largest pixel of each 2x2 cell of x: (N, C, H // 2, W // 2)."""
     _, places = F.max_pool2d(x, 2, return_indices=True)
     return values.flatten(2).gather(2, places.flatten(2)).view(places.shape)

@@ -19,7 +19,7 @@ from hgfast.train.parts import persons_of_part
 
 
 def make_model(config: Config) -> PoseNetwork:
-    """The network with new weights, drawn from ``config.seed``.
+    """Build the network with new weights, drawn from ``config.seed``.
 
     Raises:
         TypeError: no Config.
@@ -48,7 +48,7 @@ def make_model(config: Config) -> PoseNetwork:
 
 
 def place(model: PoseNetwork, device: torch.device) -> PoseNetwork:
-    """The network on a device; a fused one on a GPU with its weights in channels_last.
+    """Move the network to a device; a fused one on a GPU has its weights in channels_last.
 
     cuDNN would bring them there in every step. On the CPU contiguous weights are as fast, and what flattens parameters
     (LBFGS, pruning) or writes them to files (safetensors) takes no others.
@@ -70,7 +70,7 @@ def make_codec(config: Config) -> codecs.HeatmapCodec:
 
 
 def make_dataset(config: Config, part: str, augment: bool = True) -> PoseDataset:
-    """Data set of part "train" (with augmentation), "val" or "test".
+    """Build the data set of part "train" (with augmentation), "val" or "test".
 
     Args:
         config: what :func:`hgfast.train.own.complete` gives.
@@ -107,7 +107,7 @@ def make_predictor(
 
 
 def predictor_options(config: Config) -> dict[str, Any]:
-    """What the configuration says of a :class:`hgfast.predict.Predictor`'s options."""
+    """Return what the configuration says of a :class:`hgfast.predict.Predictor`'s options."""
     return {
         "keypoints": config.table,
         "flip_test": config.flip_test,

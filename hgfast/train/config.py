@@ -168,7 +168,7 @@ def _replace(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _merged(old: Any, new: Any, name: str) -> Any:
-    """``new``; where both are tables, what it has and the rest of ``old``."""
+    """Return ``new``; where both are tables, what it has and the rest of ``old``."""
     if dataclasses.is_dataclass(old) and isinstance(new, Mapping):
         return _replace(old, new, name + ".")
     if name == "keypoints" and isinstance(new, Mapping) and "names" in new:

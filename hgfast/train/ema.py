@@ -36,7 +36,7 @@ class AveragedModel:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Takes in the network after optimisation step ``step``, counted from 0.
+        """Take in the network after optimisation step ``step``, counted from 0.
 
         Raises:
             TypeError, ValueError: no network like the one that is averaged, or no number of a step.

@@ -9,7 +9,7 @@ from hgfast.models.common import PoseNetwork
 
 
 def parameter_groups(model: PoseNetwork, backbone_rate: float) -> list[dict[str, Any]]:
-    """Groups of parameters for an optimizer, each with its ``share`` of the learning rate.
+    """Return groups of parameters for an optimizer, each with its ``share`` of the learning rate.
 
     Args:
         model: whose parameters are to be trained; weights that never take part (``requires_grad`` off) are left out.

@@ -45,7 +45,7 @@ class FolderLock:
 
 
 def hold(folder: Path) -> FolderLock:
-    """The lock of a folder, the same one for all who ask in this process; errors as :class:`FolderLock`."""
+    """Return the lock of a folder, the same one for all who ask in this process; errors as :class:`FolderLock`."""
     key = os.path.realpath(folder)
     lock = _held.get(key)
     if lock is None or not lock.let_go.alive:
@@ -78,7 +78,7 @@ def _unlock(handle: int, path: Path) -> None:
 
 
 def _close_in_child() -> None:
-    """A forked process (a loader's) has no part in the lock: it may outlive this one."""
+    """Close the lock in a forked process (a loader's), which has no part in it: it may outlive this one."""
     for lock in list(_held.values()):
         found = lock.let_go.detach()
         if found:

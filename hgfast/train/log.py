@@ -33,7 +33,7 @@ class RunLog:
             self._rewrite()
 
     def append(self, row: dict[str, float]) -> None:
-        """Adds a row; it is on the disk when this returns.
+        """Add a row; it is on the disk when this returns.
 
         Raises:
             TypeError: something else than numbers by name.
@@ -130,7 +130,7 @@ def shown_in_curves(metrics: dict[str, float]) -> tuple[str, ...]:
 
 
 def line_of(row: dict[str, float], epochs: int) -> str:
-    """A row of the log as a line of text."""
+    """Return a row of the log as a line of text."""
     parts = [f"epoch {row['epoch'] + 1:.0f}/{epochs}", f"loss {row['loss']:.4g}", f"lr {row['lr']:.3g}"]
     parts += [f"{name} {row[name]:.2f}" for name in shown_in_curves(row)]
     return "  ".join([*parts, f"{row['images_per_second']:.0f} images/s"])

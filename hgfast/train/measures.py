@@ -47,12 +47,12 @@ def measures_of(table: KeypointSet) -> tuple[str, ...]:
 
 
 def deciding_measure(table: KeypointSet) -> str:
-    """The measure that usually decides about the best checkpoint."""
+    """Return the measure that usually decides about the best checkpoint."""
     return _DECIDING.get(known_name(table), "RMSE")
 
 
 def require_packages(table: KeypointSet) -> None:
-    """Raises ImportError where AP is among the measures and pycocotools is missing, to be asked before the work."""
+    """Raise ImportError where AP is among the measures and pycocotools is missing, to be asked before the work."""
     if "AP" in measures_of(table):
         require("pycocotools.cocoeval", "AP by OKS")
 
@@ -60,7 +60,7 @@ def require_packages(table: KeypointSet) -> None:
 def measure(
     dataset: PoseDataset, keypoints: np.ndarray, scores: np.ndarray, annotations: str | Path = ""
 ) -> dict[str, float]:
-    """The data set's measures of predictions (N, K, 2), which count pixels as its annotations do, and scores (N, K).
+    """Compute the measures of predictions (N, K, 2), in pixels as the data set counts them, and scores (N, K).
 
     For COCO's keypoints AP and AR against the truth in ``annotations``; without, against the data set's persons.
 
@@ -134,7 +134,7 @@ def _precision(
 
 
 def _length(person: Person, table: KeypointSet) -> float:
-    """What PCK is measured in for one person; 0 where it is not known, who then does not count."""
+    """Return what PCK is measured in for one person; 0 where it is not known, who then does not count."""
     if table.unit is None:
         return float(person.size.max()) if person.extent is None else person.extent
     if not person.visible[list(table.unit)].all():

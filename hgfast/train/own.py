@@ -13,7 +13,7 @@ from hgfast.train.measures import deciding_measure
 
 
 def complete(config: Config) -> Config:
-    """The configuration with its keypoints read, and boxes and the monitored measure chosen where they are "auto".
+    """Return the configuration with keypoints read, and boxes and monitored measure chosen where they are "auto".
 
     Raises:
         TypeError: no Config.
@@ -49,7 +49,7 @@ def read_keypoints(path: str | Path) -> KeypointSet:
 
 
 def notes(config: Config) -> list[str]:
-    """What a user should know about the keypoints of a run; nothing about the known sets."""
+    """Say what a user should know about the keypoints of a run; nothing about the known sets."""
     table = config.table
     if known_name(table):
         return []

@@ -40,7 +40,7 @@ class World:
 
     @classmethod
     def join(cls, device_type: str, patience: timedelta | None = None) -> World:
-        """Takes its place from torchrun's environment variables and connects to the others (NCCL, Gloo on the CPU).
+        """Take its place from torchrun's environment variables and connects to the others (NCCL, Gloo on the CPU).
 
         A connection made here is closed when the process ends.
 
@@ -70,7 +70,7 @@ class World:
         return self.rank == 0
 
     def device(self, device: torch.device) -> torch.device:
-        """The GPU of this process, where "cuda" was asked for without a number; from now on it is the current one.
+        """Choose the GPU of this process, where "cuda" was asked for without a number; it becomes the current one.
 
         What is made on "cuda" belongs there, and no process takes memory of another one's GPU.
         """
@@ -81,7 +81,7 @@ class World:
         return found
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The network with gradients averaged over processes.
+        """Wrap the network so that gradients are averaged over processes.
 
         Weights that are never used have ``requires_grad`` off in hgfast's models, so nothing has to search for them.
         BatchNorm statistics stay each process's own until :meth:`average_buffers`, as in MMPose.
@@ -92,7 +92,7 @@ class World:
         return nn.parallel.DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
 
     def average_buffers(self, model: nn.Module) -> None:
-        """Gives all processes the mean of their BatchNorm statistics (MMPose's SyncBuffersHook)."""
+        """Give all processes the mean of their BatchNorm statistics (MMPose's SyncBuffersHook)."""
         if self.size > 1:
             for buffer in model.buffers():
                 if buffer.is_floating_point():
@@ -106,7 +106,7 @@ class World:
         return tensor
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """This tensor of all processes, (size, ...) in the order of ranks."""
+        """Return this tensor of all processes, (size, ...) in the order of ranks."""
         if self.size == 1:
             return tensor[None]
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
@@ -114,7 +114,7 @@ class World:
         return torch.stack(parts)
 
     def objects(self, value: Any) -> list[Any]:
-        """This value of all processes, in the order of ranks; it travels pickled."""
+        """Return this value of all processes, in the order of ranks; it travels pickled."""
         if self.size == 1:
             return [value]
         parts: list[Any] = [None] * self.size
@@ -128,7 +128,7 @@ class World:
         return float(self.total(torch.tensor(value, device=device, dtype=torch.float64))) / self.size
 
     def highest(self, number: int) -> int:
-        """The highest of all processes' numbers."""
+        """Return the highest of all processes' numbers."""
         if self.size == 1:
             return number
         told = torch.tensor(number)
@@ -137,7 +137,7 @@ class World:
 
 
 def _variable(name: str, default: int) -> int:
-    """A whole number among the environment variables."""
+    """Read a whole number among the environment variables."""
     text = os.environ.get(name, str(default))
     if not text.strip().isdecimal():
         raise ValueError(f"environment variable {name} must be a whole number, got {text!r:.80}")
@@ -145,7 +145,7 @@ def _variable(name: str, default: int) -> int:
 
 
 def leave() -> None:
-    """Closes the connection while Python is whole.
+    """Close the connection while Python is whole.
 
     Gloo's threads own the tensors of the last collective. One that lets go of them after Python has begun to shut
     down ends the process with SIGABRT (PyTorch pull request 179291). Destroying the group waits for its threads,

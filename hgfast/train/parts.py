@@ -33,7 +33,7 @@ def persons_of_part(config: Config, part: str) -> list[Person]:
 
 
 def truth_file(config: Config, part: str) -> str:
-    """The file whose annotations are those of a part and no others; "" where the part is a share of a file."""
+    """Return the file whose annotations are those of a part and no others; "" where the part is a share of a file."""
     _checks.instance("truth_file", "config", config, Config)
     _checks.choice("truth_file", "part", part, PARTS)
     shared = config.split or any(
@@ -62,7 +62,7 @@ def _read(config: Config, part: str) -> list[Person]:
 
 
 def _share(config: Config, part: str, persons: list[Person]) -> list[Person]:
-    """What a part has of the training file, whose other parts without files of their own take their shares."""
+    """Return what a part has of the training file, whose other parts without files of their own take their shares."""
     val = 0.0 if config.val_annotations else config.val_share
     test = 0.0 if config.test_annotations else config.test_share
     try:

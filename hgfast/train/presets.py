@@ -167,7 +167,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset(name: str) -> Config:
-    """Configuration by name.
+    """Return a configuration by its name.
 
     Raises:
         TypeError: no text.

@@ -133,7 +133,7 @@ def _options(name: str, value: Any) -> dict[str, Any]:
 
 
 def _keypoints(name: str, value: Any) -> str | dict[str, Any]:
-    """A name, "auto", a file's name, or a table in full; a table that is one of the known sets becomes its name."""
+    """Check a name, "auto", a file's name, or a table in full; a table that is a known set becomes its name."""
     if isinstance(value, dict):
         table = KeypointSet.from_table(plain(name, value), name)
         return known_name(table) or table.to_table()
@@ -145,7 +145,7 @@ def _keypoints(name: str, value: Any) -> str | dict[str, Any]:
 
 
 def plain(name: str, value: Any, depth: int = 8) -> Any:
-    """A value that files can hold: finite numbers, texts, lists and tables of these, not too deep.
+    """Check a value that files can hold: finite numbers, texts, lists and tables of these, not too deep.
 
     Raises:
         TypeError, ValueError: anything else; the message begins with the name.

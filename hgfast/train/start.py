@@ -15,7 +15,7 @@ _INPUTS = ("mean", "std", "codec", "sigma")  # settings that weights are used to
 
 
 def load_weights(config: Config, model: PoseNetwork) -> list[str]:
-    """Puts the weights of the file ``config.weights`` into a network, to be trained further.
+    """Put the weights of the file ``config.weights`` into a network, to be trained further.
 
     All of the backbone must be in the file. The layers that have a channel for each keypoint keep their new weights
     where the file has others of another number of keypoints, none, or those of other keypoints.
@@ -57,7 +57,7 @@ def _different(report: LoadReport) -> list[str]:
 
 
 def _config_of(content: Any, path: str) -> Config | None:
-    """The configuration in a file of hgfast; None for other files, and for weights that were written without one."""
+    """Return the configuration in a file of hgfast; None for others, and for weights written without one."""
     try:
         return stored_config(content, path)
     except ValueError:

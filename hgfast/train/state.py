@@ -48,7 +48,7 @@ class Position:
 
 
 def diverged(reason: str, config: Config, position: Position, last: Path) -> TrainingError:
-    """The error that ends a run whose numbers are not finite any more; last: the file of its state, if it is there."""
+    """Make the error that ends a run whose numbers are not finite; last: the file of its state, if it is there."""
     rate = learning_rate(config, position.step, position.epoch)
     kept = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
     return TrainingError(
@@ -58,7 +58,7 @@ def diverged(reason: str, config: Config, position: Position, last: Path) -> Tra
 
 
 def checkpoint_meta(config: Config, metrics: dict[str, float]) -> dict[str, Any]:
-    """What is stored beside weights, so that a file alone suffices to rebuild its network."""
+    """Return what is stored beside weights, so that a file alone suffices to rebuild its network."""
     return {"hgfast": __version__, "config": to_dict(config), "metrics": metrics, "folder": _working_folder()}
 
 
@@ -70,7 +70,7 @@ def _working_folder() -> str:
 
 
 def stored_config(content: Any, path: str | Path) -> Config:
-    """Configuration that a checkpoint of hgfast was trained with; raises ConfigError for other files.
+    """Read the configuration that a checkpoint of hgfast was trained with; raises ConfigError for other files.
 
     Its relative paths hold where training was started and, if nothing is there from here, lead there.
     """
@@ -94,7 +94,7 @@ def _paths_from(folder: Any, config: Config) -> dict[str, str]:
 
 
 def save_state(path: Path, meta: dict[str, Any], step: TrainingStep, position: Position, ranks: Tensor) -> None:
-    """Writes everything that changes while training, as a whole or not at all; ``ranks`` are all :func:`own_values`."""
+    """Write everything that changes while training, as a whole or not at all; ``ranks`` are all :func:`own_values`."""
     content = {
         "meta": meta,
         "state_dict": step.bare.state_dict(),
@@ -127,7 +127,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def own_values(models: Sequence[nn.Module], position: Position) -> Tensor:
-    """What each process has of its own within an epoch: BatchNorm statistics and the sum of losses, float64 (M,)."""
+    """Return what each process has of its own within an epoch: BatchNorm statistics, sum of losses; float64 (M,)."""
     values = [buffer.detach().double().flatten() for buffer in _statistics(models)]
     return torch.cat([*values, values[0].new_tensor([position.loss_sum])])
 
@@ -144,7 +144,7 @@ def _statistics(models: Sequence[nn.Module]) -> list[Tensor]:
 
 
 def restore(content: dict[str, Any], path: Path, step: TrainingStep, world: World) -> Position:
-    """Puts back what :func:`save_state` wrote and :func:`read_state` has read from ``path``.
+    """Put back what :func:`save_state` wrote and :func:`read_state` has read from ``path``.
 
     With another number of processes than before all go on with the values of the first. A run that begins to average
     its weights only now averages from here on.
@@ -203,7 +203,7 @@ def _check_weights(where: str, name: str, content: dict[str, Any], step: Trainin
 
 
 def differences(old: Config, config: Config, names: tuple[str, ...] = ("",)) -> list[str]:
-    """Settings that are others than in a stored configuration, as "lr 0.0005 -> 0.001"; only those that begin so."""
+    """Return the settings that differ from a stored configuration, as "lr 0.0005 -> 0.001"; only those begun so."""
     before, now = _flat(to_dict(old)), _flat(to_dict(config))
     return [
         f"{name} {reprlib.repr(before.get(name))} -> {reprlib.repr(now.get(name))}"

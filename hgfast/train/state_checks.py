@@ -19,7 +19,7 @@ _LARGEST = 2**53  # of counters
 
 @contextmanager
 def as_checkpoint_error() -> Iterator[None]:
-    """Makes what a check raises a CheckpointError."""
+    """Turn what a check raises into a CheckpointError."""
     try:
         yield
     except TypeError as error:
@@ -42,7 +42,7 @@ def check_parts(where: str, content: dict[str, Any], position: type) -> None:
 
 
 def check_like(where: str, name: str, value: Any, like: Tensor) -> None:
-    """A tensor with finite values, of the same shape and dtype."""
+    """Require a tensor with finite values, of the same shape and dtype."""
     _checks.tensor(where, name, value, dtypes=(like.dtype,))
     _checks.shape(where, name, value, like.shape)
     if value.device.type == "meta":
@@ -84,7 +84,7 @@ def check_optimizer(where: str, stored: Any, optimizer: torch.optim.Optimizer) -
 
 
 def _rate(where: str, name: str, stored: dict[str, Any], own: dict[str, Any]) -> float:
-    """The learning rate of a group that has the same weights."""
+    """Return the learning rate of a group that has the same weights."""
     numbers = _checks.integers(where, f"{name}.params", stored.get("params"), len(own["params"]))
     if numbers != own["params"]:
         raise ValueError(f"{where}: {name}.params must count the weights, got {reprlib.repr(numbers)}")
@@ -98,7 +98,7 @@ def _laid_out(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def check_scaler(where: str, stored: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """The scale of a torch.amp.GradScaler and the steps since it grew; the rest it has itself.
+    """Return the scale of a torch.amp.GradScaler and the steps since it grew; the rest it has itself.
 
     Returns:
         what ``load_state_dict`` takes.

@@ -52,11 +52,11 @@ class TrainingStep:
         return [self.bare, *([self.averaged.model] if self.averaged else [])]
 
     def begin_epoch(self) -> None:
-        """Puts the network into training mode, but for a backbone that is not trained."""
+        """Put the network into training mode, but for a backbone that is not trained."""
         set_modes(self.bare, self.config.backbone_rate)
 
     def __call__(self, batches: Sequence[Batch], rate: float, number: int = 0) -> Tensor:
-        """Makes a step and returns its loss without waiting for it.
+        """Make a step and returns its loss without waiting for it.
 
         Args:
             batches: what the step is to see, one after the other; gradients and loss are those of all samples together

@@ -162,7 +162,7 @@ class Trainer:
         self._settle()
 
     def _loaded(self, batches: Iterable[Batch]) -> Iterator[list[Batch]]:
-        """What each step is to see; the last one of an epoch may have fewer batches."""
+        """Yield what each step is to see; the last one of an epoch may have fewer batches."""
         iterator = iter(batches)
         while True:
             group, error = [], None
@@ -197,7 +197,7 @@ class Trainer:
         return self.stop.asked if self.world.size == 1 else self._heard == _STOP
 
     def _settle(self, begun: Tensor | None = None) -> None:
-        """Reads the loss of the step before while the next one, whose loss is `begun`, keeps a GPU busy."""
+        """Read the loss of the step before while the next one, whose loss is `begun`, keeps a GPU busy."""
         pending, self._pending = self._pending, begun
         if pending is None:
             return
@@ -273,7 +273,7 @@ class Trainer:
             yield batch
 
     def _keep_best(self) -> None:
-        """Keeps weights better than all before; and the newest ones as long as nothing could be measured."""
+        """Keep weights better than all before; and the newest ones as long as nothing could be measured."""
         position, value = self.position, self.metrics[self.config.monitor]
         sign, finite = -1 if self.config.lower_is_better else 1, math.isfinite(value)
         if position.best is None or (finite and sign * value > sign * position.best):

@@ -16,7 +16,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this command."""
+    """Add the options of this command."""
     parser.epilog = _EPILOG
     parser.add_argument("checkpoint", help="file of hgfast, MMPose (0.x or 1.x) or princeton-vl")
     parser.add_argument("target", help="file to write; must not exist yet")

@@ -6,7 +6,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this command."""
+    """Add the options of this command."""
     parser.epilog = "The folder gets overlay.png, curves.png, run/ (log and checkpoints), summary.md and summary.json."
     parser.add_argument("--output", default="hgfast-demo", help="folder (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=4, help="how long to train (default: %(default)s)")

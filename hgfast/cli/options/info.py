@@ -6,7 +6,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this command."""
+    """Add the options of this command."""
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument(
         "--report",

@@ -31,7 +31,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this command."""
+    """Add the options of this command."""
     parser.epilog = _EPILOG
     add_checkpoint(parser)
     parser.add_argument("inputs", nargs="+", metavar="input", help="pictures, videos, folders of these")

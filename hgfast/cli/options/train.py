@@ -19,7 +19,7 @@ DEFAULT_PRESET = "hourglass52-mpii-256"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this command."""
+    """Add the options of this command."""
     parser.epilog = _EPILOG
     parser.add_argument("--preset", help=f"where to start from (default: {DEFAULT_PRESET})")
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings that differ from the preset's")

@@ -16,7 +16,7 @@ class Clock:
     """Of one device, the current one."""
 
     def __init__(self, device: torch.device) -> None:
-        """With memory that a write to leaves nothing else in the L2 cache.
+        """Prepare the clock, with memory that a write to leaves nothing else in the L2 cache.
 
         Raises:
             torch.OutOfMemoryError: there is none.
@@ -24,7 +24,7 @@ class Clock:
         self.cold = torch.empty(COLD_BYTES, dtype=torch.uint8, device=device)
 
     def times(self, calls: Sequence[Callable[[], object]]) -> list[Time]:
-        """Of calls that have run before, so that code is loaded and cuDNN has tried its algorithms.
+        """Time calls that have run before, so that code is loaded and cuDNN has tried its algorithms.
 
         RUNS rounds of all calls: what changes meanwhile, such as the card's frequency, changes for all of them.
         """

@@ -138,7 +138,7 @@ def _is_time(number: object) -> bool:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time; on file systems without locks, where the last one wins, as many as come."""
+    """Let one writer in at a time; on file systems without locks, where the last one wins, as many as come."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as file:
         with contextlib.suppress(OSError):
@@ -147,7 +147,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def folder() -> Path | None:
-    """Where the files are; None where there is no home."""
+    """Return the folder of the files; None where there is no home."""
     cache_home = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(cache_home):
         return Path(cache_home) / "hgfast"
@@ -157,7 +157,7 @@ def folder() -> Path | None:
 
 
 def known_tables() -> list[tuple[dict[str, str], dict[str, Finding]]]:
-    """All files that can be read, the newest first."""
+    """Read all files that can be read, the newest first."""
     place = folder()
     files = [] if place is None else sorted(place.glob(f"kernels-{FORMAT}-*.json"), key=_age, reverse=True)
     return [read(path) for path in files]
@@ -183,7 +183,7 @@ def table_of(lib: Library, device: torch.device) -> Table:
 
 
 def identity_of(lib: Library, device: torch.device) -> dict[str, str]:
-    """All that findings depend on: card, driver, torch (and the cuDNN that it brings) and the compiled kernels."""
+    """Return what findings depend on: card, driver, torch (with its cuDNN) and the compiled kernels."""
     card = lib.current_device()
     on_cuda = device.type == "cuda"
     return {
@@ -207,5 +207,5 @@ def driver_version() -> str:
 
 @cache
 def digest(path: str) -> str:
-    """Of a file, 16 hexadecimal digits."""
+    """Return the digest of a file, 16 hexadecimal digits."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

@@ -113,17 +113,17 @@ def runs_on(archs: str, major: int, minor: int) -> bool:
 
 
 def ptr(tensor: torch.Tensor | None) -> Address:
-    """Address of a tensor that a kernel reads; 0 for None."""
+    """Return the address of a tensor that a kernel reads; 0 for None."""
     return ABSENT if tensor is None else tensor.data_ptr()  # type: ignore[return-value] # nothing to call
 
 
 def inout(tensor: torch.Tensor | None) -> Address:
-    """Address of a tensor that a kernel reads and writes; 0 for None."""
+    """Return the address of a tensor that a kernel reads and writes; 0 for None."""
     return ABSENT if tensor is None else tensor.data_ptr()  # type: ignore[return-value] # nothing to call
 
 
 def out(tensor: torch.Tensor | None) -> Address:
-    """Address of a tensor that a kernel writes without reading; 0 for None."""
+    """Return the address of a tensor that a kernel writes without reading; 0 for None."""
     return ABSENT if tensor is None else tensor.data_ptr()  # type: ignore[return-value] # nothing to call
 
 

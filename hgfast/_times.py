@@ -40,7 +40,7 @@ class Measured:
 
 
 def median_of(samples: Sequence[float], resolution_error: float = 0.0) -> Measured:
-    """Of RUNS samples in microseconds; its error is that of the clock at least."""
+    """Return the median of RUNS samples in microseconds; its error is that of the clock at least."""
     middle = median(samples)
     deviation = median(abs(sample - middle) for sample in samples)
     return Measured(middle, max(ERROR_OF_MEDIAN * deviation, resolution_error))

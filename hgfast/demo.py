@@ -114,7 +114,7 @@ def _draw_overlay(trainer: Trainer, path: Path, count: int = 24) -> None:
 
 
 def compare_speed(config: Config, device: torch.device, batch: int = 16, seconds: float = 2.0) -> dict[str, Any]:
-    """Median milliseconds of a training step and of inference, fused and reference modules by turns.
+    """Measure a training step and inference in median milliseconds, fused and reference modules by turns.
 
     Both networks have the same weights and get the same batch.
     """

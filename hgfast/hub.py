@@ -94,16 +94,16 @@ class PoseModel(nn.Module, _Mixin, library_name="hgfast", tags=["keypoint-detect
 
     @classmethod
     def _load_as_safetensor(cls, model: PoseModel, model_file: str, map_location: str, strict: bool) -> PoseModel:
-        """All of the weights, or an error that names the file."""
+        """Load all of the weights, or raise an error that names the file."""
         load_checkpoint(model.network, model_file)
         return model.to(map_location).eval()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Heatmaps of each stack for normalised images (N, 3, H, W), as the network gives them."""
+        """Compute heatmaps of each stack for normalised images (N, 3, H, W), as the network gives them."""
         return self.network(images)
 
     def predictor(self, **options: Any) -> Predictor:
-        """From pictures and boxes to keypoints.
+        """Make a predictor, from pictures and boxes to keypoints.
 
         Args:
             **options: of :class:`hgfast.Predictor`, in place of what the settings say.

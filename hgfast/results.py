@@ -31,7 +31,7 @@ RESULT_SUFFIXES = (".dlc.csv", ".csv", ".h5", ".coco.json", ".mmpose.json", ".js
 def instances(
     boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, box_scores: np.ndarray | None = None
 ) -> list[dict[str, Any]]:
-    """Persons of a picture as MMPose's inferencers write them.
+    """Describe the persons of a picture as MMPose's inferencers write them.
 
     Args:
         boxes: (P, 4) x1, y1, x2, y2.
@@ -226,7 +226,7 @@ def _write_mat(path: Path, persons: list[Person], names: list[str], points: np.n
 
 
 def _rect(person: Person, points: np.ndarray) -> dict[str, Any]:
-    """One person in the toolkit's form; ``objpos`` is the centre of the box, ``scale`` its height / 200."""
+    """Describe a person in the toolkit's form; ``objpos`` is the centre of the box, ``scale`` its height / 200."""
     joints = [{"x": float(x), "y": float(y), "id": float(k)} for k, (x, y) in enumerate(points)]
     centre = {"x": float(person.center[0]) + 1, "y": float(person.center[1]) + 1}
     return {"annopoints": {"point": _struct_array(joints)}, "objpos": centre, "scale": float(person.size[1]) / 200}

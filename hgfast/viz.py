@@ -132,7 +132,7 @@ def write_label(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def grid(images: Sequence[np.ndarray], columns: int, cell: int = 256, gap: int = 4) -> np.ndarray:
-    """Pictures side by side in cells ``cell`` pixels wide, as high as the narrowest picture needs but no more.
+    """Put pictures side by side in cells ``cell`` pixels wide, as high as the narrowest picture needs but no more.
 
     Raises:
         TypeError, ValueError: not a list of pictures; columns or cell below 1; a sheet of more than 2^28 pixels.

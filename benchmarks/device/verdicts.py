@@ -235,7 +235,7 @@ CLAIMS = (
         "Training steps take no more memory at their peak than eager's",
         lighter("/train/"),
         "networks",
-        (f"{README}: whosever classes they are, train faster in less memory",),
+        (f"{README}: whatever their classes, train faster in less memory",),
     ),
     Claim("Merges of the levels are ahead of eager and torch.compile", ahead("upsample_add"), "bench"),
     Claim("Decoding is ahead of eager and torch.compile", ahead("decode_heatmaps"), "bench"),

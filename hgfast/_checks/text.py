@@ -24,5 +24,5 @@ def describe(value: Any) -> str:
 
 
 def at(where: str, name: str) -> str:
-    """How a message begins: function and argument, or the argument alone."""
+    """Begin a message: function and argument, or the argument alone."""
     return f"{where}: {name}" if where else name

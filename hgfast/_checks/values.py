@@ -17,7 +17,7 @@ INT64_MAX = 2**63 - 1
 
 
 def choice(where: str, name: str, value: Any, allowed: Collection[Any]) -> None:
-    """One of a list of values.
+    """Require one of a list of values.
 
     Raises:
         TypeError: something of a type that none of them has.
@@ -96,7 +96,7 @@ def flag(where: str, name: str, value: Any) -> bool:
 def integers(
     where: str, name: str, value: Any, count: int | None = None, minimum: int | None = None, maximum: int = INT64_MAX
 ) -> list[int]:
-    """Whole numbers in a sequence, array or tensor, `count` of them, each between two bounds.
+    """Return whole numbers in a sequence, array or tensor, `count` of them, each between two bounds.
 
     Raises:
         TypeError: not a sequence, or a member that is no whole number.

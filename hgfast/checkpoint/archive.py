@@ -69,7 +69,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _allowed_by_the_user() -> set[str]:
-    """Names of what `torch.serialization.add_safe_globals` was told."""
+    """Return the names of what `torch.serialization.add_safe_globals` was told."""
     allowed: list[Any] = torch.serialization.get_safe_globals()
     return {one[1] if isinstance(one, tuple) else f"{one.__module__}.{one.__qualname__}" for one in allowed}
 
@@ -138,5 +138,5 @@ def _named(instructions: Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]
 
 
 def _renamed(module: str, name: str) -> tuple[str, str]:
-    """Names of Python 2 in today's form, as torch reads them."""
+    """Return the names of Python 2 in today's form, as torch reads them."""
     return NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))

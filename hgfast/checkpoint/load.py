@@ -163,7 +163,7 @@ def _compare(
 
 
 def describe_weight(tensor: Tensor) -> str:
-    """Shape, and what else it must have in common with a weight that it may become: layout and kind of number."""
+    """Say a weight's shape, and what else it must share with one that it may become: layout, kind of number."""
     if tensor.is_nested:
         return "nested"
     notes = [] if _is_real(tensor) else [str(tensor.dtype)]

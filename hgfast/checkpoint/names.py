@@ -77,7 +77,7 @@ class Naming:
         self._copies: list[str] = []
 
     def _match_part(self, names: Collection[str]) -> None:
-        """Where the file holds one part of the network alone. One name may be alike by chance, most of them are not."""
+        """Find the file's one part of the network, if it holds no more. One name may match by chance, most do not."""
         parts = {rest: f"{first}." for first, _, rest in (name.partition(".") for name in self.wanted)}
         counts = Counter((name[: -len(end)], parts[end]) for name in names for end in _ends(name) if end in parts)
         for (prefix, part), count in counts.most_common(1):

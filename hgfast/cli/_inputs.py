@@ -84,7 +84,7 @@ class BoxSource:
             self._boxes = _of_paths(self._source, paths, _annotated_boxes(options.annotations))
 
     def of_picture(self, path: Path) -> Any:
-        """Boxes (P, 4) of a picture, or the word for the whole of it."""
+        """Return boxes (P, 4) of a picture, or the word for the whole of it."""
         return WHOLE if self._boxes is None else self._boxes[path]
 
     def check(self, whole_pictures: bool) -> None:
@@ -96,7 +96,7 @@ class BoxSource:
             )
 
     def of_frames(self, path: Path) -> Iterator[Any]:
-        """Boxes of the frames of a video, one after the other: the same for all, or a list for each frame."""
+        """Yield boxes of the frames of a video, one after the other: the same for all, or a list for each frame."""
         boxes = self.of_picture(path)
         yield from boxes if _has_frames(boxes) else repeat(boxes)
         raise ValueError(f"{self._source}: {path.name} has boxes for fewer frames than the video has")

@@ -52,7 +52,7 @@ class Work:
     _box_scores: deque[np.ndarray] = field(default_factory=deque)  # of pictures whose persons are still to come
 
     def pictures(self, paths: list[Path]) -> None:
-        """Pictures, but for the table of them all."""
+        """Write pictures, but for the table of them all."""
         bar = progress_bar("pictures", self.quiet or not paths)
         pairs = (self._picture(path) for path in bar(paths))
         stream = self.predictor.stream(pairs, lambda number, error: self._fail(paths[number], error))
@@ -89,7 +89,7 @@ class Work:
         return image, self._found(image, self.find)
 
     def _found(self, image: np.ndarray, find: Detector) -> np.ndarray:
-        """Boxes; their scores wait for the keypoints."""
+        """Return boxes; their scores wait for the keypoints."""
         boxes, scores = find.detect(image)
         self._box_scores.append(scores)
         return boxes
@@ -134,7 +134,7 @@ class Work:
             raise failure
 
     def _pairs(self, path: Path) -> Iterator[tuple[np.ndarray, Any]]:
-        """Each frame and its boxes."""
+        """Yield each frame and its boxes."""
         frames = progress_bar(path.name, self.quiet, frame_count(path))(read_frames(path))
         if self.find is None:
             yield from zip(frames, self.boxes.of_frames(path), strict=False)

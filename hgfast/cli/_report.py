@@ -12,7 +12,7 @@ PREFIXES = ("HGFAST_", "CUDA_", "NVIDIA_", "TORCH_", "PYTORCH_", "OMP_")
 
 
 def report() -> dict[str, Any]:
-    """Everything, as JSON has it. Of the environment only the variables that begin so."""
+    """Return everything, as JSON has it. Of the environment only the variables that begin so."""
     import torch
 
     return {
@@ -44,7 +44,7 @@ def _card(index: int) -> dict[str, Any]:
 
 
 def _table(identity: dict[str, str], findings: dict[str, _kernel_table.Finding]) -> dict[str, Any]:
-    """How much is known of a card's kernels, and what was wrong."""
+    """Say how much is known of a card's kernels, and what was wrong."""
     return {
         "identity": identity,
         "right": sum(finding.right is True for finding in findings.values()),

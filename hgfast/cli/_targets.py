@@ -28,15 +28,15 @@ class Targets:
         self.folder, self.forms = folder, tuple(dict.fromkeys(tables))
 
     def json(self, path: Path) -> Path:
-        """Of an input's persons."""
+        """Return the path of an input's persons."""
         return self.folder / f"{path.stem}.json"
 
     def drawing(self, path: Path) -> Path:
-        """Of an input with skeletons."""
+        """Return the path of an input with skeletons."""
         return self.folder / f"{path.stem}_keypoints{'.mp4' if is_video(path) else '.png'}"
 
     def tables(self, path: Path) -> list[Path]:
-        """Of a video, or the one of all pictures."""
+        """Return the paths of a video's tables, or of the one of all pictures."""
         stem = path.stem if is_video(path) else PICTURES
         return [self.folder / f"{stem}.{form}" for form in self.forms]
 
@@ -57,7 +57,7 @@ class Targets:
             write_table(table, [path.name for path in pictures], rows, names)
 
     def check(self, paths: list[Path], read: list[Path]) -> None:
-        """Results overwrite earlier results, but nothing that this run reads.
+        """Refuse to overwrite what this run reads; earlier results are overwritten.
 
         Raises:
             ValueError: they would; or two results have one name.

@@ -12,7 +12,7 @@ def one_line(error: BaseException) -> str:
 
 
 def measures_table(metrics: dict[str, float]) -> str:
-    """Two lines of aligned text: names above numbers."""
+    """Return two lines of aligned text: names above numbers."""
     width = max([8, *(len(name) + 1 for name in metrics)])
     return "\n".join(
         ("".join(f"{name:>{width}}" for name in metrics), "".join(f"{value:>{width}.2f}" for value in metrics.values()))

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def describe(info: dict[str, Any]) -> list[str]:
-    """Lines of text for a result of :func:`hgfast.build_info`."""
+    """Return the lines of text for a result of :func:`hgfast.build_info`."""
     import torch
 
     cpu, cuda = info["cpu"], info["cuda"]

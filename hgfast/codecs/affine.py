@@ -17,7 +17,7 @@ from hgfast import _checks
 
 
 def box_center_size(boxes: ArrayLike, padding: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Centres (N, 2) and sizes (N, 2), the latter times ``padding``, of boxes (N, 4) x1 y1 x2 y2; float32."""
+    """Return centres (N, 2) and sizes (N, 2), the latter times ``padding``, of boxes (N, 4) x1 y1 x2 y2; float32."""
     where = "box_center_size"
     array = _checks.array(where, "boxes", boxes, finite=True)
     if (array.shape[-1:] != (4,) or array.ndim > 2) and array.shape != (0,):
@@ -32,7 +32,7 @@ def box_center_size(boxes: ArrayLike, padding: float = 1.0) -> tuple[np.ndarray,
 
 
 def fix_aspect_ratio(size: ArrayLike, aspect: float) -> np.ndarray:
-    """Smallest (..., 2) width and height that hold ``size`` and have ``width / height == aspect``."""
+    """Return the smallest (..., 2) width and height that hold ``size`` and have ``width / height == aspect``."""
     sizes, ratio = _points("fix_aspect_ratio", "size", size), _positive("fix_aspect_ratio", "aspect", aspect)
     width, height = sizes[..., 0], sizes[..., 1]
     wide = width > height * ratio
@@ -42,7 +42,7 @@ def fix_aspect_ratio(size: ArrayLike, aspect: float) -> np.ndarray:
 def warp_matrix(
     center: ArrayLike, size: ArrayLike, rotation: float, out: tuple[int, int], keep_aspect: bool = True
 ) -> np.ndarray:
-    """Picture to network input: turn by ``rotation`` degrees about ``center``, then scale ``size`` to ``out``.
+    """Map picture to network input: turn by ``rotation`` degrees about ``center``, then scale ``size`` to ``out``.
 
     ``center`` goes to ``out / 2`` (not to ``(out - 1) / 2``). With ``keep_aspect`` the scale of both axes is that of
     the width, ``out[0] / size[0]``; without, each axis has its own. MMPose gets the matrix from three points rounded
@@ -99,7 +99,7 @@ def compose(outer: ArrayLike, inner: ArrayLike) -> np.ndarray:
 
 
 def invert(matrix: ArrayLike) -> np.ndarray:
-    """Inverse map; a ValueError where there is none."""
+    """Return the inverse map; a ValueError where there is none."""
     array = _matrix("invert", "matrix", matrix)
     try:
         inverse = np.linalg.inv(array[:, :2])
@@ -109,7 +109,7 @@ def invert(matrix: ArrayLike) -> np.ndarray:
 
 
 def apply_affine(matrix: ArrayLike, points: ArrayLike) -> np.ndarray:
-    """Points (..., 2) mapped by a (2, 3) matrix, in the matrix's precision."""
+    """Map points (..., 2) by a (2, 3) matrix, in the matrix's precision."""
     array = _matrix("apply_affine", "matrix", matrix)
     return _points("apply_affine", "points", points) @ array[:, :2].T + array[:, 2]
 

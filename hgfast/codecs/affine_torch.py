@@ -19,7 +19,7 @@ _REAL = (*_checks.FLOATING, torch.int64, torch.int32, torch.int16, torch.int8, t
 
 
 def fix_aspect_ratios(sizes: Tensor, aspect: float) -> Tensor:
-    """Smallest widths and heights (..., 2) that hold ``sizes`` (..., 2) and have ``width / height == aspect``."""
+    """Return smallest widths and heights (..., 2) that hold ``sizes`` (..., 2), of ``width / height == aspect``."""
     _tensor("fix_aspect_ratios", "sizes", sizes, 2)
     aspect = _checks.number("fix_aspect_ratios", "aspect", aspect, above=0)
     width, height = sizes.unbind(-1)
@@ -30,7 +30,7 @@ def fix_aspect_ratios(sizes: Tensor, aspect: float) -> Tensor:
 def warp_matrices(
     centers: Tensor, sizes: Tensor, rotations: Tensor, out: tuple[int, int], *, keep_aspect: bool = True
 ) -> Tensor:
-    """Pictures to network input, see :func:`hgfast.codecs.affine.warp_matrix`.
+    """Map pictures to network input, see :func:`hgfast.codecs.affine.warp_matrix`.
 
     Args:
         centers, sizes: (N, 2), of the boxes, in pixels of the picture.
@@ -66,7 +66,7 @@ def invert_affine(matrices: Tensor) -> Tensor:
 
 
 def apply_affine(matrices: Tensor, points: Tensor) -> Tensor:
-    """Points (N, K, 2) mapped by (N, 2, 3) matrices, in the wider of their precisions."""
+    """Map points (N, K, 2) by (N, 2, 3) matrices, in the wider of their precisions."""
     where = "apply_affine"
     _tensor(where, "matrices", matrices, 2, 3, dtypes=_checks.FLOATING)
     _tensor(where, "points", points, 2)

@@ -50,7 +50,7 @@ class HeatmapCodec:
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def encode(self, keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets of a batch.
+        """Draw the targets of a batch.
 
         Args:
             keypoints: (N, K, 2), x and y in pixels of the network's input.
@@ -91,7 +91,7 @@ class HeatmapCodec:
         return keypoint_mse_from_points(stacks, points, visible, self.sigma, self.kind)
 
     def decode(self, heatmaps: Tensor, inverse_affine: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Keypoints of a batch of heatmaps.
+        """Find the keypoints of a batch of heatmaps.
 
         Args:
             heatmaps: (N, K, H, W) of ``heatmap_size``, floating point.
@@ -115,7 +115,7 @@ class HeatmapCodec:
         inverse_affine: Tensor | None = None,
         shift: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Keypoints from the heatmaps of images and of their mirror images, see :func:`hgfast.ops.decode_flip`.
+        """Find keypoints in heatmaps of images and of their mirror images, see :func:`hgfast.ops.decode_flip`.
 
         Args:
             heatmaps, flipped: (N, K, H, W) of ``heatmap_size``, both as the network returns them.
@@ -166,7 +166,7 @@ class HeatmapCodec:
                 raise ValueError(f"loss: {name} must be on keypoints' device {keypoints.device}, got {value.device}")
 
     def _matrix(self, name: str, heatmaps: Tensor, inverse_affine: Tensor | None) -> Tensor:
-        """From heatmap pixels to input pixels, or with inverse_affine further; errors name the method."""
+        """Map heatmap pixels to input pixels, or with inverse_affine further; errors name the method."""
         check_heatmaps(name, "heatmaps", heatmaps)
         _checks.shape(name, "heatmaps", heatmaps, (*heatmaps.shape[:2], *self.heatmap_size[::-1]))
         matrix = self._on(heatmaps.device)[1]
@@ -185,7 +185,7 @@ class HeatmapCodec:
         return self._constants[device]
 
     def encode_scale(self) -> Tensor:
-        """Input pixels to a heatmap pixel, float32 (2,)."""
+        """Return how many input pixels a heatmap pixel has, float32 (2,)."""
         return ratio(self.input_size, self.heatmap_size)
 
     def decode_scale(self) -> Tensor:

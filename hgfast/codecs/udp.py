@@ -35,7 +35,7 @@ class UDPHeatmap(HeatmapCodec):
         super().__init__(input_size, heatmap_size, sigma, blur_kernel_size)
 
     def encode_scale(self) -> Tensor:
-        """Input pixels to a heatmap pixel, float32 (2,)."""
+        """Return how many input pixels a heatmap pixel has, float32 (2,)."""
         return ratio(_less_one(self.input_size), _less_one(self.heatmap_size))
 
     def decode_scale(self) -> Tensor:

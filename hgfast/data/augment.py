@@ -78,7 +78,7 @@ class Augmentation:
             object.__setattr__(self, name, _checks.number("", name, getattr(self, name), -1e6, 1e6))
 
     def draw(self, rng: np.random.Generator) -> Change:
-        """One random change; raises TypeError for what is no ``numpy.random.Generator``."""
+        """Draw a random change; raises TypeError for what is no ``numpy.random.Generator``."""
         _checks.instance("", "rng", rng, np.random.Generator)
         flipped, turned, moved = (rng.random(3) < (self.flip_prob, self.rotate_prob, self.shift_prob)).tolist()
         scale, rotation, shift_x, shift_y = (_DRAW[self.distribution](rng) for _ in range(4))

@@ -37,7 +37,7 @@ class ImageCache:
         self._read = read_image if folder == "" else FileCache(folder).read
 
     def read(self, path: Path, reduce: int = 1) -> np.ndarray:
-        """Picture decoded at ``1 / reduce`` of its size; errors as read_image."""
+        """Read a picture decoded at ``1 / reduce`` of its size; errors as read_image."""
         key = (path, reduce)
         image = self._images.get(key)
         if image is None:
@@ -76,7 +76,7 @@ class FileCache:
         self._full = False
 
     def read(self, path: str | Path, reduce: int = 1) -> np.ndarray:
-        """Picture decoded at ``1 / reduce`` of its size, read-only where it comes from a file; errors as read_image."""
+        """Read a picture at ``1 / reduce`` of its size, read-only where it comes from a file; errors as read_image."""
         _checks.path("", "path", path)
         try:
             state = os.stat(path)

@@ -46,7 +46,7 @@ def load_coco(
     boxes: str = "given",
     outside: str = "keep",
 ) -> list[Person]:
-    """Persons (or faces, or hands) of a COCO JSON file, as MMPose takes them for training.
+    """Read persons (or faces, or hands) of a COCO JSON file, as MMPose takes them for training.
 
     Bodies' and faces' boxes are cut off at the middles of the picture's outermost pixels (0 and width - 1), hands'
     boxes are not. Left out are crowds, instances without a labelled keypoint, and boxes that are empty then. Whoever

@@ -38,7 +38,7 @@ class Colour:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Colour:
-        """All four from uniform distributions; raises TypeError for what is no ``numpy.random.Generator``."""
+        """Draw all four from uniform distributions; raises TypeError for what is no ``numpy.random.Generator``."""
         _checks.instance("", "rng", rng, np.random.Generator)
         hue, saturation, brightness, contrast = rng.uniform((-0.2, 0.5, -0.3, 0.5), (0.2, 1.5, 0.3, 1.5)).tolist()
         return cls(hue, saturation, brightness, contrast)

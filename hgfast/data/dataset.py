@@ -76,7 +76,7 @@ class PoseDataset(Dataset[dict[str, Any]]):
         return len(self.persons)
 
     def __getitem__(self, key: int | Key) -> dict[str, Any]:
-        """Sample of ``(epoch, number)``, or of ``number`` in epoch 0; see :meth:`sample` for its fields.
+        """Make the sample of ``(epoch, number)``, or of ``number`` in epoch 0; see :meth:`sample` for its fields.
 
         Raises:
             FileNotFoundError, ValueError: the picture is missing or broken.

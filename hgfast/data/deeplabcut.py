@@ -91,7 +91,7 @@ def tables_of(path: Path) -> list[Path]:
 
 
 def read_table(path: Path) -> LabelTable:
-    """One table, in CSV or HDF5; raises as :func:`load_deeplabcut`."""
+    """Read one table, in CSV or HDF5; raises as :func:`load_deeplabcut`."""
     return read_h5(path) if path.suffix == ".h5" else read_csv(path)
 
 

@@ -33,7 +33,7 @@ _BROKEN = (
 
 
 def split_by_deeplabcut(persons: Sequence[Person], path: str | Path, val: float, seed: int) -> dict[str, list[Person]]:
-    """Persons of each part: DeepLabCut's test pictures, and of its training pictures a share to validate with.
+    """Split as DeepLabCut does: its test pictures, and of its training pictures a share to validate with.
 
     DeepLabCut has no third part. Its test pictures stay what they are, so that results can be compared.
 
@@ -62,7 +62,7 @@ def split_by_deeplabcut(persons: Sequence[Person], path: str | Path, val: float,
 def _persons(
     persons: Sequence[Person], names: list[str], ends: dict[tuple[str, ...], set[str]], path: Path
 ) -> list[Person]:
-    """Those in pictures of these names; a picture without labels is nobody's."""
+    """Return those in pictures of these names; a picture without labels is nobody's."""
     wanted: set[str] = set()
     for name in names:
         pictures = ends.get(tuple(name.split("/")), set())
@@ -73,7 +73,7 @@ def _persons(
 
 
 def _pictures(path: Path) -> tuple[list[str], list[str]]:
-    """Names of the training and of the test pictures."""
+    """Return the names of the training and of the test pictures."""
     content = read_pickle(path)
     if not isinstance(content, list) or len(content) != 4:
         raise AnnotationError(f"{path}: expected a list of entries, training rows, test rows and their share")
@@ -117,7 +117,7 @@ class _Inert(pickle.Unpickler):
 
 
 def _rows(value: Any, part: str, count: int, path: Path) -> list[int]:
-    """Rows of the table, without the -1 that DeepLabCut fills up with."""
+    """Return the rows of the table, without the -1 that DeepLabCut fills up with."""
     found = as_tensor(value)
     if isinstance(found, Tensor):
         found = found.tolist()
@@ -129,7 +129,7 @@ def _rows(value: Any, part: str, count: int, path: Path) -> list[int]:
 
 
 def _images(entries: Any) -> set[str]:
-    """Names in the entries of the training pictures: parts of a path, or with older versions a text."""
+    """Return the names in the entries of the training pictures: parts of a path, or with older versions a text."""
     names = set()
     for entry in entries if isinstance(entries, list) else []:
         image = entry.get("image") if isinstance(entry, dict) else None

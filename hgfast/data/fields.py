@@ -96,7 +96,7 @@ def flag(entry: dict[str, Any], field: str, where: str) -> bool:
 
 
 def picture_path(entry: dict[str, Any], field: str, images: Path, where: str) -> Path:
-    """Path of the picture named in ``entry[field]``, which must lie in the folder (links in there may lead out)."""
+    """Return the path of the picture named in ``entry[field]``, in the folder (links in there may lead out)."""
     name = entry.get(field)
     if not isinstance(name, str) or not name or "\0" in name:
         raise AnnotationError(f"{where}: field {field!r} is missing or not a string that names a picture")

@@ -38,7 +38,7 @@ class Frame:
 
 
 def persons_of(frames: Iterable[Frame], names: Sequence[str], boxes: str, outside: str) -> list[Person]:
-    """Persons of labelled frames; those without any labelled point are left out.
+    """Return persons of labelled frames; those without any labelled point are left out.
 
     The area, for the OKS, is that of the labelled points' extent, as DeepLabCut has it.
 

@@ -89,7 +89,7 @@ def _orientation(exif: bytes) -> int:
 
 
 def _tiff_tags(data: bytes, wanted: tuple[int, ...]) -> dict[int, int]:
-    """First values of some tags of the first directory of a TIFF structure, BigTIFF too."""
+    """Read the first values of some tags of the first directory of a TIFF structure, BigTIFF too."""
     order = {b"II": "<", b"MM": ">"}[data[:2]]
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     place = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]

@@ -30,7 +30,7 @@ _REDUCED = {
 
 
 def read_image(path: str | Path, reduce: int = 1) -> np.ndarray:
-    """Picture as uint8 (H, W, 3), blue-green-red as OpenCV has it, turned as its EXIF data say.
+    """Read a picture as uint8 (H, W, 3), blue-green-red as OpenCV has it, turned as its EXIF data say.
 
     Args:
         path: any format OpenCV reads, at most 32,766 pixels wide and high; the half of a JPEG that was cut off is grey.
@@ -105,7 +105,7 @@ def _shrunk(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def reduced_origin(path: str | Path, reduce: int) -> tuple[int, int]:
-    """Where in the whole picture (x, y) the first block of ``reduce`` pixels of the reduced one begins.
+    """Return where in the whole picture (x, y) the first block of ``reduce`` pixels of the reduced one begins.
 
     (0, 0), but for a JPEG that EXIF has mirrored: its blocks start at the stored picture's top left corner, which
     comes to lie elsewhere, and the outermost block on the other side sticks out of the picture.
@@ -128,7 +128,7 @@ def reduced_origin(path: str | Path, reduce: int) -> tuple[int, int]:
 
 
 def reduction(path: Path, matrix: np.ndarray) -> int:
-    """Largest decoding reduction (1, 2, 4, 8) that leaves a crop by ``matrix`` at least a pixel for each of its own.
+    """Return the largest decoding reduction (1, 2, 4, 8) that leaves a crop a pixel for each of its own.
 
     1 for what is not a JPEG by its name: only there is reduced decoding faster, and the grid of its pixels exact.
 
@@ -150,7 +150,7 @@ def person_matrix(
     flip: bool = False,
     udp: bool = False,
 ) -> np.ndarray:
-    """Map (2, 3) from picture to network input.
+    """Map picture to network input by a (2, 3) matrix.
 
     Args:
         center: (2,) centre of the box.

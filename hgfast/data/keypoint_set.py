@@ -105,7 +105,7 @@ class KeypointSet:
         return tuple(side_of(name) for name in self.names)
 
     def to_table(self) -> dict[str, Any]:
-        """Plain dictionary, as TOML files and checkpoints have it; joints are called by their names."""
+        """Return a plain dictionary, as TOML files and checkpoints have it; joints are called by their names."""
         table: dict[str, Any] = {"name": self.name, "names": list(self.names)}
         table |= {"mirror": False} if self.pairs is None else {"pairs": self._named(self.pairs)}
         table |= {"skeleton": self._named(self.skeleton), "sigmas": list(self.sigmas)}
@@ -120,7 +120,7 @@ class KeypointSet:
 
     @classmethod
     def from_table(cls, table: Any, where: str = "keypoints") -> KeypointSet:
-        """Keypoints of a dictionary such as :meth:`to_table` gives, or as people write it.
+        """Make the keypoints of a dictionary such as :meth:`to_table` gives, or as people write it.
 
         ``names`` is all that must be there. Joints are called by name or by number (from 0). ``sigmas`` may be a single
         number for all. Without ``pairs`` they are found by the names (see :func:`hgfast.data.sides.pairs_by_name`), and
@@ -147,7 +147,7 @@ _ENTRIES = ("name", "names", "mirror", "pairs", "skeleton", "sigmas", "upper", "
 
 
 def _fields(table: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a :class:`KeypointSet`."""
+    """Return the arguments of a :class:`KeypointSet`."""
     names = table.get("names")
     if not isinstance(names, (list, tuple)) or not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f"names must be a list of at least one text, got {_checks.describe(names)}")

@@ -100,7 +100,7 @@ KEYPOINT_SETS: dict[str, KeypointSet] = {table.name: table for table in (MPII, C
 
 
 def known_name(table: KeypointSet) -> str:
-    """Name of the table in :data:`KEYPOINT_SETS` that this one is; "" for a set of one's own, whatever its name."""
+    """Return the name of a table in :data:`KEYPOINT_SETS`; "" for a set of one's own, whatever its name."""
     return table.name if KEYPOINT_SETS.get(table.name) == table else ""
 
 

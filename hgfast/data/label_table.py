@@ -86,7 +86,7 @@ def read_csv(path: Path) -> LabelTable:
 
 
 def column_places(columns: list[tuple[str, str, str]], where: str) -> dict[Key, tuple[int, int]]:
-    """Where x and y of each individual and body part stand among columns of (individual, body part, coordinate).
+    """Find x and y of each individual and body part among columns of (individual, body part, coordinate).
 
     Raises:
         AnnotationError: a body part that comes twice, or lacks its x or y, or none at all.

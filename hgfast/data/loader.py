@@ -109,7 +109,7 @@ class Loader(DataLoader[Any]):
 
     @contextmanager
     def _deaths_noticed(self) -> Iterator[None]:
-        """Where the next batch is waited for: torch's handler raises in the midst of whatever runs."""
+        """Notice deaths while the next batch is waited for: torch's handler raises in the midst of whatever runs."""
         if threading.current_thread() is not threading.main_thread():
             yield  # torch looks every five seconds
             return

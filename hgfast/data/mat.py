@@ -101,7 +101,7 @@ def find_variable(file: BinaryIO, end: int, order: str, name: bytes, limit: int)
 
 
 def _beginning(file: BinaryIO, kind: int, size: int, order: str, limit: int) -> bytes:
-    """As much as limit says of a variable that begins here."""
+    """Read as much as limit says of a variable that begins here."""
     if kind == MATRIX:
         return file.read(min(size, limit))
     if kind != _COMPRESSED:
@@ -166,7 +166,7 @@ class Elements:
         return kind, content
 
     def left(self) -> int:
-        """Bytes that follow."""
+        """Return how many bytes follow."""
         return len(self._content) - self._at
 
     def _take(self, count: int) -> bytes:

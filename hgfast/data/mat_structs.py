@@ -79,7 +79,7 @@ def _structures(found: mat.Variable, order: str, depth: int) -> list[dict[str, A
 
 
 def _count(found: mat.Variable) -> int:
-    """How many elements there are, no more than the rest of the content can hold."""
+    """Read how many elements there are, no more than the rest of the content can hold."""
     count = 1
     for side in found.shape:
         count *= side

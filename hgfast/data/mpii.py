@@ -22,7 +22,7 @@ def load_mpii(
     pixel_origin: int = 0,
     head_boxes: str | Path | None = None,
 ) -> list[Person]:
-    """Persons of an MPII JSON file, in file order.
+    """Read the persons of an MPII JSON file, in file order.
 
     The box follows MMPose: ``center_y += 15 * scale`` (unless the centre is unknown, x = -1), ``center -= 1``, side
     ``200 * scale``.

@@ -19,7 +19,7 @@ _HEAD_SHARE = 0.6  # of the head box's diagonal, as in MPII's evaluation
 
 
 def load_mpii_mat(annotations: str | Path, images: str | Path, pixel_origin: int = 0) -> list[Person]:
-    """Persons with joints of MPII's release file: those of its training pictures, for only they have any.
+    """Read persons with joints of MPII's release file: those of its training pictures, for only they have any.
 
     The split of these pictures into training and validation that most papers use is no part of the file.
 
@@ -44,7 +44,7 @@ def load_mpii_mat(annotations: str | Path, images: str | Path, pixel_origin: int
 
 
 def _persons(entry: dict[str, Any], path: Path, number: int) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each person of a picture who has joints, in the form of the JSON file."""
+    """Yield each person of a picture who has joints, in the form of the JSON file."""
     where = f"{path}: annolist({number + 1})"
     for k, rect in enumerate(_list(entry.get("annorect"))):
         points = _list(_only(rect.get("annopoints")).get("point"))
@@ -80,7 +80,7 @@ def _joints(points: list[dict[str, Any]], where: str) -> tuple[list[list[float]]
 
 
 def _head_size(rect: dict[str, Any]) -> float | None:
-    """None where there is no box of the head."""
+    """Return the head's size; None where there is no box of the head."""
     corners = [_number(rect, name) for name in ("x1", "y1", "x2", "y2")]
     if None in corners:
         return None

@@ -26,7 +26,7 @@ _FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {  # kind and shape without th
 
 
 def load_princeton(annotations: str | Path, images: str | Path, pixel_origin: int = 0) -> list[Person]:
-    """Persons of a princeton-vl HDF5 file (needs h5py), as :func:`hgfast.data.load_mpii` gives them.
+    """Read persons of a princeton-vl HDF5 file (needs h5py), as :func:`hgfast.data.load_mpii` gives them.
 
     The file's centres are moved down and its scales enlarged by 1.25 already; the latter is taken back, because
     hgfast's crops add their padding themselves. Unlabelled joints are (0, 0) there. Its field ``visible`` tells which

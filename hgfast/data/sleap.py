@@ -111,7 +111,7 @@ class _Content:
             raise AnnotationError(f"{self.path}: a damaged file ({error})") from None
 
     def frames(self, folder: Path, order: list[int]) -> Iterator[Frame]:
-        """All individuals with the points in this order; frames of packages are written into the folder."""
+        """Yield all individuals with the points in this order; frames of packages are written into the folder."""
         frames, instances, points = (self._table(name) for name in _TABLES)
         count = len(self.keypoints.names)
         for n, frame in enumerate(frames):
@@ -142,7 +142,7 @@ class _Content:
         return np.asarray(data)
 
     def _picture(self, video: int, index: int, folder: Path, where: str) -> Path:
-        """Path of a frame's picture."""
+        """Return the path of a frame's picture."""
         group = self.file.get(f"video{video}")
         if group is None or "video" not in group or "frame_numbers" not in group:
             return self._listed(video, index, where)
@@ -189,7 +189,7 @@ def _write_picture(path: Path, data: np.ndarray, channels: Any, where: str) -> N
 
 
 def _skeleton(metadata: dict[str, Any]) -> KeypointSet:
-    """Keypoints of the only skeleton; raises ValueError where there are several, or what a broken structure brings."""
+    """Return the only skeleton's keypoints; raises ValueError for several, or what a broken structure brings."""
     every = [node["name"] for node in metadata["nodes"]]
     skeletons = metadata["skeletons"]
     if len(skeletons) != 1:

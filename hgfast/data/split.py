@@ -15,7 +15,7 @@ PARTS = ("train", "val", "test")
 
 
 def split_by_shares(persons: Sequence[Person], val: float, test: float, seed: int) -> dict[str, list[Person]]:
-    """Persons of each part, drawn picture by picture; those of one picture stay together.
+    """Draw the persons of each part picture by picture; those of one picture stay together.
 
     The draw depends on the pictures' names and the seed alone, not on their order in the file.
 
@@ -47,7 +47,7 @@ def split_by_shares(persons: Sequence[Person], val: float, test: float, seed: in
 
 
 def split_by_list(persons: Sequence[Person], path: str | Path) -> dict[str, list[Person]]:
-    """Persons of each part as a file lists them: JSON ``{"train": ["a.png", ...], "val": [...], "test": [...]}``.
+    """Split as a file lists pictures: JSON ``{"train": ["a.png", ...], "val": [...], "test": [...]}``.
 
     A picture is called by the end of its path, long enough to be the only one. Pictures in no list are left out.
 

@@ -18,7 +18,7 @@ SIZE = (224, 208)  # width, height of the pictures
 
 
 def draw_sample(seed: int, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Picture ``number`` of the set of that seed.
+    """Draw picture ``number`` of the set of that seed.
 
     Returns:
         image uint8 (H, W, 3) blue-green-red; joints (16, 2) in 0-based pixels; labelled (16,), False where the joint

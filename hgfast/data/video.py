@@ -109,7 +109,7 @@ def frame_rate(path: str | Path) -> float:
 
 
 def frame_count(path: str | Path) -> int | None:
-    """How many frames the file says that it has, which need not be right; None where it does not say.
+    """Return how many frames the file says it has, which need not be right; None where it does not say.
 
     Errors as :func:`open_video`.
     """

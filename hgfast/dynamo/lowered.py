@@ -149,7 +149,7 @@ class Lowered:
 
 
 def _image(subgraph: Subgraph, tensors: Sequence[Tensor]) -> int:
-    """Which of the inputs is the one whose batch and dtype maps have: the first that a convolution reads."""
+    """Return which input has the maps' batch and dtype: the first that a convolution reads."""
     captured: CapturedGraph = subgraph.captured
     read = [node.inputs[0] for node in captured.nodes if isinstance(node.op, (ops.Conv, ops.Deconv))]
     numbers = [number for number in read if number in subgraph.inputs] + subgraph.inputs

@@ -58,7 +58,7 @@ class Deployed(nn.Module):
         return normalised * self.std + self.mean if self.is_normalising else normalised
 
     def forward(self, images: Tensor) -> Any:
-        """Heatmaps, or keypoints and scores."""
+        """Return heatmaps, or keypoints and scores."""
         if self.is_normalising:
             images = (images - self.mean) / self.std
         heatmaps = self.network(images)

@@ -119,7 +119,7 @@ def export_network(
 
 
 def _images(codec: HeatmapCodec, count: int) -> Tensor:
-    """Random ones, normalised, the same each time."""
+    """Draw random images, normalised, the same each time."""
     width, height = codec.input_size
     return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(count))
 

@@ -129,7 +129,7 @@ def _write_openvino(module: Deployed, images: Tensor, path: Path, about: str) ->
 
 
 def _run_openvino(path: Path) -> Run:
-    """In float32: by itself OpenVINO takes bfloat16 where the processor has it."""
+    """Run in float32: by itself OpenVINO takes bfloat16 where the processor has it."""
     import openvino
 
     network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -13,7 +13,7 @@ ALIGNMENT = 256  # bytes
 
 
 def last_uses(graph: Graph) -> dict[Value, int]:
-    """For each value the index of the last call that reads it; of a value that nobody reads, the call that makes it."""
+    """Return for each value the last call that reads it; of one that nobody reads, the call that makes it."""
     last = {}
     for index, call in enumerate(graph.calls):
         for value in made_by(call):
@@ -41,7 +41,7 @@ class Arena:
     """First-fit allocation of byte ranges; `size` is the most that was ever in use."""
 
     def __init__(self) -> None:
-        """Empty."""
+        """Begin with nothing placed."""
         self.size = 0
         self._used: list[tuple[int, int]] = []
 

@@ -49,7 +49,7 @@ class Arguments:
     inputs: list[Input] = field(default_factory=list)
 
     def signature(self) -> inspect.Signature:
-        """How the network is called; what holds no tensor may be left out.
+        """Say how the network is called; what holds no tensor may be left out.
 
         Raises:
             ValueError: names or kinds that no function has.
@@ -141,7 +141,7 @@ def matched(name: str, part: Any, given: Any) -> Iterator[tuple[int, Any]]:
 
 
 def named(name: str, part: Any) -> Iterator[tuple[int, str]]:
-    """Each Ref of a structure, and its name for people."""
+    """Yield each Ref of a structure, and its name for people."""
     if isinstance(part, Ref):
         yield part.value, name
     elif isinstance(part, dict):

@@ -126,7 +126,7 @@ class Built:
 def _call(
     model: nn.Module, captured: CapturedGraph, tensors: dict[int, Tensor]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments for the network with copies of these tensors in their places."""
+    """Return the arguments for the network with copies of these tensors in their places."""
     given = {name: filled(part, lambda node: tensors[node].clone()) for name, part in captured.inputs.items()}
     return as_call(forward_of(model), given)
 
@@ -160,7 +160,7 @@ def _is_nhwc(captured: CapturedGraph, image: int) -> bool:
 
 
 def _channels(model: nn.Module, captured: CapturedGraph) -> int:
-    """Channels of the image: those of the first convolution's input."""
+    """Return the channels of the image: those of the first convolution's input."""
     conv = next((node.op for node in captured.nodes if isinstance(node.op, ops.Conv)), None)
     weight = None if conv is None else tensor_at(model, captured.constants, conv.weight)
     return 3 if conv is None or weight is None else weight.shape[1] * conv.groups

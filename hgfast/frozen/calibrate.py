@@ -73,7 +73,7 @@ def observe_values(frozen: FrozenModel, images: Tensor) -> dict[Value, Seen]:
 
 
 def _values(frozen: FrozenModel, images: Tensor) -> Iterator[tuple[str, Value, Tensor]]:
-    """Name, number and values of all that calls make, batch by batch; a map is float32."""
+    """Yield name, number and values of all that calls make, batch by batch; a map is float32."""
     for batch in images.split(BATCH):
         inputs = frozen.inputs(batch)
         plan = frozen.plan_for(inputs[0], [])
@@ -131,7 +131,7 @@ def _squared_error(seen: Seen, low: float, high: float) -> float:
 
 
 def _divergence(seen: Seen, low: float, high: float) -> float:
-    """Of the histogram, cut at its ends, from what codes keep of it: the mean of each code's non-empty parts.
+    """Return the divergence of the histogram, cut at its ends, from what codes keep of it: each code's mean.
 
     What a code of 0 stands for, exactly, is left out: behind a ReLU it is half of all, and no range loses it.
     """

@@ -43,7 +43,7 @@ class CapturedPlan:
             self.graph.capture_end()
 
     def __call__(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor] = ()) -> list[Tensor]:
-        """Heatmaps, in tensors of their own; plan: the one that was captured."""
+        """Return heatmaps in tensors of their own; plan: the one that was captured."""
         plan.note_stream(images, _native.exec_handle(images))
         for kept, given in zip(self.inputs, (images, *others), strict=True):
             kept.record_stream(torch.cuda.current_stream(images.device))
@@ -71,7 +71,7 @@ class CapturedPlans:
         return self.on and not self._refused and (self.batch_sizes is None or batch in self.batch_sizes)
 
     def run(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor] = ()) -> list[Tensor]:
-        """Heatmaps for inputs of a plan's sizes, dtypes and device, which is the current one.
+        """Compute heatmaps for inputs of a plan's sizes, dtypes and device, which is the current one.
 
         A plan's first call runs launch by launch, and is captured afterwards. If CUDA refuses, a warning of the log
         "hgfast" says so, and from then on everything runs launch by launch.
@@ -85,7 +85,7 @@ class CapturedPlans:
         return heatmaps
 
     def _capture(self, plan: AnyPlan, images: Tensor, others: Sequence[Tensor]) -> None:
-        """In a thread of its own: a signal's handler, which may call the network, does not run inside the capture; and
+        """Capture in a thread of its own: a signal's handler, which may call the network, does not run in it; and
         what a refused capture leaves behind, such as the current stream, ends with the thread."""
         stream, caller = torch.cuda.Stream(images.device), torch.cuda.current_stream(images.device)
         stream.wait_stream(caller)

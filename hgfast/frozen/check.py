@@ -74,7 +74,7 @@ class _Known:
 
 
 def check_graph(graph: Graph) -> None:
-    """Everything that kernels, plans and tables take for granted.
+    """Require everything that kernels, plans and tables take for granted.
 
     Raises:
         TypeError, ValueError: something else; the message says where and what.
@@ -152,7 +152,7 @@ def _check_pointwise(known: _Known, where: str, call: PointwiseCall) -> None:
 
 
 def _check_conv(known: _Known, where: str, call: ConvCall) -> tuple[int, int | None]:
-    """Channels and scale of the output."""
+    """Return the channels and scale of the output."""
     known.weights(f"{where}.weight", call.weight, (None, known.channels[call.x], None, None))
     k, _, kernel, width = call.weight.shape
     if kernel != width or kernel % 2 == 0 or kernel > LARGEST_KERNEL:

@@ -14,7 +14,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 1e-30, 1e30  # with room for products of two in 
 
 
 def check_quantisation(graph: Graph, made: Collection[Value]) -> None:
-    """Of a graph that is sound; made: the values of its inputs and of the calls of kernels.
+    """Check a graph that is sound; made: the values of its inputs and of the calls of kernels.
 
     Raises:
         TypeError, ValueError: something else; the message says where and what.

@@ -38,7 +38,7 @@ def label(needs: Needs) -> str:
 
 
 def conv_name(call: ConvCall, sizes: ConvShape) -> str:
-    """All that a kernel's work depends on: convolutions of the same name are the same call."""
+    """Name all that a kernel's work depends on: convolutions of the same name are the same call."""
     s = sizes
     parts = [f"{s.kernel}x{s.kernel}/{s.stride} {s.n}x{s.h}x{s.w}x{s.c} to {s.output[0]}x{s.output[1]}x{s.k}"]
     if call.extra is not None:
@@ -48,14 +48,14 @@ def conv_name(call: ConvCall, sizes: ConvShape) -> str:
 
 
 def block_name(call: BottleneckCall, sizes: BottleneckShape) -> str:
-    """As conv_name."""
+    """Name a block as conv_name does a convolution."""
     s = sizes
     parts = [f"bottleneck of {s.m}, {s.n}x{s.h}x{s.w}x{s.c} to {s.output[0]}x{s.output[1]}"]
     return f"{' + '.join(parts + _ends(call.upsample_to, call))}, {_dtype(sizes.dtype)}"
 
 
 def plain_name(call: PlainCall, shapes: dict[Value, tuple[int, int, int]], batch: int, dtype: torch.dtype) -> str:
-    """As conv_name."""
+    """Name a plain call as conv_name does a convolution."""
     c, h, w = shapes[call.x]
     size = f"{batch}x{h}x{w}x{c}"
     if isinstance(call, PoolCall):
@@ -74,7 +74,7 @@ def _dtype(dtype: torch.dtype) -> str:
 
 
 def shortlist(candidates: list[Candidate]) -> list[Candidate]:
-    """Of candidates, best first, each kernel's best, and its best without a split of K."""
+    """Choose of candidates, best first, each kernel's best, and its best without a split of K."""
     seen: set[tuple[str, bool]] = set()
     best: list[Candidate] = []
     for candidate in candidates:
@@ -198,7 +198,7 @@ class Choices:
         return min(times, key=lambda time: time.counted(self.launched).value, default=None)
 
     def _best(self, call: NativeCall, name: str, kernels: list[Any]) -> Any:
-        """Of those not known to be wrong, and possible if any is, the fastest, or the one that is expected to be."""
+        """Choose of those not known to be wrong (possible if any is) the fastest, or the one expected to be."""
         right = [kernel for kernel in kernels if self.finding(kernel, name).right is not False]
         possible = [kernel for kernel in right if self.possible is None or self.possible(call, kernel)] or right
         fastest = self._fastest(name, possible)

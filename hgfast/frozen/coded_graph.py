@@ -27,7 +27,7 @@ class Written:
     of_codes: Codes = field(default_factory=Codes)
 
     def values(self) -> Iterator[Value]:
-        """Those that there are."""
+        """Yield those that there are."""
         yield from (value for value in (self.numbers, self.codes) if value is not None)
 
 
@@ -55,14 +55,14 @@ class CodedConvCall:
         return next(self.written.values())
 
     def inputs(self) -> Iterator[Value]:
-        """All values that the call reads."""
+        """Yield all values that the call reads."""
         yield self.x
         for read in (self.residual, self.upsample_to, self.extra):
             if read is not None:
                 yield read.value
 
     def made(self) -> list[Value]:
-        """All values that the call makes."""
+        """Return all values that the call makes."""
         return [*self.written.values(), *(self.second_output.values() if self.second_output else ())]
 
 
@@ -77,7 +77,7 @@ class QuantiseCall:
     second: None = field(default=None, init=False)
 
     def inputs(self) -> Iterator[Value]:
-        """All values that the call reads."""
+        """Yield all values that the call reads."""
         yield self.x
 
 
@@ -91,7 +91,7 @@ class CodedPoolCall:
     second: None = field(default=None, init=False)
 
     def inputs(self) -> Iterator[Value]:
-        """All values that the call reads."""
+        """Yield all values that the call reads."""
         yield self.x
 
 

@@ -47,7 +47,7 @@ def multiplies_int8(lib: Library) -> bool:
 
 
 def rounded_weights(call: ConvCall, x: Codes, extra: Codes | None) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Weights (K, C, r, r), those of the extra input (K, C') or None, both int8, and scales (K,), float64.
+    """Return the weights (K, C, r, r), those of the extra input (K, C') or None, both int8, and scales (K,), float64.
 
     A result is x.scale * scales * (sums of products of codes less their zero and weights). As there is one sum for both
     inputs, the weights of the extra one also stand for the ratio of the two inputs' scales.

@@ -27,7 +27,7 @@ class Codes:
     zero: int = 0
 
     def native(self) -> tuple[float, int]:
-        """As the kernels take it."""
+        """Return scale and zero as the kernels take them."""
         return self.scale, self.zero
 
 

@@ -52,7 +52,7 @@ def _what(call: Any) -> str:
 
 
 def _flops(plan: Plan, call: Any) -> int:
-    """Of the direct algorithm."""
+    """Return the FLOPs of the direct algorithm."""
     if isinstance(call, CodedConvCall):
         return _flops(plan, call.conv)
     if isinstance(call, PoolCall | PointwiseCall | CodedCall):

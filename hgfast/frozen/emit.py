@@ -134,7 +134,7 @@ class Emitter:
         return output
 
     def _drop_unread(self) -> None:
-        """Sizes that code asked for, for instance, which the calls know by themselves."""
+        """Drop what nobody reads: sizes that code asked for, for instance, which the calls know by themselves."""
         count = -1
         while count != len(self.calls):
             count, read = len(self.calls), _read(self.calls) | set(self.graph.outputs)

@@ -143,7 +143,7 @@ def sum_exactly(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """Matrix products of float32 in float32 within it, not in tf32, whatever the caller allows."""
+    """Compute matrix products of float32 in float32 within it, not in tf32, whatever the caller allows."""
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
     matmul.fp32_precision = "ieee"

@@ -134,7 +134,7 @@ def _call(entry: dict[str, Any]) -> Call:
 
 
 def _plain_arguments(arguments: Arguments) -> dict[str, Any]:
-    """Names, kinds and structures of arguments, and what their tensors must be; a dtype as its name."""
+    """Return names, kinds and structures of arguments, and what their tensors must be; a dtype as its name."""
     names = [
         {"name": name, "kind": arguments.kinds[name], "structure": _plain(part, "input")}
         for name, part in arguments.structure.items()

@@ -98,7 +98,7 @@ class _Observer(Interpreter):
         return [leaf._version for leaf in tree_leaves(value) if isinstance(leaf, Tensor) and not leaf.is_inference()]
 
     def _write(self, written: list[Value], values: dict[int, Any], result: Any) -> None:
-        """Values of the same memory and view are the result of the call from now on, others must not be read."""
+        """Make values of the same memory and view the result of the call from now on; others must not be read."""
         i, name = self.index, self.graph.nodes[self.index].name
         self.flow.written[i] = tuple({self.find(Ref(value)).value for value in written})
         for value in written:

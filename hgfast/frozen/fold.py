@@ -32,7 +32,7 @@ def doubles_size(deconv: Deconv, weight: Tensor) -> bool:
 
 
 def weight_and_bias(op: Conv | Deconv, find: Find, channels: int) -> tuple[Tensor, Tensor]:
-    """Of a convolution, float64; the bias of `channels` zeros where there is none."""
+    """Return a convolution's weight and bias, float64; the bias is `channels` zeros where there is none."""
     weight = find(op.weight).double()
     return weight, weight.new_zeros(channels) if op.bias is None else find(op.bias).double()
 

@@ -195,7 +195,7 @@ def _tensors(result: Any) -> list[Tensor]:
 
 
 def allowed_error(frozen: FrozenModel) -> float:
-    """By how much a frozen network may differ from its model: see TOLERANCE."""
+    """Return by how much a frozen network may differ from its model: see TOLERANCE."""
     if frozen.dtype == torch.float32 and frozen.device.type == "cuda" and frozen.tf32:
         return TF32_TOLERANCE
     return TOLERANCE[frozen.dtype]

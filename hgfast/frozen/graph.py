@@ -61,7 +61,7 @@ class ConvCall:
     second: Second | None = None
 
     def inputs(self) -> Iterator[Value]:
-        """All values that the call reads."""
+        """Yield all values that the call reads."""
         yield self.x
         if self.residual is not None:
             yield self.residual
@@ -81,7 +81,7 @@ class PoolCall:
     second: Second | None = None
 
     def inputs(self) -> Iterator[Value]:
-        """All values that the call reads."""
+        """Yield all values that the call reads."""
         yield self.x
 
 
@@ -99,7 +99,7 @@ class PointwiseCall:
     second: None = field(default=None, init=False)
 
     def inputs(self) -> Iterator[Value]:
-        """All values that the call reads."""
+        """Yield all values that the call reads."""
         yield self.x
         if self.residual is not None:
             yield self.residual
@@ -123,7 +123,7 @@ class BottleneckCall:
     second: Second | None = None
 
     def inputs(self) -> Iterator[Value]:
-        """All values that the call reads."""
+        """Yield all values that the call reads."""
         yield self.x
         if self.upsample_to is not None:
             yield self.upsample_to

@@ -246,7 +246,7 @@ class Lowering:
         return True
 
     def _like(self, number: int, node: Node) -> tuple[Value | None, int]:
-        """Of which value the height and width are those of a node's result, and how many times smaller."""
+        """Return the value whose height and width a node's result has, and how many times smaller it is."""
         op, value = node.op, self.made[node.inputs[0]]
         small, large = (self.flow.shapes.get(n, ())[2:] for n in (number, node.inputs[0]))
         if isinstance(op, (ops.Activation, ops.Norm, ops.Add)) or (isinstance(op, ops.Concat) and op.dim == 1):

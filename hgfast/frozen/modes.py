@@ -11,7 +11,7 @@ from torch import nn
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode, and back in the mode that it was in."""
+    """Put every module into evaluation mode, and back into the mode that it was in."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

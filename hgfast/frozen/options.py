@@ -12,7 +12,7 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def as_dtype(where: str, dtype: Any, allowed: tuple[torch.dtype, ...] = DTYPES, on: str = "") -> torch.dtype:
-    """One of these dtypes; `on`: for the message, the kind of device that allows no others.
+    """Return one of these dtypes; `on`: for the message, the kind of device that allows no others.
 
     Raises:
         TypeError, ValueError: anything else.

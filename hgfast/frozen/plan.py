@@ -108,7 +108,7 @@ class Plan:
         return {value: torch.empty((self.batch, *self.shapes[value]), **like) for value in self._own_outputs}
 
     def launch(self, tensors: dict[Value, Any]) -> None:
-        """All calls, on the given tensors for the external values; torch's are added to them as long as they count."""
+        """Launch all calls, on the given tensors for the external values; torch's are added as long as they count."""
         exec_handle = _native.exec_handle(tensors[IMAGE])
         self.note_stream(tensors[IMAGE], exec_handle)
         given = dict(tensors)
@@ -176,7 +176,7 @@ class Plan:
 
 
 def _last_uses(graph: Graph, by_torch: set[Value]) -> list[list[Value]]:
-    """By call, the values of torch's that nobody reads any more after it."""
+    """List for each call the values of torch's that nobody reads any more after it."""
     last, ends = last_uses(graph), [list[Value]() for _ in graph.calls]
     for value in by_torch - set(graph.outputs):
         ends[last[value]].append(value)

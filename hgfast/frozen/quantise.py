@@ -35,7 +35,7 @@ class Found:
 
 
 def quantise(frozen: FrozenModel, images: Tensor, method: str) -> Quantisation:
-    """How a network frozen in float32 is computed in int8.
+    """Choose how a network frozen in float32 is computed in int8.
 
     Args:
         frozen: the network.

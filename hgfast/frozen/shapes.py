@@ -122,7 +122,7 @@ def _must_be(call: Any, found: tuple[int, ...], expected: tuple[int, ...]) -> No
 def value_shapes(
     graph: Graph, height: int, width: int, batch: int = 1, weights: Any = None, others: Others = ()
 ) -> dict[Value, Shape]:
-    """Shapes of all values (N, C, H, W), in a graph as it was built; what torch's calls make of other kinds has none.
+    """Return the shapes of all values (N, C, H, W) in a graph as built; torch's other kinds of results have none.
 
     Args:
         graph: without BottleneckCalls.

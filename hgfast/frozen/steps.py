@@ -64,12 +64,12 @@ class Memory:
         return torch.uint8 if value in self.codes else self.dtype
 
     def nbytes(self, value: Value) -> int:
-        """Of one."""
+        """Return how many bytes a value takes."""
         c, h, w = self.shapes[value]
         return self.batch * c * h * w * self.dtype_of(value).itemsize
 
     def tensor(self, value: Value) -> Tensor:
-        """One that is in the arena: (N, C, H, W), channels_last."""
+        """Return a value's tensor in the arena: (N, C, H, W), channels_last."""
         c, h, w = self.shapes[value]
         offset = self.offsets[value]
         flat = self.arena[offset : offset + self.nbytes(value)].view(self.dtype_of(value))
@@ -125,7 +125,7 @@ class StepMaker:
         return self._pool(call) if isinstance(call, PoolCall) else self._pointwise(call)
 
     def _place(self, step: Step, value: Value | None, access: str) -> Any:
-        """Of a value; for an external one 0, and a note in the step that its place is the next argument."""
+        """Return a value's address; that of an external one is 0, and step.external notes where it belongs."""
         if value is None:
             return None if access == TENSOR else 0
         if value in self.memory.external:
@@ -193,7 +193,7 @@ class StepMaker:
         return step
 
     def _pointwise(self, call: PointwiseCall) -> Step:
-        """By the kernel of batch_norm_act, whose statistics are 0 and 1."""
+        """Call the kernel of batch_norm_act, whose statistics are 0 and 1."""
         zeros, ones = (self.weights.constant(number, len(call.scale)) for number in (0.0, 1.0))
         scale, shift = self.weights.vector(call.scale), self.weights.vector(call.shift)
 

@@ -28,7 +28,7 @@ class Product:
     phases: int = 1
 
     def scaled(self, scale: Tensor, shift: Tensor) -> Product:
-        """With a BatchNorm behind it, scale and shift (K,)."""
+        """Return it with a BatchNorm behind it, scale and shift (K,)."""
         scale, shift = scale.repeat(self.phases), shift.repeat(self.phases)
         weight, bias = self.weight * scale[:, None, None, None], self.bias * scale + shift
         return replace(self, weight=weight, bias=bias)
@@ -78,7 +78,7 @@ class Sum:
 
 
 def paired(products: list[Product]) -> list[tuple[Product, Product | None]]:
-    """Each 1x1 convolution that is left beside a larger one joins it, as further channels of its input."""
+    """Join each 1x1 convolution that is left to a larger one, as further channels of its input."""
     rest = sorted(products, key=lambda p: -p.size)  # stable: the first of equal ones is the main one
     pairs: list[tuple[Product, Product | None]] = []
     while rest:

@@ -14,7 +14,7 @@ from hgfast.frozen.torch_call import TorchCall
 
 
 def named_tensors(graph: Graph) -> dict[str, Tensor]:
-    """All of them, as `<name of the call>.weight`, `.bias`, `.scale`, `.shift`, `.extra.weight`, `.second.scale` ...
+    """Name them all: `<name of the call>.weight`, `.bias`, `.scale`, `.shift`, `.extra.weight`, `.second.scale` ...
 
     BatchNorm is in these; they are no other network's. A call whose name came before has its number behind it.
     """

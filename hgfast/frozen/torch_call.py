@@ -46,7 +46,7 @@ class TorchCall:
     second: None = field(default=None, init=False)
 
     def inputs(self) -> Iterator[int]:
-        """All values that the call reads."""
+        """Yield all values that the call reads."""
         yield from dict.fromkeys(refs((self.call.args, self.call.kwargs)))
 
     @property
@@ -134,7 +134,7 @@ def raised_sum(x: Tensor, low: Tensor, factor: int | None, out: Tensor | None = 
 
 
 def concatenated(tensors: list[Tensor], dim: int, out: Tensor | None = None) -> Tensor:
-    """One behind the other."""
+    """Put one behind the other."""
     return torch.cat(tensors, dim, out=out)
 
 

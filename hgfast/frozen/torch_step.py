@@ -112,7 +112,7 @@ class TorchStep:
         y.copy_(v if upsample_to is None else upsample_add(upsample_to, v))
 
     def _pointwise(self, call: PointwiseCall, x: Tensor, residual: Tensor | None, y: Tensor) -> None:
-        """In float32, as the kernel."""
+        """Compute in float32, as the kernel does."""
         scale, shift = (self.weights.vector(vector)[:, None, None] for vector in (call.scale, call.shift))  # type: ignore[index]
         v = x.float() * scale + shift
         if residual is not None:

@@ -57,7 +57,7 @@ def is_untimed(plan: Tried) -> bool:
 
 
 def _to_time(choices: Choices, call: Call) -> list[Needs]:
-    """Kernels of a call, and torch."""
+    """List the kernels of a call, and torch."""
     name = choices.names[call.output]
     right = [needs for needs in choices.kernels[name] if choices.finding(needs, name).right is not False]
     return [*right[:KERNELS], *(needs for needs in right[KERNELS:] if needs == WITH_POINTWISE)]

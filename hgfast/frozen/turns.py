@@ -20,7 +20,7 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        """Nobody has been here yet."""
+        """Begin with no call issued yet."""
         self._lock = threading.RLock()
         self._owner: int | None = None  # the thread inside
         self._stream: torch.cuda.Stream | None = None
@@ -61,7 +61,7 @@ class Turns:
                 self._end.record(stream)
 
     def after_fork(self) -> None:
-        """In the child: a thread that was inside is not here to come out."""
+        """Free the lock in a child: a thread that was inside is not here to come out."""
         self._lock = threading.RLock()
         if self._owner != threading.get_ident():
             self._owner = None

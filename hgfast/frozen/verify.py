@@ -77,7 +77,7 @@ def verify(plan: Tried) -> bool:
 
 
 def distinct_calls(plan: Tried) -> list[NativeCall]:
-    """One call of each name: one that writes over its input, if there is such a one."""
+    """Choose one call of each name: one that writes over its input, if there is such a one."""
     found: dict[str, NativeCall] = {}
     for call in plan.native_calls():
         name = plan.choices.names[call.output]
@@ -92,7 +92,7 @@ def _is_in_place(memory: Memory, call: NativeCall) -> bool:
 
 
 def generator_on(device: torch.device) -> torch.Generator | None:
-    """Of the same numbers each time."""
+    """Make a generator that gives the same numbers each time."""
     return torch.Generator(device).manual_seed(0)
 
 
@@ -123,13 +123,13 @@ class Noise:
         return values[: n * c * h * w].view(n, h, w, c).permute(0, 3, 1, 2)
 
     def weight(self, terms: int, *shape: int) -> Tensor:
-        """Numbers of the format that kernels have weights in, as float32; about WEIGHTS of a sum's terms are not 0."""
+        """Return a weight that kernels can hold, as float32; about WEIGHTS of a sum's terms are not 0."""
         count = min(terms, WEIGHTS)
         weight = (self.uniform(*shape) * 3 * count**-0.5).to(self.weight_dtype).float()
         return weight if count == terms else weight * (self.uniform(*shape).abs_() < count / terms)
 
     def second(self, second: Second | None, k: int) -> Second | None:
-        """Of the same value."""
+        """Return a second output of the same value."""
         return None if second is None else Second(second.value, self.uniform(k) * 2, self.uniform(k))
 
     def call(self, call: NativeCall) -> NativeCall:
@@ -150,7 +150,7 @@ class Noise:
         return replace(call, weight=weight, bias=self.uniform(k), extra=extra, second=self.second(call.second, k))
 
     def _bottleneck(self, call: BottleneckCall) -> BottleneckCall:
-        """Of numbers whose sums are exact, see hgfast.frozen.expected."""
+        """Return a call with numbers whose sums are exact, see hgfast.frozen.expected."""
         c = len(call.scale)
 
         def signs(*shape: int) -> Tensor:
@@ -208,7 +208,7 @@ class Probe:
                 tensors[value].fill_(float("nan"))
 
     def maker(self, needs: Needs) -> StepMaker:
-        """Of steps with weights of their own, and a workspace that is large enough."""
+        """Return a maker of steps with weights of their own, and a workspace that is large enough."""
         weights = self.plan.weights
         own = Weights(weights.graph, weights.dtype, weights.device, weights.exact)
         return replace(self.plan.maker.with_workspace(needs.workspace_bytes), weights=own)
@@ -254,7 +254,7 @@ class Probe:
 
 
 def describe_difference(output: Tensor, reference: Expected, dtype: torch.dtype, first: int) -> str:
-    """How many elements differ by more than they may, and which most; nothing where none does. first: its image."""
+    """Say how many elements differ by more than they may, and which most; nothing if none does. first: its image."""
     allowed = UNITS[dtype] * reference.value.abs() + reference.bound
     error = (output.float() - reference.value).abs_()
     wrong = ~(error <= allowed)

@@ -43,7 +43,7 @@ class Weights:
         self._coded: dict[int, CodedWeights] = {}
 
     def tensors(self) -> list[Tensor]:
-        """All that was packed or brought to the device so far."""
+        """Return all that was packed or brought to the device so far."""
         modules = (tensor for module in self._modules.values() for tensor in (*module.parameters(), *module.buffers()))
         kept = self._packed, self._vectors, self._plain, self._held, self._constants
         return [*modules, *(tensor for tensors in kept for tensor in tensors.values())]  # type: ignore[attr-defined]
@@ -89,7 +89,7 @@ class Weights:
         return self._vectors[id(tensor)]
 
     def packed(self, lib: Library, call: ConvCall, sizes: ConvShape, needs: ConvNeeds) -> Tensor:
-        """Weights of a call in the packing of `needs`, uint8."""
+        """Return the weights of a call in the packing of `needs`, uint8."""
         key = id(call.weight), needs.packing
         if key not in self._packed:
             self._check_first_use()
@@ -101,7 +101,7 @@ class Weights:
         return self._packed[key]
 
     def coded(self, lib: Library, call: ConvCall, sizes: ConvShape, x: Codes, extra: Codes | None) -> CodedWeights:
-        """Weights of a call that computes in int8, for the codes of its inputs."""
+        """Return the weights of a call that computes in int8, for the codes of its inputs."""
         if id(call.weight) not in self._coded:
             self._check_first_use()
             self._coded[id(call.weight)] = coded_weights(lib, call, sizes, x, extra)

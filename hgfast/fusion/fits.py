@@ -62,7 +62,7 @@ class Fits:
 
 
 def _result(stage: Any, shapes: list[Shape], convs: Sequence[Any], norms: Sequence[Any]) -> Shape | None:
-    """Shape of a stage's result; None where the stage does not fit."""
+    """Return the shape of a stage's result; None where the stage does not fit."""
     n, c, h, w = shape = shapes[stage[0]]
     other = NONE
     if isinstance(stage, Conv):

@@ -30,7 +30,7 @@ REPORT = "_fusion_report"
 def fuse(model: nn.Module, *, recompute: bool = False) -> nn.Module:
     """Run the convolutions, BatchNorms, ReLUs, residual sums and merges of a network in fused operations, in place.
 
-    What the network computes is captured as a graph (`hgfast.graph`), whosever classes it is made of, and the forward
+    What the network computes is captured as a graph (`hgfast.graph`), whatever classes it is made of, and the forward
     passes of its modules become steps: fused operations where kernels take what is computed, torch's calls for all
     else. Modules stay the same objects of the same classes (each fused one of a class derived from its own), as do
     parameters and buffers, so that an optimizer made before goes on working; state-dict keys, training mode,
@@ -138,7 +138,7 @@ def _convolutions(ways: Ways) -> Iterator[str]:
 
 
 def freeze_unused(model: nn.Module, report: FusionReport) -> None:
-    """Weights that exist for the checkpoint only ask for no gradient: no forward pass reads them."""
+    """Ask for no gradient of weights that exist for the checkpoint only: no forward pass reads them."""
     for name, module in model.named_modules():
         idle: list[tuple[str, nn.Module]] = []
         skip = getattr(module, "skip_layer", None)

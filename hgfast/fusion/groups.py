@@ -63,7 +63,7 @@ def groups_of(module: nn.Module, graph: CapturedGraph, values: Values, regions: 
 
 
 def shared_norms(graph: CapturedGraph) -> set[str]:
-    """Paths of the BatchNorms that some code calls more than once: their statistics move in the order of the calls.
+    """Return paths of the BatchNorms that code calls more than once: their statistics move in the calls' order.
 
     Those of a module that is called more than once as a whole are none of them.
     """

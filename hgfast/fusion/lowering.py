@@ -48,7 +48,7 @@ class Lowering:
         return "" if number == NETWORK else self.graph.calls[number].path
 
     def modules(self) -> Iterator[tuple[str, Lowered]]:
-        """Paths, and the forward passes of the modules there."""
+        """Yield paths, and the forward passes of the modules there."""
         done: set[str] = set()
         for number in (NETWORK, *range(len(self.graph.calls))):
             path = self.path(number)

@@ -99,7 +99,7 @@ class ModuleLowering:
         return child - len(self.graph.calls)
 
     def _read_outside(self, inside: set[int]) -> set[int]:
-        """Values that something else than a stage of this module reads."""
+        """Return the values that something else than a stage of this module reads."""
         read = set(refs(self.result))
         read |= {value for node in self.nodes if node not in inside for value in self.values.reads[node]}
         return read | {value for child in self.children for value in refs(self.values.given[child])}
@@ -216,7 +216,7 @@ class ModuleLowering:
         return TorchStep(value, call, self._constants(call))
 
     def _ends(self, steps: list[Step]) -> list[tuple[int, ...]]:
-        """For each step the values that it is the last to read or that nobody reads.
+        """List for each step the values that it is the last to read or that nobody reads.
 
         Raises:
             Unlowerable: something is read that is not at hand.

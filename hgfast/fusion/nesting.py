@@ -52,7 +52,7 @@ class Nesting:
         return self.owner(self.home[group.value])
 
     def cost(self, nodes: Iterable[int]) -> int:
-        """How many calls of torch's are in what joining these nodes would open."""
+        """Count the calls of torch's in what joining these nodes would open."""
         chains = [self.chain(self.home[node]) for node in nodes]
         apart = {call for chain in chains for call in chain if not all(call in other for other in chains)}
         return sum(self.graph.calls[call].last - self.graph.calls[call].first for call in apart - self.opened)

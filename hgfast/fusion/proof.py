@@ -1,4 +1,4 @@
-"""Proof that a lowered module computes what its own code does.
+"""Check that a lowered module computes the same as its own code.
 
 Both run as copies, in float64 on the CPU, with random parameters and statistics, so that nothing hides behind a zero or
 a fresh BatchNorm: in training and evaluation, with and without gradients; results, gradients, running statistics. Tried
@@ -49,7 +49,7 @@ class Prover:
 
 
 def _channels(module: nn.Module, lowered: Lowered) -> int | None:
-    """Channels of the only tensor that a module takes, if that is known and it calls no other module."""
+    """Return the channels of the only tensor that a module takes, if known and it calls no other module."""
     if len(lowered.args) != 1 or lowered.kwargs or not isinstance(lowered.args[0], Ref):
         return None
     if any(isinstance(step, ModuleStep) for step in lowered.steps):

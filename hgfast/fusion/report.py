@@ -27,7 +27,7 @@ class FusionReport:
     frozen: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """One line for each module."""
+        """Write one line for each module."""
         lines = [f"fused {name or '(the model)'}: {what}" for name, what in self.replaced.items()]
         lines += [f"left {name or '(the model)'}: {reason}" for name, reason in self.left.items()]
         if self.frozen:

@@ -20,7 +20,7 @@ Parts = tuple[tuple[str, Any], ...]
 
 
 def parts_of(module: nn.Module) -> Parts:
-    """Names of the parts that a module has, in lists and dicts of modules, too: its code may go through them."""
+    """Name the parts that a module has, in lists and dicts of modules, too: its code may go through them."""
     return tuple((name, _part(child)) for name, child in module._modules.items())
 
 

@@ -153,12 +153,12 @@ class CapturedGraph:
     decided: set[str] = field(default_factory=set)
 
     def count(self, kind: type[Op]) -> int:
-        """How many nodes of a kind there are, in the parts as well."""
+        """Count the nodes of a kind, in the parts as well."""
         own = sum(isinstance(node.op, kind) for node in self.nodes)
         return own + sum(part.count(kind) for part in self.parts.values())
 
     def homes(self) -> list[int]:
-        """For each node the number of the innermost call in which it is made; -1 for the network's own."""
+        """Return for each node the innermost call in which it is made; -1 for the network's own."""
         found = [-1] * len(self.nodes)
         for number, call in enumerate(self.calls):
             found[call.first : call.last] = [number] * (call.last - call.first)
@@ -174,7 +174,7 @@ class CapturedGraph:
 
 
 def refs(structure: Any) -> Iterator[Value]:
-    """All values in a structure of tuples, lists, dicts and slices."""
+    """Yield all values in a structure of tuples, lists, dicts and slices."""
     if isinstance(structure, Ref):
         yield structure.value
     elif isinstance(structure, (tuple, list)):

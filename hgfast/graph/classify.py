@@ -122,7 +122,7 @@ def activation(function: Any, given: Arguments) -> Found:
 
 
 def _module(module: Any, path: str, node: fx.Node) -> Found:
-    """Of a call of one of torch's own layers."""
+    """Classify a call of one of torch's own layers."""
     if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], fx.Node):
         return None
     kind, x = type(module), node.args[0]

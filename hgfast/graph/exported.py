@@ -82,7 +82,7 @@ def _is_node(item: Any) -> bool:
 
 
 def _checked(program: ExportedProgram) -> dict[str, Any]:
-    """Parameters, buffers and constants by name."""
+    """Return parameters, buffers and constants by name."""
     signature = program.graph_signature
     if any(spec.kind != OutputKind.USER_OUTPUT for spec in signature.output_specs):
         raise ValueError("the exported program writes into its buffers or inputs; export the model in evaluation mode")
@@ -137,7 +137,7 @@ def _as_module(root: nn.Module, captured: CapturedGraph, names: list[str], keywo
 def _sizes(
     program: ExportedProgram, captured: CapturedGraph, env: dict[fx.Node, Any]
 ) -> dict[int, list[tuple[int, int]]]:
-    """Of the inputs, by their numbers in the graph."""
+    """Return the bounds of the inputs' sizes, by their numbers in the graph."""
     numbers = iter(i for i, node in enumerate(captured.nodes) if node.call.kind == "input")
     found: dict[int, list[tuple[int, int]]] = {}
     for node, made in env.items():

@@ -20,7 +20,7 @@ Found = tuple[ops.Op, Sequence[Any]] | None
 
 
 def pair(value: Any) -> Any:
-    """Two numbers from one or two; None for anything else."""
+    """Return two numbers from one or two; None for anything else."""
     if isinstance(value, (tuple, list)):
         return tuple(value) if len(value) == 2 and all(isinstance(v, int) for v in value) else None
     return (value, value) if isinstance(value, int) else None

@@ -21,7 +21,7 @@ def size_of(size: Any) -> fx.Node | None:
 
 
 def _one_size(part: Any, i: int) -> fx.Node | None:
-    """Of which node this is the height (i = 0) or width (1)."""
+    """Return the node whose height (i = 0) or width (1) this is."""
     if not isinstance(part, fx.Node):
         return None
     if part.op == "call_method" and part.target == "size" and part.args[1:] in ((2 + i,), (i - 2,)):

@@ -76,7 +76,7 @@ def contents(module: nn.Module) -> dict[str, Any]:
 
 
 def changed(module: nn.Module, before: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Path and attribute of what is not as it was."""
+    """Yield path and attribute of what is not as it was."""
     for path, part in module.named_modules():
         now, then = vars(part), before.get(path, {})
         for name in sorted({*now, *then}):

@@ -177,7 +177,7 @@ def forward_of(module: nn.Module) -> Callable[..., Any]:
 
 
 def example_of(forward: Callable[..., Any], example: Any) -> dict[str, Any]:
-    """Arguments of a module's forward by name: the example's, or one tensor for each that has no default."""
+    """Return the arguments of a forward by name: the example's, or a tensor for each that has no default."""
     signature = inspect.signature(forward)
     if example is None:
         fixed = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY

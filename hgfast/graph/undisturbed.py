@@ -20,7 +20,7 @@ GLOBAL_HOOKS: list[dict[int, Any]] = [
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Gradients on, autocast and global hooks off; the random generators are as before afterwards."""
+    """Switch gradients on, autocast and global hooks off; the random generators are as before afterwards."""
     hooks = [(registered, dict(registered)) for registered in GLOBAL_HOOKS]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     for registered in GLOBAL_HOOKS:
@@ -41,5 +41,5 @@ def undisturbed() -> Iterator[None]:
 
 
 def random_state() -> list[Any]:
-    """Where the generators of torch, Python and numpy are."""
+    """Return where the generators of torch, Python and numpy are."""
     return [torch.get_rng_state(), random.getstate(), *np.random.get_state(legacy=True)]  # noqa: NPY002 (whose else)

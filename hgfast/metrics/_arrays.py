@@ -40,6 +40,6 @@ def norm_array(value: Any, name: str, count: int, of: str = "pred") -> np.ndarra
 
 
 def float32(values: np.ndarray) -> np.ndarray:
-    """In float32; what is too large becomes an infinity without a word."""
+    """Return it in float32; what is too large becomes an infinity without a word."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32)

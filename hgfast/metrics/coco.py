@@ -48,7 +48,7 @@ def _similarities(a: np.ndarray, others: np.ndarray, areas: np.ndarray, sigmas: 
 def oks_nms(
     keypoints: np.ndarray, scores: np.ndarray, areas: np.ndarray, sigmas: np.ndarray, threshold: float = 0.9
 ) -> list[int]:
-    """Persons of one picture to keep, best first: those not too similar to a better one. Of equals the last is first.
+    """Choose the persons of a picture to keep, best first: not too similar to a better one; of equals the last.
 
     Args:
         keypoints: (P, K, 2).

@@ -15,7 +15,7 @@ MAX_STEPS = 100_000  # of a curve
 
 
 def normalised_distances(pred: np.ndarray, gt: np.ndarray, mask: np.ndarray, norm: np.ndarray) -> np.ndarray:
-    """Distances divided by each person's ``norm``, float32 (N, K); -1 where not labelled or the norm is 0.
+    """Divide distances by each person's ``norm``, float32 (N, K); -1 where not labelled or the norm is 0.
 
     Everything is float32 in MMPose's order of operations (divide, then length), so that a joint exactly at a
     threshold falls on the same side. A prediction that is not finite is infinitely far.
@@ -30,7 +30,7 @@ def normalised_distances(pred: np.ndarray, gt: np.ndarray, mask: np.ndarray, nor
 
 
 def joint_accuracies(distances: np.ndarray, thresholds: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Share of the valid distances (N, K) strictly below each threshold, float64 (T, K); -1 for a joint without any."""
+    """Return the share of valid distances (N, K) below each threshold, float64 (T, K); -1 for a joint without any."""
     limits = float32(np.asarray(thresholds, np.float64))
     accuracies = np.full((len(limits), distances.shape[1]), -1.0)
     for joint, column in enumerate(distances.T):
@@ -108,7 +108,7 @@ def nme(pred: Any, gt: Any, visible: Any, norm: Any) -> float:
 
 
 def pixel_errors(pred: Any, gt: Any, visible: Any) -> dict[str, Any]:
-    """Distances of predicted and true points in pixels, as DeepLabCut reports them.
+    """Measure distances of predicted and true points in pixels, as DeepLabCut reports them.
 
     Returns:
         ``{"mean": ..., "median": ..., "per_joint": (K,)}`` over the visible points, per_joint their means, NaN where

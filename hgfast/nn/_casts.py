@@ -17,7 +17,7 @@ from hgfast._checks import PLAIN
 def cast(
     tensors: Sequence[Tensor | None], dtypes: Sequence[torch.dtype | None], copies: Collection[int] = ()
 ) -> list[Tensor | None]:
-    """Each tensor in its dtype and its memory format, without autograd.
+    """Cast each tensor to its dtype and its memory format, without autograd.
 
     Those of that dtype are given back themselves, unless copies names their numbers. All others are written by one
     call, which CUDA makes one launch for each 64 of them.

@@ -14,10 +14,10 @@ class Gradients:
 
     Attributes:
         pending: gradient of each register as far as it is known.
-        centred: registers whose gradient comes from a BatchNorm by its batch's statistics alone. It sums to nothing in
-            every channel, so a bias there has no gradient (torch's is what rounding leaves of that sum).
+        centred: registers whose gradient comes from a BatchNorm by its batch's statistics alone. It sums to zero over
+            each channel, so the gradient of a bias before it is zero (torch's is what rounding leaves of that sum).
         parameters: of weights and biases, as the program numbers them; None where none is wanted.
-        idle: numbers of the biases whose gradient is nothing (see centred): the zeros of `kernels.zeros_like`.
+        idle: numbers of the biases whose gradient is zero (see centred): the zeros of `kernels.zeros_like`.
         affine: of the norms' weights and biases, likewise.
     """
 
@@ -41,7 +41,7 @@ class Gradients:
         self.register = self.program.result
 
     def of(self, grad: Any) -> list[Any]:
-        """Gradients of inputs, parameters and norms, given the result's."""
+        """Compute gradients of inputs, parameters and norms, given the result's."""
         self.pending[self.program.result] = grad
         for stage in reversed(self.program.stages):
             self._through(stage)

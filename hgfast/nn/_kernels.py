@@ -31,5 +31,5 @@ def add(a: Tensor, b: Tensor) -> Tensor:
 
 
 def relu_backward(grad: Tensor, x: Tensor) -> Tensor:
-    """Gradient of x, given that of relu(x)."""
+    """Compute the gradient of x, given that of relu(x)."""
     return torch.ops.aten.threshold_backward(grad, x, 0)

@@ -48,7 +48,7 @@ class Normaliser(NamedTuple):
     def backward(
         self, grad: Tensor, x: Tensor, residual: Tensor | None, addend: Tensor | None, relu: bool, want_residual: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
-        """Gradients of x (plus addend), weight, bias, and residual; the residual's value is needed behind a ReLU."""
+        """Compute gradients of x (plus addend), weight, bias and residual, whose value is needed behind a ReLU."""
         values, of_batch, group, eps = self.scope
         gate = GATE_RECOMPUTE if relu else GATE_NONE
         want_masked = relu and want_residual

@@ -67,7 +67,7 @@ class NormRecord:
     def backward(
         self, grad: Value, x: Value, residual: Value | None, addend: Value | None, relu: bool, want_residual: bool
     ) -> tuple[Value, Value | None, Value | None, Value]:
-        """Gradients of x (plus addend), weight, bias, and residual; the residual's value is needed behind a ReLU."""
+        """Record gradients of x (plus addend), weight, bias and residual, whose value is needed behind a ReLU."""
         self._fit(x, grad, residual, addend)
         (rows, c), want_masked = rows_and_channels(x), relu and want_residual
         kernel, parameters = self.recorder.kernel, (*self.statistics, self.weight, self.bias)

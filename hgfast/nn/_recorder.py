@@ -117,7 +117,7 @@ class Recorder:
     def conv_backward(
         self, grad: Value, x: Value, weight: Value, stride: int, needs: tuple[bool, bool, bool], addend: Value | None
     ) -> tuple[Value | None, Value | None, Value | None]:
-        """Gradients of x (plus addend), weight and bias, as far as needs says."""
+        """Record gradients of x (plus addend), weight and bias, as far as needs says."""
         sizes = _sizes(x, weight, stride)
         fit(grad.shape == (sizes.n, sizes.k, *sizes.result), addend is None or addend.shape == x.shape)
         for_x, for_weight = choose.input_grad(sizes), choose.weight_grad(sizes)
@@ -164,7 +164,7 @@ class Recorder:
         return out
 
     def merge_backward(self, grad: Value, height: int, width: int) -> Value:
-        """Gradient of low."""
+        """Record the gradient of low."""
         n, c, h, w = grad.shape
         low = Value((n, c, height, width))
         if low.shape[2:] == ((h + 1) // 2, (w + 1) // 2):
@@ -179,7 +179,7 @@ class Recorder:
         return self._pointwise(RELU, x, None)
 
     def relu_backward(self, grad: Value, x: Value) -> Value:
-        """Gradient of x, given that of relu(x)."""
+        """Record the gradient of x, given that of relu(x)."""
         return self._pointwise(RELU_BACKWARD, grad, x)
 
     def add(self, a: Value, b: Value) -> Value:

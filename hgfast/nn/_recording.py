@@ -110,7 +110,7 @@ class Recording:
                 self._next += 1
 
     def _last_uses(self, calls: Sequence[KernelCall | TorchCall]) -> dict[int, list[int]]:
-        """For each call the tensors that were made and that nobody needs after it."""
+        """Return for each call the tensors that were made and that nobody needs after it."""
         last = {
             self._number[id(value)]: i
             for i, call in enumerate(calls)

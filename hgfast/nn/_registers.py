@@ -20,7 +20,7 @@ class Registers:
         self.program, self.values, self.norms, self.kernels = program, values, norms, kernels
 
     def get(self, register: int) -> Any:
-        """Value of a register."""
+        """Return the value of a register."""
         if register in self.values:
             return self.values[register]
         assert register >= self.program.inputs  # what is asked for is kept
@@ -35,7 +35,7 @@ class Registers:
         return self.norms[stage.norm].apply(self.get(stage.source), self.optional(stage.residual), stage.relu)
 
     def optional(self, register: int) -> Any:
-        """Value of a register that may be NONE."""
+        """Return the value of a register that may be NONE."""
         return None if register == NONE else self.get(register)
 
 
@@ -78,7 +78,7 @@ class Forward:
         self.norms = [made[i] for i in range(len(made))]
 
     def _value(self, stage: Stage, values: dict[int, Any], norms: dict[int, Any]) -> Any:
-        """Value of a stage; puts the statistics of a Norm into norms."""
+        """Compute the value of a stage; puts the statistics of a Norm into norms."""
         if isinstance(stage, Merge):
             return self.kernels.merge(values[stage.skip], values[stage.low])
         if isinstance(stage, Relu):

@@ -64,7 +64,7 @@ def forward(
 def backward(
     opened: Opened, grad: Tensor, needs: tuple[bool, ...], low_sizes: Mapping[int, Any]
 ) -> Sequence[Tensor | None] | None:
-    """Gradients of inputs, parameters and norms."""
+    """Compute gradients of inputs, parameters and norms."""
     if not recordings.is_possible() or any(norm.scope.group is not None for norm in opened.norms):
         return None
     grad = grad.contiguous(memory_format=torch.channels_last).resolve_neg()

@@ -47,7 +47,7 @@ def is_plain_norm(module: Any) -> bool:
 
 
 def are_plain(convs: Iterable[Any], norms: Iterable[Any]) -> bool:
-    """All of them are what the fused operations know."""
+    """Return whether all of them are what the fused operations know."""
     return all(map(is_plain_conv, convs)) and all(map(is_plain_norm, norms))
 
 
@@ -63,7 +63,7 @@ def part_at(module: nn.Module, path: str) -> nn.Module:
 
 
 def parameters_of(*convs: Any) -> list[Tensor | None]:
-    """Weight and bias of each convolution in turn."""
+    """Return weight and bias of each convolution in turn."""
     return [parameter for conv in convs for parameter in (conv.weight, conv.bias)]
 
 

@@ -122,7 +122,7 @@ class Tape(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Gradients in the order of forward's arguments."""
+        """Compute gradients in the order of forward's arguments."""
         if grad is None:
             return (None,) * len(ctx.needs_input_grad)
         opened, needs = _open(ctx), ctx.needs_input_grad[1:]
@@ -153,7 +153,7 @@ def _save(ctx: Any, call: TapeCall, done: Forward | replay.Replayed, parameters:
 
 
 def _way_to_rebuild(program: Program, kept: set[int], made: set[int]) -> str | None:
-    """How a node can build its result again; made: the inputs that others build again."""
+    """Return how a node can build its result again; made: the inputs that others build again."""
     last = program.stages[-1]
     sources = program.sources_of_result
     if isinstance(last, Conv) or not sources <= kept | made:

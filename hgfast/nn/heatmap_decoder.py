@@ -77,7 +77,7 @@ class HeatmapDecoder(nn.Module):
     def forward(
         self, heatmaps: Tensor, flipped: Tensor | None = None, inverse_affine: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Keypoints and scores.
+        """Return keypoints and scores.
 
         Raises:
             TypeError, ValueError: as the ops; ValueError for `flipped` without flip_indices.

@@ -18,5 +18,5 @@ class MaxPool(reference.MaxPool):
         return max_pool(x)
 
     def branch(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As the reference; the gradients of both results are summed inside the pooling's gradient kernel."""
+        """Do as the reference; the gradients of both results are summed inside the pooling's gradient kernel."""
         return max_pool_branch(x)

@@ -30,7 +30,7 @@ def check_stats(
     num_batches_tracked: Tensor | None = None,
     momentum: float | None = None,
 ) -> None:
-    """Arguments of batch_norm_stats."""
+    """Check arguments of batch_norm_stats."""
     running = {"running_mean": running_mean, "running_var": running_var}
     _check_all(x, {}, running)
     for name, value in running.items():
@@ -67,18 +67,18 @@ def _check_all(x: Tensor, maps: dict[str, Tensor | None], channels: dict[str, Te
 
 
 def check_apply(x: Tensor, mean: Tensor, var: Tensor, *rest: Any) -> None:
-    """Arguments of batch_norm_act_apply."""
+    """Check arguments of batch_norm_act_apply."""
     weight, bias, residual, *_ = rest
     _check_all(x, {"residual": residual}, {"mean": mean, "var": var, "weight": weight, "bias": bias})
 
 
 def check_train(x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, *rest: Any) -> None:
-    """Arguments of batch_norm_act_train."""
+    """Check arguments of batch_norm_act_train."""
     _check_all(x, {"residual": residual}, {"weight": weight, "bias": bias})
 
 
 def check_reduce(grad: Tensor, grad2: Tensor | None, x: Tensor, residual: Tensor | None, *rest: Any) -> None:
-    """Arguments of batch_norm_backward_reduce."""
+    """Check arguments of batch_norm_backward_reduce."""
     mask, mean, var, weight, bias, _, gate, _ = rest
     _check_all(
         x,
@@ -93,7 +93,7 @@ def check_reduce(grad: Tensor, grad2: Tensor | None, x: Tensor, residual: Tensor
 
 
 def check_backward(grad: Tensor, grad2: Tensor | None, x: Tensor, *rest: Any) -> None:
-    """Arguments of batch_norm_backward_apply."""
+    """Check arguments of batch_norm_backward_apply."""
     *common, weight_grad, bias_grad, addend, _, batch_statistics = rest
     check_reduce(grad, grad2, x, *common, False)
     _check_all(x, {"addend": addend}, {"weight_grad": weight_grad, "bias_grad": bias_grad})

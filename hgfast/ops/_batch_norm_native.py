@@ -30,7 +30,7 @@ def stat_dtype(x: Tensor) -> torch.dtype:
 
 
 def as_stats(x: Tensor, values: dict[str, Tensor | None]) -> list[Any]:
-    """Parameters and statistics of x's channels as the kernels take them.
+    """Return the parameters and statistics of x's channels as the kernels take them.
 
     Raises:
         TypeError: a dtype that is neither x's nor that of its statistics.
@@ -121,7 +121,7 @@ def apply(
 
 
 def backward_reduce(lib: Library, gradient: Gradient, masked: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Gradients of weight and bias; masked, if given, gets the gated gradient."""
+    """Compute gradients of weight and bias; masked, if given, gets the gated gradient."""
     grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate = gradient
     weight_grad = torch.empty(x.shape[1], dtype=stat_dtype(x), device=x.device)
     bias_grad = torch.empty_like(weight_grad)
@@ -144,7 +144,7 @@ def backward_apply(
     batch_statistics: bool,
     addend: Tensor | None = None,
 ) -> Tensor:
-    """Gradient of x, plus addend. count: elements of a channel over all processes."""
+    """Compute the gradient of x, plus addend. count: elements of a channel over all processes."""
     grad, grad2, x, residual, mask, mean, var, weight, bias, eps, gate = gradient
     out = _buffers.empty_reused(x)
     lib.batch_norm_backward_apply(

@@ -158,7 +158,7 @@ def _setup_apply(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) 
 
 
 def _gradients(ctx: Any, grad: _Optional, needs: tuple[bool, ...]) -> tuple[_Optional, ...]:
-    """Gradients of x, weight, bias, residual, as far as needed."""
+    """Compute gradients of x, weight, bias, residual, as far as needed."""
     if grad is None:
         return None, None, None, None
     if torch.is_grad_enabled():
@@ -261,5 +261,5 @@ class Train(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: _Optional) -> tuple[_Optional, ...]:  # type: ignore[override]
-        """Gradients in the order of forward's arguments."""
+        """Compute gradients in the order of forward's arguments."""
         return None, *_gradients(ctx, grad, ctx.needs_input_grad[1:5]), None, None, None

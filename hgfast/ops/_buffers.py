@@ -47,7 +47,7 @@ class BufferPool:
         return storage
 
     def held(self) -> int:
-        """Bytes of all storages of the pool."""
+        """Count the bytes of all storages of the pool."""
         return sum(size * len(storages) for size, storages in list(self.storages.items()))
 
     def _drop_unused(self) -> None:

@@ -37,7 +37,7 @@ def has_candidates(lib: Library) -> bool:
 
 
 def conv_candidates(lib: Library, sizes: ConvShape, device: Any = None) -> list[Candidate]:
-    """For a convolution, the best expected first.
+    """List the kernels for a convolution, the best expected first.
 
     Args:
         lib: the library, one that `has_candidates`.
@@ -56,6 +56,6 @@ def conv_candidates(lib: Library, sizes: ConvShape, device: Any = None) -> list[
 
 
 def bottleneck_candidates(lib: Library, sizes: BottleneckShape, device: Any = None) -> tuple[list[Candidate], float]:
-    """For a whole bottleneck, the best expected first (maybe none), and the cycles expected of three convolutions."""
+    """List the kernels for a bottleneck, best first (maybe none), and the cycles expected of three convolutions."""
     found, cycles = lib.bottleneck_candidates(*sizes.native()[:-1], device or lib.current_device())
     return [Candidate(*fields) for fields in found], cycles

@@ -40,7 +40,7 @@ def winograd_enabled() -> bool:
 
 
 def result(sizes: ConvShape) -> Choice:
-    """For a convolution, or for the input gradient of one of stride 1 (which is a convolution)."""
+    """Choose for a convolution, or for the input gradient of one of stride 1 (which is a convolution)."""
     height, width = sizes.result
     pixels = sizes.n * height * width
     if (choice := _without_winograd(sizes)) is not None:

@@ -106,7 +106,7 @@ def pack(
     exec_handle: int,
     memory: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Weights (K, C, r, r) and extra (K, C') in float32, in the layout of the algorithm; a uint8 tensor.
+    """Pack weights (K, C, r, r) and extra (K, C'), float32, in the algorithm's layout; a uint8 tensor.
 
     memory: `needs.packed_bytes` of uint8 for the result, which begin at a multiple of 64; by default torch's.
     """

@@ -53,7 +53,7 @@ def backward(
     needs: tuple[bool, bool, bool],
     addend: Tensor | None = None,
 ) -> Gradients:
-    """Gradients of x (plus addend), weight and bias, as far as needs says.
+    """Compute gradients of x (plus addend), weight and bias, as far as needs says.
 
     Raises:
         TypeError, ValueError: the tensors do not fit each other.

@@ -86,5 +86,5 @@ def block(
 
 
 def _sized(*shape: int) -> Tensor:
-    """In the place of weights: kernels are tried with numbers of their own."""
+    """Return a tensor in the place of weights: kernels are tried with numbers of their own."""
     return torch.empty(shape, device="meta")

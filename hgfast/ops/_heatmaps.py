@@ -10,7 +10,7 @@ MAX_FLIP_CHANNELS = 512  # csrc/common/heatmaps.h: kMaxFlipChannels
 
 
 def check_heatmaps(op: str, name: str, heatmaps: torch.Tensor) -> None:
-    """Heatmaps (N, K, H, W) with at least one pixel.
+    """Require heatmaps (N, K, H, W) with at least one pixel.
 
     Raises:
         TypeError, ValueError: they are not.
@@ -45,7 +45,7 @@ def check_affine(
 
 
 def dense_maps(heatmaps: torch.Tensor, flipped: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None, int]:
-    """Both sets of maps dense in one memory order: that of heatmaps, or NCHW if it has none."""
+    """Make both sets of maps dense in one memory order: that of heatmaps, or NCHW if it has none."""
     # A map of one channel or one pixel is dense in both orders; NCHW is the faster reading of it.
     layout = _native.NCHW if heatmaps.is_contiguous() else _native.layout_of(heatmaps)
     if layout is None:

@@ -38,11 +38,11 @@ def dense_like(op: str, x: Tensor, others: dict[str, Tensor | None]) -> list[Any
 
 
 def empty(like: Tensor, height: Any, width: Any) -> Tensor:
-    """Uninitialised (N, C, height, width), else as `like`: its N, C, dtype, device and memory format."""
+    """Return an uninitialised (N, C, height, width), else as `like`: its N, C, dtype, device and memory format."""
     shape, memory_format = (*like.shape[:2], height, width), memory_format_of(like)
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
 def empty_dense(x: Tensor) -> Tensor:
-    """Uninitialised, as x made dense."""
+    """Return an uninitialised tensor like x made dense."""
     return empty(x, *x.shape[2:])

@@ -45,12 +45,12 @@ class Op:
         return self.supports(*args)
 
     def run_checked(self, device_type: str, args: Sequence[Any]) -> Any:
-        """As `run`, for arguments that anybody may have made up."""
+        """Do as `run`, for arguments that anybody may have made up."""
         self.check(*args)
         return self.run(device_type, args)
 
     def run(self, device_type: str, args: Sequence[Any]) -> Any:
-        """Kernel or reference."""
+        """Call the kernel or the reference."""
         reason = self.fallback_reason(device_type, args)
         if reason is None:
             return self.kernel(_native.library(device_type), *args)
@@ -180,7 +180,7 @@ def autograd_function(
 
 
 def explain(name: str, *args: Any) -> str:
-    """Which way a call of `torch.ops.hgfast.<name>(*args)` goes: "kernel: cpu", or "reference: <why>".
+    """Say which way a call of `torch.ops.hgfast.<name>(*args)` goes: "kernel: cpu", or "reference: <why>".
 
     Raises:
         TypeError: no name.

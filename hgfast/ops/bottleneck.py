@@ -148,7 +148,7 @@ def _kernel(lib: Library, *args: Any) -> Tensor:
 
 
 def _by_convolutions(lib: Library, x: Tensor, scale: Tensor, shift: Tensor, *rest: Tensor) -> Tensor:
-    """By four kernels: the activation, and three convolutions, which are chosen each for itself."""
+    """Compute by four kernels: the activation, and three convolutions, which are chosen each for itself."""
     weight1, bias1, weight2, bias2, weight3, bias3, upsample_to = rest
     x = x.contiguous(memory_format=torch.channels_last)
     zeros, ones = (constant((number,), x.device, x.shape[1]) for number in (0.0, 1.0))

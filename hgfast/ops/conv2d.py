@@ -140,7 +140,7 @@ def _weight_sizes(grad: Tensor, x: Tensor, kernel: int, stride: int) -> ConvShap
 
 
 def _check_weight(grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> None:
-    """As `_check_input`."""
+    """Check the weight's gradient as `_check_input` does the input's."""
     op = "conv2d_weight_grad"
     for name, value in (("grad", grad), ("x", x)):
         _checks.activations(op, name, value)

@@ -46,8 +46,8 @@ def decode_flip(
             None leaves heatmap pixels.
 
     Returns:
-        keypoints (N, K, 2) and scores (N, K) as `decode_heatmaps` gives them. A map without a positive value: the image
-        of (-1, -1).
+        keypoints (N, K, 2) and scores (N, K) as `decode_heatmaps` gives them. A map without a positive value
+        gives (-1, -1), mapped by inverse_affine.
 
     Raises:
         TypeError, ValueError: as `flip_merge` and `decode_heatmaps`, and where inverse_affine has another shape, dtype

@@ -33,7 +33,7 @@ def flip_merge(
         (N, K, H, W) of heatmaps' dtype, summed in float32 (float64) and rounded once. Differentiable.
 
     Raises:
-        TypeError: a tensor is none, dtypes differ, flip_indices are no integers.
+        TypeError: an argument is not a tensor, dtypes differ, or flip_indices are no integers.
         ValueError: shapes or devices differ, maps without pixels, flip_indices not K numbers in [0, K).
     """
     indices = check_flip("flip_merge", heatmaps, flipped, flip_indices)
@@ -41,7 +41,7 @@ def flip_merge(
 
 
 def check_flip(op: str, heatmaps: torch.Tensor, flipped: torch.Tensor, flip_indices: Sequence[int]) -> list[int]:
-    """Both sets of maps fit, and flip_indices (a sequence, array or tensor) is right; returned as a list.
+    """Require both sets of maps to fit, and return flip_indices (a sequence, array or tensor) as a list.
 
     Raises:
         TypeError, ValueError: as `flip_merge` says.

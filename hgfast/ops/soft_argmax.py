@@ -22,7 +22,7 @@ Three = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def soft_argmax(heatmaps: torch.Tensor, temperature: float, window: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keypoints (N, K, 2) and scores (N, K) of checked arguments, see `hgfast.ops.decode_heatmaps`."""
+    """Find keypoints (N, K, 2) and scores (N, K) of checked arguments, see `hgfast.ops.decode_heatmaps`."""
     return _soft_argmax(heatmaps, float(temperature), -1 if window is None else min(int(window), WIDEST))[:2]
 
 

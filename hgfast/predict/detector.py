@@ -59,7 +59,7 @@ class Detector:
 
     @torch.inference_mode()
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (P, 4) float32 within a picture, the surest first, and their scores (P,) float32.
+        """Detect boxes (P, 4) float32 within a picture, the surest first, and their scores (P,) float32.
 
         Args:
             image: uint8 (H, W, 3), blue-green-red.
@@ -82,7 +82,7 @@ class Detector:
 
 
 def _parts(result: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, labels and scores of the one picture.
+    """Return boxes, labels and scores of the one picture.
 
     Raises:
         TypeError, ValueError: it is something else.

@@ -27,7 +27,7 @@ def inference_form(model: nn.Module, amp: str) -> nn.Module:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a network's parameters are; the CPU where it has none."""
+    """Return the device of a network's parameters; the CPU where it has none."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 

@@ -37,7 +37,7 @@ def as_image(item: Any, name: str) -> np.ndarray:
 
 
 def as_boxes(boxes: Any, image: np.ndarray, name: str) -> np.ndarray:
-    """Boxes as float32 (P, 4), of the whole picture for None and WHOLE.
+    """Return boxes as float32 (P, 4), of the whole picture for None and WHOLE.
 
     Raises:
         TypeError, ValueError: as :func:`check_boxes`; another word.
@@ -50,7 +50,7 @@ def as_boxes(boxes: Any, image: np.ndarray, name: str) -> np.ndarray:
 
 
 def check_boxes(boxes: Any, name: str) -> np.ndarray:
-    """Boxes as float32 (P, 4).
+    """Return boxes as float32 (P, 4).
 
     Raises:
         TypeError: not numbers.
@@ -73,7 +73,7 @@ def _first(array: np.ndarray) -> str:
 
 
 def pairs_of(images: Any, boxes: Any) -> Iterator[tuple[Any, Any]]:
-    """Each picture of a list with its boxes.
+    """Yield each picture of a list with its boxes.
 
     Raises:
         TypeError: not a list of pictures, or no list of boxes.

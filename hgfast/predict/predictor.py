@@ -128,7 +128,7 @@ class Predictor:
     def __call__(self, images: list[Image] | list[Path], boxes: Any = None) -> list[Prediction]: ...
 
     def __call__(self, images: Image | list[Image] | list[Path], boxes: Any = None) -> Prediction | list[Prediction]:
-        """Keypoints of every box.
+        """Find the keypoints of every box.
 
         Args:
             images: a picture or a list of pictures: paths, or uint8 arrays (H, W, 3) in blue-green-red order, as
@@ -153,7 +153,7 @@ class Predictor:
         pictures: Iterable[tuple[Image, Boxes]],
         skip: Callable[[int, OSError | ValueError | TypeError], None] | None = None,
     ) -> Iterator[Seen]:
-        """Keypoints of any number of pictures, one after the other, without holding them all.
+        """Find keypoints of any number of pictures, one after the other, without holding them all.
 
         Args:
             pictures: each a picture and its boxes, as for a call. Persons of several pictures share a batch, so up to
@@ -192,7 +192,7 @@ class Predictor:
             yield seen
 
     def video(self, path: str | Path, boxes: Boxes | Callable[[np.ndarray], Boxes] = None) -> Iterator[Seen]:
-        """Keypoints in every frame of a video.
+        """Find keypoints in every frame of a video.
 
         Args:
             path: any video that OpenCV reads.
@@ -234,7 +234,7 @@ class Predictor:
 
     @torch.inference_mode()
     def predict_crops(self, crops: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints of a batch of crops.
+        """Find the keypoints of a batch of crops.
 
         Args:
             crops: (N, H, W, 3) uint8, blue-green-red, on any device.
@@ -266,7 +266,7 @@ class Predictor:
 
     @torch.inference_mode()
     def heatmaps(self, images: Tensor) -> Tensor:
-        """Heatmaps (N, K, h, w) float32 of normalised images (N, 3, H, W), averaged with the mirrored ones.
+        """Compute heatmaps (N, K, h, w) float32 of normalised images (N, 3, H, W), averaged with the mirrored ones.
 
         Raises:
             TypeError, ValueError: not such a tensor, or a model that gives no such heatmaps.
@@ -276,7 +276,7 @@ class Predictor:
         return ops.flip_merge(maps, mirrored[0], self.table.flip_indices, self.shift_heatmap) if mirrored else maps
 
     def _run(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Heatmaps of the images, and of their mirror images where these are wanted, all from one batch."""
+        """Compute heatmaps of the images, and of their mirror images where these are wanted, all from one batch."""
         both = torch.cat([images, images.flip(3)]) if self.flip_test else images
         with autocast(self.device, self.amp):
             given = self.network(both)

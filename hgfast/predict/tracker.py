@@ -104,7 +104,7 @@ class Tracker:
         return track
 
     def _matches(self, boxes: np.ndarray, points: np.ndarray) -> list[tuple[int, int]]:
-        """Pairs of a person of the frame and a track, the most alike first."""
+        """Return the pairs of a person of the frame and a track, the most alike first."""
         if not self._tracks or not len(boxes):
             return []
         old_boxes = np.stack([track.box for track in self._tracks])

@@ -141,7 +141,7 @@ def batch_norm_backward_reduce(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]
 
 
 def batch_norm_backward_apply(*arguments: Any) -> Tensor:
-    """Gradient of x, from the sums over all `count` elements of each channel, plus addend.
+    """Compute the gradient of x, from the sums over all `count` elements of each channel, plus addend.
 
     Args:
         arguments: those of :class:`Gradient`, then weight_grad, bias_grad, addend, count and batch_statistics.

@@ -21,7 +21,7 @@ LARGEST_KERNEL = 2**15 - 1  # whose square ATen's sizes hold
 
 
 def check_widths(module: nn.Module, in_channels: int, out_channels: int, least: int = 1) -> tuple[int, int]:
-    """Both numbers of channels, whole, from 1, and from `least` for the output.
+    """Return both numbers of channels, whole, from 1, and from `least` for the output.
 
     Raises:
         TypeError, ValueError: they are not; the message names the module and the argument.

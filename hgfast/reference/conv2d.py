@@ -33,13 +33,13 @@ def conv2d_add(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, adde
 
 
 def conv2d_input_grad(grad: Tensor, weight: Tensor, h: int, w: int, stride: int) -> Tensor:
-    """Gradient of x (N, C, h, w) from that of the result."""
+    """Compute the gradient of x (N, C, h, w) from that of the result."""
     size = (grad.shape[0], weight.shape[1], h, w)
     return conv2d_input(size, weight, grad, stride, weight.shape[-1] // 2)
 
 
 def conv2d_weight_grad(grad: Tensor, x: Tensor, kernel: int, stride: int, channels_last: bool) -> Tensor:
-    """Gradient of the weight (K, C, kernel, kernel) from that of the result, in the memory format asked for."""
+    """Compute the weight's gradient (K, C, kernel, kernel) from the result's, in the memory format asked for."""
     weight = x.new_empty(1).expand(grad.shape[1], x.shape[1], kernel, kernel)  # only its shape counts
     weight_grad = conv2d_gradients(grad, x, weight, stride, (False, True, False))[1]
     assert weight_grad is not None
@@ -47,7 +47,7 @@ def conv2d_weight_grad(grad: Tensor, x: Tensor, kernel: int, stride: int, channe
 
 
 def conv2d_gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, needs: tuple[bool, bool, bool]) -> Gradients:
-    """Gradients of x, weight and bias by ATen, as far as needs says.
+    """Compute gradients of x, weight and bias by ATen, as far as needs says.
 
     A 1x1 convolution reads every stride-th pixel: on the CPU those are taken first, for the weight gradient that oneDNN
     makes of all pixels (AVX2, float32, channels_last, 2 to 7 channels; torch 2.13) is written beyond its end.

@@ -15,7 +15,7 @@ _UDP_REGULARISATION = torch.finfo(torch.float32).eps
 def decode_heatmaps(
     heatmaps: torch.Tensor, method: str = "quarter", blur_kernel_size: int = 11
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keypoints (N, K, 2) in heatmap pixels and scores (N, K) of maps (N, K, H, W); see `hgfast.ops.decode_heatmaps`.
+    """Find keypoints (N, K, 2) and scores (N, K) of maps (N, K, H, W), in their pixels; see `hgfast.ops`.
 
     float32 for all but float64 maps. A step that is not finite is not taken.
     """
@@ -65,7 +65,7 @@ def _blur_last(maps: torch.Tensor, half: list[float]) -> torch.Tensor:
 
 
 def first_maximum(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Value, column and row of each map's first maximum; NaN never wins, a map of nothing else has value NaN."""
+    """Find value, column and row of each map's first maximum; NaN never wins, a map of nothing else has NaN."""
     flat = maps.flatten(2)
     numbers = torch.where(flat.isnan(), -math.inf, flat)
     index = (numbers == numbers.amax(-1, keepdim=True)).byte().argmax(-1)

@@ -13,7 +13,7 @@ from hgfast.reference.decode_heatmaps import newell_step, quarter_step
 def heatmap_peaks(
     heatmaps: torch.Tensor, count: int, threshold: float = 0.0, method: str = "quarter"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keypoints (N, K, count, 2) and scores (N, K, count) of maps (N, K, H, W); see `hgfast.ops.heatmap_peaks`."""
+    """Find keypoints (N, K, count, 2), scores (N, K, count) of maps (N, K, H, W); see `hgfast.ops.heatmap_peaks`."""
     maps = heatmaps.to(torch.float64 if heatmaps.dtype == torch.float64 else torch.float32)
     numbers = torch.where(maps.isnan(), -math.inf, maps)
     # an infinite peak's neighbours: max_pool2d pads with -inf itself

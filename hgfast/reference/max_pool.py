@@ -9,12 +9,12 @@ Tensor = torch.Tensor
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """Largest of each 2x2 cell of x (N, C, H, W): (N, C, H // 2, W // 2)."""
+    """Take the largest of each 2x2 cell of x (N, C, H, W): (N, C, H // 2, W // 2)."""
     return F.max_pool2d(x, 2)
 
 
 def max_pool_backward(grad: Tensor, x: Tensor, addend: Tensor | None) -> Tensor:
-    """Gradient of x: grad (N, C, H // 2, W // 2) at the largest pixel of each cell, plus addend (N, C, H, W)."""
+    """Put grad (N, C, H // 2, W // 2) at the largest pixel of each cell, plus addend (N, C, H, W)."""
     _, places = F.max_pool2d(x, 2, return_indices=True)
     wide = grad.dtype if grad.dtype == torch.float64 else torch.float32
     before = torch.zeros_like(x, dtype=wide) if addend is None else addend.to(wide)

@@ -10,7 +10,7 @@ from hgfast.reference.decode_heatmaps import first_maximum
 def soft_argmax(
     heatmaps: torch.Tensor, temperature: float = 1.0, window: int = -1
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Keypoints (N, K, 2), maxima (N, K) and sums of weights (N, K) of maps (N, K, H, W).
+    """Compute keypoints (N, K, 2), maxima (N, K) and sums of weights (N, K) of maps (N, K, H, W).
 
     A value's weight is exp((value - maximum) / temperature), 0 for NaN and outside the window (window < 0: none).
     """
@@ -35,7 +35,7 @@ def soft_argmax_backward(
     temperature: float,
     window: int,
 ) -> torch.Tensor:
-    """Gradient of the maps (N, K, H, W); that of the scores goes to the first maxima."""
+    """Compute the gradient of the maps (N, K, H, W); that of the scores goes to the first maxima."""
     maps = heatmaps.to(keypoints.dtype)
     weights, _, x, y = _weights(maps, temperature, window)
     columns, rows = _positions(maps)
@@ -59,7 +59,7 @@ def _positions(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _weights(
     maps: torch.Tensor, temperature: float, window: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Weight of each value; value, column and row of the first maxima."""
+    """Compute the weight of each value; value, column and row of the first maxima."""
     maximum, x, y = first_maximum(maps)
     top = maximum[..., None, None]
     weights = torch.where(maps == top, 1.0, ((maps - top) / temperature).exp())

@@ -12,7 +12,7 @@ def upsample_add(skip: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
 
 
 def upsample_add_backward(grad: torch.Tensor, low_h: int, low_w: int) -> torch.Tensor:
-    """Gradient of low: grad (N, C, H, W) summed over the pixels that each pixel of (N, C, low_h, low_w) went to."""
+    """Sum grad (N, C, H, W) over the pixels that each pixel of low (N, C, low_h, low_w) went to."""
     n, c, h, w = grad.shape
     if not grad.numel():
         return grad.new_zeros(n, c, low_h, low_w)
@@ -24,6 +24,6 @@ def upsample_add_backward(grad: torch.Tensor, low_h: int, low_w: int) -> torch.T
 
 
 def _nearest_source(size: int, source_size: int, device: torch.device) -> torch.Tensor:
-    """For each of `size` output positions the source position that nearest interpolation reads."""
+    """Return for each of `size` output positions the source position that nearest interpolation reads."""
     positions = torch.arange(source_size, dtype=torch.float32, device=device)[None, None]
     return F.interpolate(positions, size=size, mode="nearest")[0, 0].long()

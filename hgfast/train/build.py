@@ -101,7 +101,7 @@ def make_dataset(config: Config, part: str, augment: bool = True) -> PoseDataset
 def make_predictor(
     config: Config, model: nn.Module, codec: codecs.HeatmapCodec, device: torch.device | str
 ) -> Predictor:
-    """Predictor with the configuration's preprocessing and flip test; raises as :class:`hgfast.predict.Predictor`."""
+    """Build a predictor with the configuration's preprocessing and flip test; raises as :class:`Predictor`."""
     _checks.instance("make_predictor", "config", config, Config)
     return Predictor(model, codec, device=device, **predictor_options(config))
 
@@ -139,7 +139,7 @@ def check_beforehand(config: Config) -> None:
 
 
 def choose_device(device: str) -> torch.device:
-    """Device of a name; "auto" is the GPU where there is one.
+    """Choose the device of a name; "auto" is the GPU where there is one.
 
     Raises:
         TypeError: no name.

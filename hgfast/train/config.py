@@ -229,7 +229,7 @@ def _value(text: str) -> Any:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Plain dictionaries and lists, as stored in checkpoints; raises TypeError for what is no Config."""
+    """Return plain dictionaries and lists, as stored in checkpoints; raises TypeError for what is no Config."""
     _checks.instance("", "config", config, Config)
     plain = dataclasses.asdict(config)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}

@@ -63,7 +63,7 @@ def predict_dataset(
     progress: Callable[[Any], Any] = iter,
     world: World = World(),  # noqa: B008 - immutable
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (N, K, 2) in picture pixels and scores (N, K) of all persons of a data set, in its order.
+    """Predict keypoints (N, K, 2) in picture pixels and scores (N, K) of a whole data set, in its order.
 
     Arguments and errors as of :func:`evaluate`.
     """

@@ -68,7 +68,7 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """Rows of a log; a last row that was cut off is left out."""
+    """Read the rows of a log; a last row that was cut off is left out."""
     with open(path, newline="") as file:
         return [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdigit() and None not in row.values()]
 
@@ -87,7 +87,7 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
     def add(self, values: dict[str, float], step: int) -> None:
-        """Points of several curves at an optimisation step."""
+        """Add points of several curves at an optimisation step."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
@@ -125,7 +125,7 @@ def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[floa
 
 
 def shown_in_curves(metrics: dict[str, float]) -> tuple[str, ...]:
-    """Names of the measures that people look at."""
+    """Return the names of the measures that people look at."""
     return tuple(name for name in metrics if name.startswith(("PCK", "AP", "AUC", "NME", "RMSE", "median")))
 
 

@@ -42,7 +42,7 @@ _DECIDING = {"mpii": "PCKh", "coco": "AP", "face": "NME", "hand": "AUC"}
 
 
 def measures_of(table: KeypointSet) -> tuple[str, ...]:
-    """Names of what :func:`measure` gives for these keypoints."""
+    """Return the names of what :func:`measure` gives for these keypoints."""
     return MEASURES.get(known_name(table), OWN_MEASURES)
 
 

@@ -34,7 +34,7 @@ def complete(config: Config) -> Config:
 
 
 def read_keypoints(path: str | Path) -> KeypointSet:
-    """Keypoints of a TOML file, which has them at the top or, as a configuration does, in a table ``keypoints``.
+    """Read keypoints of a TOML file, which has them at the top or, as a configuration, in a table ``keypoints``.
 
     Raises:
         TypeError: not a path.

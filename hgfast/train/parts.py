@@ -11,7 +11,7 @@ from hgfast.train.config import Config, ConfigError
 
 
 def persons_of_part(config: Config, part: str) -> list[Person]:
-    """Persons of "train", "val" or "test".
+    """Read the persons of "train", "val" or "test".
 
     Raises:
         TypeError, ValueError: another kind of argument, annotations that cannot be used, a part that is empty; the
@@ -46,7 +46,7 @@ _PURPOSES = {"train": "to train on", "val": "to validate with", "test": "to test
 
 
 def _read(config: Config, part: str) -> list[Person]:
-    """All persons of the file of one part."""
+    """Read all persons of the file of one part."""
     return FORMATS[config.format].read(
         Source(
             annotations=getattr(config, f"{part}_annotations"),

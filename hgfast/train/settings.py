@@ -56,7 +56,7 @@ _LONGEST_SIDE = 32766  # of a crop, for OpenCV
 
 
 def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a Config, each in the type of its field.
+    """Check all settings of a Config, each of which gets the type of its field.
 
     Raises:
         TypeError, ValueError: one of them cannot be; the message begins with its name.

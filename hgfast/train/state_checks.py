@@ -27,7 +27,7 @@ def as_checkpoint_error() -> Iterator[None]:
 
 
 def check_parts(where: str, content: dict[str, Any], position: type) -> None:
-    """All that can be said without the network; ``position`` is the class of the run's place."""
+    """Check all that can be said without the network; ``position`` is the class of the run's place."""
     for name, check in _PARTS.items():
         check(where, name, content[name])
     place = content["position"]

@@ -99,5 +99,5 @@ class TrainingStep:
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters that take part: weights kept only for loading and saving (requires_grad off) are left alone."""
+    """Return the parameters that take part: weights only for loading and saving (requires_grad off) are left alone."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]

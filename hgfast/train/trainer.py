@@ -107,7 +107,7 @@ class Trainer:
             raise ConfigError(f"{self.folder} already holds a training run: resume it or choose another output folder")
 
     def _new_model(self) -> PoseNetwork:
-        """With the weights that a new run begins with."""
+        """Build the network with the weights that a new run begins with."""
         model = build.make_model(self.config)
         if self.config.weights and not self.last.exists():
             for line in load_weights(self.config, model):
@@ -178,7 +178,7 @@ class Trainer:
             yield group
 
     def _end_for(self, error: Exception) -> NoReturn:
-        """All processes are here: none has begun the next step."""
+        """End for an error of which all processes know: none has begun the next step."""
         if self.position.step > self._saved:
             self._save_last()
             if self.stop.asked:
@@ -250,7 +250,7 @@ class Trainer:
             self.say(line_of(row, self.config.epochs))
 
     def make_predictor(self) -> Predictor:
-        """Predictor with the weights as they are now, the averaged ones where there are such."""
+        """Build a predictor with the weights as they are now, the averaged ones where there are such."""
         return build.make_predictor(self.config, self.step.evaluated, self.step.codec, self.device)
 
     def validate(self) -> dict[str, float]:

@@ -24,7 +24,11 @@ CLOCK_FIELDS = (
 
 
 def query_card(*fields: str) -> dict[str, str]:
-    """Fields of the first card as nvidia-smi prints them; empty where there is no nvidia-smi."""
+    """Ask nvidia-smi for fields of the first card, as it prints them; empty where there is no nvidia-smi.
+
+    It comes with every driver. nvidia-ml-py would be one more package, with a function and units of its own for each
+    field, beside this query for where it is missing.
+    """
     command = shutil.which("nvidia-smi")
     if command is None:
         return {}

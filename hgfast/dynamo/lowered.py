@@ -41,7 +41,7 @@ class Folded:
     frozen: FrozenModel
 
 
-class Lowered:
+class LoweredGraph:
     """Runs it; weights are folded anew when they have changed."""
 
     def __init__(

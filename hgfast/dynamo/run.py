@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from hgfast.dynamo.lowered import Lowered, Unfit
+from hgfast.dynamo.lowered import LoweredGraph, Unfit
 from hgfast.dynamo.subgraph import is_number, is_weight
 
 log = logging.getLogger("hgfast")
@@ -27,7 +27,7 @@ class Runner:
         self.graph_module, self.known, self.checks_weights = graph_module, known, checks_weights
         self.weights: list[int] = []
         self.numbers: set[int] = set()
-        self._lowered: OrderedDict[tuple[Any, ...], Lowered | None] = OrderedDict()
+        self._lowered: OrderedDict[tuple[Any, ...], LoweredGraph | None] = OrderedDict()
         self._lock = threading.RLock()
 
     def prepare(self, example_inputs: Sequence[Any]) -> None:
@@ -58,7 +58,7 @@ class Runner:
             return given
         return [value.item() if i in self.numbers else value for i, value in enumerate(given)]
 
-    def _find(self, values: Sequence[Any], given: Sequence[Any]) -> Lowered | None:
+    def _find(self, values: Sequence[Any], given: Sequence[Any]) -> LoweredGraph | None:
         key = self._key(values)
         if key not in self._lowered:
             try:
@@ -72,9 +72,9 @@ class Runner:
         self._lowered.move_to_end(key)
         return self._lowered[key]
 
-    def _lower(self, values: Sequence[Any], given: Sequence[Any]) -> Lowered:
+    def _lower(self, values: Sequence[Any], given: Sequence[Any]) -> LoweredGraph:
         with torch._guards.tracing(None), torch.inference_mode(False), torch.no_grad():
-            lowered = Lowered(self.known, self.weights, values, self.checks_weights)
+            lowered = LoweredGraph(self.known, self.weights, values, self.checks_weights)
             lowered.compare(values, self.graph_module(*given))
         return lowered
 

@@ -29,7 +29,7 @@ Values = dict[int, Any]
 
 
 @dataclass
-class TorchStep:
+class PlainStep:
     """A call of torch's.
 
     Attributes:
@@ -96,7 +96,7 @@ class PoolStep:
 
     source: int
     branch: bool
-    torch: TorchStep
+    torch: PlainStep
     layers: list[Layer]
 
     def run(self, module: nn.Module, values: Values, recompute: bool) -> None:
@@ -128,7 +128,7 @@ class ProgramStep:
     inputs: list[int]
     convolutions: list[str]
     norms: list[str]
-    torch: list[TorchStep]
+    torch: list[PlainStep]
     value: int
     strides: tuple[int, ...]
     layers: list[Layer]
@@ -161,7 +161,7 @@ class ProgramStep:
             values[self.value] = run(self.program, inputs, parameters_of(*convs), norms, recompute)
 
 
-Step = TorchStep | ModuleStep | PoolStep | ProgramStep
+Step = PlainStep | ModuleStep | PoolStep | ProgramStep
 
 
 @dataclass

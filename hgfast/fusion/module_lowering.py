@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hgfast.fusion.groups import NORM
 from hgfast.fusion.layout import ASKING
-from hgfast.fusion.lowered import Layer, Lowered, ModuleStep, Opened, PoolStep, ProgramStep, Step, TorchStep
+from hgfast.fusion.lowered import Layer, Lowered, ModuleStep, Opened, PlainStep, PoolStep, ProgramStep, Step
 from hgfast.fusion.nesting import NETWORK
 from hgfast.fusion.programs import Operation, operations_of
 from hgfast.fusion.settings import layer_settings, parts_of, settings_of
@@ -166,7 +166,7 @@ class ModuleLowering:
         else:
             self.steps[node, 1] = step
 
-    def _torch_step(self, node: int) -> TorchStep:
+    def _torch_step(self, node: int) -> PlainStep:
         call = self.values.calls[node]
         target = self._relative(str(call.target)) if call.kind == "module" else call.target
         if call.kind == "function":
@@ -178,7 +178,7 @@ class ModuleLowering:
         slow = isinstance(self.graph.nodes[node].op, ops.Deconv)  # half as fast where only its weight is contiguous
         asks = slow or (call.kind in ("method", "function") and name in ASKING)
         asks = asks and not self.network.channels_last
-        return TorchStep(node, call, self._constants(call), asks, written if shared else None)
+        return PlainStep(node, call, self._constants(call), asks, written if shared else None)
 
     def _check_named(self, function: Any) -> None:
         try:
@@ -209,11 +209,11 @@ class ModuleLowering:
         given = set(refs((self.args, self.kwargs)))
         return [self._tensor(value) for value in stored if value not in given]
 
-    def _tensor(self, value: int) -> TorchStep:
+    def _tensor(self, value: int) -> PlainStep:
         path = str(self.graph.nodes[value].call.target)
         constant = path in self.graph.constants
         call = CapturedCall("tensor", path if constant else self._relative(path))
-        return TorchStep(value, call, self._constants(call))
+        return PlainStep(value, call, self._constants(call))
 
     def _ends(self, steps: list[Step]) -> list[tuple[int, ...]]:
         """List for each step the values that it is the last to read or that nobody reads.
@@ -250,10 +250,10 @@ def _reads(step: Step) -> set[int]:
         return {*step.inputs, *(value for part in step.torch for value in _reads(part))} - set(map(_value, step.torch))
     if isinstance(step, PoolStep):
         return {step.source}
-    return set(refs((step.call.args, step.call.kwargs) if isinstance(step, TorchStep) else (step.args, step.kwargs)))
+    return set(refs((step.call.args, step.call.kwargs) if isinstance(step, PlainStep) else (step.args, step.kwargs)))
 
 
-def _value(step: TorchStep) -> int:
+def _value(step: PlainStep) -> int:
     return step.value
 
 

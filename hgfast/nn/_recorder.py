@@ -74,7 +74,7 @@ class KernelCall(NamedTuple):
     writes: tuple[Value | None, ...]
 
 
-class TorchCall(NamedTuple):
+class AtenCall(NamedTuple):
     """function(*reads) -> the tensors that it makes."""
 
     function: Callable[..., Sequence[Tensor]]
@@ -91,7 +91,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.lib = _native.library("cpu")
-        self.calls: list[KernelCall | TorchCall] = []
+        self.calls: list[KernelCall | AtenCall] = []
 
     def kernel(self, method: str, settings: tuple[Any, ...], reads: tuple[Any, ...], *writes: Value | None) -> None:
         """Record a call of a kernel."""
@@ -108,7 +108,7 @@ class Recorder:
             def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, addend: Tensor | None) -> list[Tensor]:
                 return [_conv_train.forward(x, weight, bias, stride, addend)]
 
-            self.calls.append(TorchCall(convolve, (x, weight, bias, addend), (y,)))
+            self.calls.append(AtenCall(convolve, (x, weight, bias, addend), (y,)))
         else:
             settings = (sizes.native(self.lib, algorithm), False, weight.channels_last)
             self.kernel("conv_train", settings, (x, weight, bias, addend), y)
@@ -128,7 +128,7 @@ class Recorder:
         if any(rest):
             pairs = (x_grad, rest[0]), (weight_grad, rest[1])
             made = tuple(value for value, need in pairs if need and value is not None)
-            self.calls.append(TorchCall(_rest_of_conv_backward(stride, rest), (grad, x, weight, addend), made))
+            self.calls.append(AtenCall(_rest_of_conv_backward(stride, rest), (grad, x, weight, addend), made))
         if needs[1] and not isinstance(for_weight, str):
             shape = sizes.native(self.lib, for_weight)
             self.kernel("conv_weight_grad", (shape, weight.channels_last), (x, grad), weight_grad)
@@ -160,7 +160,7 @@ class Recorder:
         if low.shape[2:] == ((h + 1) // 2, (w + 1) // 2):
             self.kernel("upsample_add", (n, h, w, c), (skip, low), out)
         else:
-            self.calls.append(TorchCall(lambda skip, low: [upsample_add(skip, low)], (skip, low), (out,)))
+            self.calls.append(AtenCall(lambda skip, low: [upsample_add(skip, low)], (skip, low), (out,)))
         return out
 
     def merge_backward(self, grad: Value, height: int, width: int) -> Value:
@@ -171,7 +171,7 @@ class Recorder:
             self.kernel("upsample_add_backward", (n, h, w, c), (grad,), low)
         else:
             backward = upsample_add_backward
-            self.calls.append(TorchCall(lambda grad: [backward(grad, height, width)], (grad,), (low,)))
+            self.calls.append(AtenCall(lambda grad: [backward(grad, height, width)], (grad,), (low,)))
         return low
 
     def relu(self, x: Value) -> Value:

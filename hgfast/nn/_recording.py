@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hgfast import _native
-from hgfast.nn._recorder import KernelCall, TorchCall, Value
+from hgfast.nn._recorder import AtenCall, KernelCall, Value
 from hgfast.ops import _buffers
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Recording:
     def __init__(
         self,
         lib: Library,
-        calls: Sequence[KernelCall | TorchCall],
+        calls: Sequence[KernelCall | AtenCall],
         given: Sequence[Value | None],
         results: Sequence[Value | None],
         notes: Any,
@@ -98,18 +98,16 @@ class Recording:
                 tensors[number] = None
         return [None if number < 0 else tensors[number] for number in self.results]
 
-    def _name_tensors(self, calls: Sequence[KernelCall | TorchCall], results: Sequence[Value | None]) -> None:
+    def _name_tensors(self, calls: Sequence[KernelCall | AtenCall], results: Sequence[Value | None]) -> None:
         """Give a number to each value that is to be a tensor of its own."""
-        seen_by_torch = (
-            value for call in calls if isinstance(call, TorchCall) for value in (*call.reads, *call.writes)
-        )
+        seen_by_torch = (value for call in calls if isinstance(call, AtenCall) for value in (*call.reads, *call.writes))
         zeros = (value for value in self._values if value is not None and value.zeros)
         for value in (*results, *seen_by_torch, *zeros):
             if value is not None and id(value) not in self._number:
                 self._number[id(value)] = self._next
                 self._next += 1
 
-    def _last_uses(self, calls: Sequence[KernelCall | TorchCall]) -> dict[int, list[int]]:
+    def _last_uses(self, calls: Sequence[KernelCall | AtenCall]) -> dict[int, list[int]]:
         """Return for each call the tensors that were made and that nobody needs after it."""
         last = {
             self._number[id(value)]: i
@@ -123,16 +121,14 @@ class Recording:
                 ends.setdefault(i, []).append(number)
         return ends
 
-    def _parts(
-        self, lib: Library, calls: Sequence[KernelCall | TorchCall]
-    ) -> list[tuple[_Kernels | _Torch, list[int]]]:
+    def _parts(self, lib: Library, calls: Sequence[KernelCall | AtenCall]) -> list[tuple[_Kernels | _Torch, list[int]]]:
         """Return what is run in turn, and the tensors that each part is the last to use."""
         parts: list[tuple[_Kernels | _Torch, list[int]]] = []
         made: set[int] = set(range(self.first_made))
         made |= self._make_zeros(lib, parts)
         for i, call in enumerate(calls):
             ends = self._ends.get(i, [])
-            if isinstance(call, TorchCall):
+            if isinstance(call, AtenCall):
                 reads = [-1 if value is None else self._number[id(value)] for value in call.reads]
                 writes = [(self._number[id(value)], value.memory_format) for value in call.writes]
                 parts.append((_Torch(call.function, reads, writes), ends))
@@ -166,7 +162,7 @@ class Recording:
         return (self.count - 1, self._offsets[id(value)]) if number is None else (number, 0)
 
 
-def _plan(calls: Sequence[KernelCall | TorchCall], tensors: set[int]) -> tuple[dict[int, int], int]:
+def _plan(calls: Sequence[KernelCall | AtenCall], tensors: set[int]) -> tuple[dict[int, int], int]:
     """Offset of each value that is no tensor of its own, and bytes of the workspace.
 
     First fit, in the order in which the values are made; what a call reads stays beside what it writes.

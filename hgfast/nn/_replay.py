@@ -26,7 +26,7 @@ class Replayed(NamedTuple):
     low_sizes: Mapping[int, Any]
 
 
-class Opened(NamedTuple):
+class Unpacked(NamedTuple):
     """What is at hand in a backward pass: values of registers, parameters of convolutions, norms."""
 
     program: Program
@@ -62,7 +62,7 @@ def forward(
 
 
 def backward(
-    opened: Opened, grad: Tensor, needs: tuple[bool, ...], low_sizes: Mapping[int, Any]
+    opened: Unpacked, grad: Tensor, needs: tuple[bool, ...], low_sizes: Mapping[int, Any]
 ) -> Sequence[Tensor | None] | None:
     """Compute gradients of inputs, parameters and norms."""
     if not recordings.is_possible() or any(norm.scope.group is not None for norm in opened.norms):
@@ -77,7 +77,7 @@ def backward(
     return None if recording is None else recording.run([*activations, *opened.parameters, *vectors])
 
 
-def rebuild(opened: Opened) -> Tensor | None:
+def rebuild(opened: Unpacked) -> Tensor | None:
     """Return the result of the forward pass."""
     if not recordings.is_possible():
         return None

@@ -162,7 +162,7 @@ def _way_to_rebuild(program: Program, kept: set[int], made: set[int]) -> str | N
     return ALONE if alone else CHAINED
 
 
-def _open(ctx: Any) -> replay.Opened:
+def _open(ctx: Any) -> replay.Unpacked:
     """Return what a node has kept; unpacked once, for torch.utils.checkpoint allows no more."""
     if ctx.opened is None:
         saved = ctx.saved_tensors
@@ -171,7 +171,7 @@ def _open(ctx: Any) -> replay.Opened:
         values |= {i: rebuild(maker) for i, maker in enumerate(ctx.call.makers) if maker is not None}
         statistics = (saved[i : i + 4] for i in range(end, len(saved), 4))
         norms = [Normaliser._make((*four, scope)) for four, scope in zip(statistics, ctx.scopes, strict=True)]
-        ctx.opened = replay.Opened(ctx.call.program, values, saved[first:end], norms)
+        ctx.opened = replay.Unpacked(ctx.call.program, values, saved[first:end], norms)
     return ctx.opened
 
 

@@ -12,9 +12,8 @@ import torch
 from hgfast import _native
 from hgfast._checks import PLAIN
 from hgfast._switches import is_disabled
-from hgfast.ops import _buffers
+from hgfast.ops import _buffers, _conv_train_cuda
 from hgfast.ops import _conv_choice as choose
-from hgfast.ops import _conv_train_cuda as cuda
 from hgfast.ops._conv_checks import check
 from hgfast.ops._conv_choice import Choice
 from hgfast.ops._conv_native import ConvNeeds, ConvShape
@@ -39,7 +38,9 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, addend:
         expect(OP, "addend", addend, (sizes.n, sizes.k, *sizes.result), x)
     algorithm = _forward_choice(x, weight, sizes, addend is not None)
     if isinstance(algorithm, ConvNeeds):
-        return cuda.convolve(algorithm, sizes, _nhwc(x), weight, bias, None if addend is None else _nhwc(addend))
+        return _conv_train_cuda.convolve(
+            algorithm, sizes, _nhwc(x), weight, bias, None if addend is None else _nhwc(addend)
+        )
     if isinstance(algorithm, str):
         return conv2d_add(_nhwc(x), weight, bias, stride, addend)
     return _convolve(sizes, algorithm, x, weight, bias, addend, transposed=False)
@@ -107,7 +108,7 @@ def forward_choice(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) 
 
 def _forward_choice(x: Tensor, weight: Tensor, sizes: ConvShape, with_addend: bool) -> Choice | ConvNeeds:
     if _native.on_cuda(x):
-        return _foreign(x, weight) or cuda.choice(x, sizes, with_addend)
+        return _foreign(x, weight) or _conv_train_cuda.choice(x, sizes, with_addend)
     return _refusal(x, weight) or choose.result(sizes)
 
 

@@ -80,7 +80,7 @@ def load_graph(path: str | Path) -> Graph:
 
 
 def mapped_graph(path: Path, read: Callable[[], Graph]) -> Graph:
-    """What `read` makes of a file that it maps, with watch kept over the file.
+    """Return what `read` makes of a file that it maps, with watch kept over the file.
 
     Raises:
         ValueError: the file was written to meanwhile; and what `read` raises.

@@ -170,7 +170,7 @@ class Graph:
     file: MappedFile | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: the tensors themselves, so that a copy needs no file."""
+        """Return what is copied and pickled: the tensors themselves, so that a copy needs no file."""
         self.check_file()
         return self.__dict__ | {"file": None}
 

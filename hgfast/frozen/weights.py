@@ -117,7 +117,7 @@ class Weights:
         return tensor.to(self.device, dtype, copy=self.graph.file is not None)
 
     def _release(self, call: ConvCall) -> None:
-        """The weights of a call are packed: give back those that are pages of a file."""
+        """Give back the weights of a call, which are packed now: those that are pages of a file."""
         if self.graph.file is not None:
             self.graph.file.release(call.weight, None if call.extra is None else call.extra.weight)
 

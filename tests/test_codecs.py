@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hgfast import codecs
-from hgfast.codecs import MSRAHeatmap, NewellHeatmap, UDPHeatmap
+from hgfast.codecs import ExactUDPHeatmap, MSRAHeatmap, NewellHeatmap, UDPHeatmap
 from hgfast.ops import flip_merge
 
 DATA = Path(__file__).parent / "data"
@@ -124,9 +124,20 @@ def test_there_and_back(codec):
     assert (found - points).abs().max() < (1.2 if codec is UDPHeatmap else 4.1)
 
 
+@pytest.mark.parametrize("codec", [ExactUDPHeatmap, UDPHeatmap])
+def test_the_exact_codec_has_no_bias(codec):
+    """The peer's decoder moves a point at the right edge by a pixel of the network's input."""
+    x, y = torch.linspace(40, 215, 15), torch.linspace(150, 42, 15)
+    points = torch.stack([x, y], 1)[None]
+    coder = codec((256, 192), (64, 48), 2.0)
+    found, _ = coder.decode(coder.encode(points, torch.ones(1, 15))[0])
+    bias = points[0] / torch.tensor([255.0, 191.0]) if codec is UDPHeatmap else torch.zeros(15, 2)
+    assert (found[0] - points[0] - bias).abs().max() < 0.01
+
+
 def test_the_crop_and_the_shift_of_each_codec():
     made = {name: codecs.build(name, (64, 48), (16, 12), 2.0) for name in codecs.CODECS}
-    assert {name for name, codec in made.items() if codec.udp} == {"udp"}
+    assert {name for name, codec in made.items() if codec.udp} == {"udp", "udp_exact"}
     assert {name for name, codec in made.items() if codec.shift} == {"msra", "unbiased"}
     with pytest.raises(ValueError, match="build: name must be one of 'msra'.*; got 'x'"):
         codecs.build("x", (64, 48), (16, 12), 2.0)

@@ -10,11 +10,13 @@ from hgfast.codecs.heatmap import HeatmapCodec
 from hgfast.codecs.msra import MSRAHeatmap
 from hgfast.codecs.newell import NewellHeatmap
 from hgfast.codecs.udp import UDPHeatmap
+from hgfast.codecs.udp_exact import ExactUDPHeatmap
 
 CODECS: dict[str, Callable[..., HeatmapCodec]] = {
     "msra": MSRAHeatmap,
     "unbiased": partial(MSRAHeatmap, unbiased=True),
     "udp": UDPHeatmap,
+    "udp_exact": ExactUDPHeatmap,
     "newell": NewellHeatmap,
 }
 

@@ -31,7 +31,7 @@ class UDPHeatmap(HeatmapCodec):
         *,
         heatmap_type: str = "gaussian",
     ) -> None:
-        _checks.choice("UDPHeatmap", "heatmap_type", heatmap_type, ("gaussian",))
+        _checks.choice(type(self).__name__, "heatmap_type", heatmap_type, ("gaussian",))
         super().__init__(input_size, heatmap_size, sigma, blur_kernel_size)
 
     def encode_scale(self) -> Tensor:

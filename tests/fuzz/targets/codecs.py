@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hgfast import ops
-from hgfast.codecs import MSRAHeatmap, NewellHeatmap, UDPHeatmap, affine, affine_torch
+from hgfast.codecs import CODECS, ExactUDPHeatmap, MSRAHeatmap, NewellHeatmap, UDPHeatmap, affine, affine_torch, build
 from tests.fuzz.cases import Arg, Case, Spoiler, call, target
 from tests.fuzz.compare import difference
 from tests.fuzz.draw import Draw
@@ -30,10 +30,7 @@ def sizes(draw: Draw) -> dict[str, Arg]:
 
 def codec(draw: Draw) -> Any:
     made = {name: argument.value for name, argument in sizes(draw).items()}
-    kind = draw.one(("msra", "unbiased", "udp", "newell"))
-    if kind == "newell":
-        return NewellHeatmap(**made, sigma=1.0)
-    return UDPHeatmap(**made, sigma=1.0) if kind == "udp" else MSRAHeatmap(**made, sigma=1.0, unbiased=kind != "msra")
+    return build(draw.one(tuple(CODECS)), **made, sigma=1.0)
 
 
 @target("codecs.MSRAHeatmap")
@@ -48,12 +45,20 @@ def msra(draw: Draw) -> Case:
 
 @target("codecs.UDPHeatmap")
 def udp(draw: Draw) -> Case:
-    arguments = sizes(draw) | {
+    return call(draw, UDPHeatmap, udp_arguments(draw))
+
+
+@target("codecs.ExactUDPHeatmap")
+def udp_exact(draw: Draw) -> Case:
+    return call(draw, ExactUDPHeatmap, udp_arguments(draw))
+
+
+def udp_arguments(draw: Draw) -> dict[str, Arg]:
+    return sizes(draw) | {
         "sigma": Arg(draw.one((1, 2.0)), Number(above=0)),
         "blur_kernel_size": Arg(11, Int(1)),
         "heatmap_type": Arg("gaussian", Choice()),
     }
-    return call(draw, UDPHeatmap, arguments)
 
 
 @target("codecs.NewellHeatmap")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from hgfast import data, metrics, models, ops
-from hgfast.codecs import affine_torch
+from hgfast.codecs import CODECS, affine_torch
 from hgfast.train import Config, Trainer, build, evaluate
 from hgfast.train.config import apply
 from hgfast.train.ema import AveragedModel
@@ -25,7 +25,7 @@ from tests.fuzz.tensor_kinds import Array, Tensor
 
 
 def settings(draw: Draw) -> Config:
-    codec = draw.one(("msra", "unbiased", "udp", "newell"))
+    codec = draw.one(tuple(CODECS))
     return apply(Config(), {"codec": codec, "input_size": [32, 32], "sigma": 1.0, "model_options": TINY})
 
 

@@ -1,9 +1,9 @@
 """HGFAST_DISABLE: kernels that are not to be used, e.g. "wgmma,split" or "decode_heatmaps".
 
 Names are families of CUDA kernels (wgmma: those of Hopper; bottleneck: a whole block in one; small: few input channels;
-split: K split between blocks), "graph" for CUDA graphs of frozen networks, "verify" for the comparison of each kernel
-with PyTorch before its first use, and operators, with all that belong to them (batch_norm also means batch_norm_stats).
-What is disabled runs by other kernels or by PyTorch; `hgfast info` lists it.
+split: K split between blocks), "graph" for CUDA graphs of frozen networks and of training steps, "verify" for the
+comparison of each kernel with PyTorch before its first use, and operators, with all that belong to them (batch_norm
+also means batch_norm_stats). What is disabled runs by other kernels or by PyTorch; `hgfast info` lists it.
 
 HGFAST_TUNE: whether kernels are chosen by their time. "1" (the default): each is timed once on a card; "force": again
 in each process; "0": never, the cost model chooses.

@@ -54,6 +54,7 @@ PREDICTIONS = (
     "`csrc/cuda/bottleneck_kernel.cuh`: BN-ReLU",
     "Registers (sm_80 / sm_90a, no spills, 128 threads)",
     "### BatchNorm in training (predictions, never run on a GPU)",
+    "### Training steps as CUDA graphs (predictions, never run on a GPU)",
     "### Merges, pools, flip averages (predictions, never run on a GPU)",
     "A thread of `upsample_add` and `max_pool`, forward and backward",
     "Threads of 28 to 56 registers fill a multiprocessor",

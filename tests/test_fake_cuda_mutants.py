@@ -17,7 +17,7 @@ from tests.fake_cuda.mutate import ALL, MUTANTS, planted, source_of
 from tests.test_device_cuda import quick  # noqa: F401  (a fixture, as the next ones)
 from tests.test_train_cuda import config, figures  # noqa: F401
 
-SLOW = ("train_cuda::", "device_cuda::", "plans_that_are_dropped", "calls_on_several")
+SLOW = ("train_cuda::", "train_graph::", "device_cuda::", "plans_that_are_dropped", "calls_on_several")
 QUICK = [mutant for mutant in MUTANTS if not any(text in mutant.name for text in SLOW)]
 TRIED = [mutant for mutant in MUTANTS if os.environ[ALL] in mutant.name] if ALL in os.environ else QUICK
 

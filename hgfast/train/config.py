@@ -97,6 +97,7 @@ class Config:
     ema: float = 0.0  # share of the averaged weights that a step keeps; they are what is validated; 0 for none
     seed: int = 0
     device: str = "auto"
+    cuda_graph: bool = True  # on CUDA: steps of full batches are captured once and replayed, by one process
     # validation and files
     val_interval: int = 10
     val_batch_size: int = 32

@@ -50,7 +50,7 @@ _NUMBERS = {  # smallest and largest: what float32 can compute with
     "grad_clip": (0.0, 1e20),
     "backbone_rate": (0.0, 1e6),
 }
-_FLAGS = ("fast_decode", "flip_test", "freeze", "tensorboard")
+_FLAGS = ("cuda_graph", "fast_decode", "flip_test", "freeze", "tensorboard")
 _MOST_MILESTONES = 100  # gamma to this power is still a number
 _LONGEST_SIDE = 32766  # of a crop, for OpenCV
 

@@ -16,6 +16,7 @@ from hgfast import __version__, _checks
 from hgfast._errors import TrainingError
 from hgfast.checkpoint import CheckpointError, read_checkpoint
 from hgfast.files import atomic_write
+from hgfast.train import rates
 from hgfast.train.config import Config, ConfigError, apply, to_dict
 from hgfast.train.parallel import World
 from hgfast.train.schedule import learning_rate
@@ -99,7 +100,7 @@ def save_state(path: Path, meta: dict[str, Any], step: TrainingStep, position: P
         "meta": meta,
         "state_dict": step.bare.state_dict(),
         "averaged": step.averaged.model.state_dict() if step.averaged else None,
-        "optimizer": step.optimizer.state_dict(),
+        "optimizer": rates.state_of(step.optimizer),
         "scaler": step.scaler.state_dict(),
         "position": asdict(position),
         "ranks": ranks,
@@ -165,7 +166,7 @@ def restore(content: dict[str, Any], path: Path, step: TrainingStep, world: Worl
         if same_values:
             _checks.shape(where, "ranks", content["ranks"], (len(ranks), len(own_values(step.models, position))))
     step.bare.load_state_dict(content["state_dict"])
-    step.optimizer.load_state_dict(optimizer)
+    step.load_optimizer(optimizer)
     if step.averaged:
         step.averaged.model.load_state_dict(averaged or content["state_dict"])
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,35 +12,54 @@ from torch import Tensor, nn
 from hgfast.data import network_input
 from hgfast.models.common import PoseNetwork
 from hgfast.predict import autocast
+from hgfast.train import rates
 from hgfast.train.build import make_codec
 from hgfast.train.config import Config
 from hgfast.train.ema import AveragedModel
+from hgfast.train.graph import WARM_UP, Batch, GraphedSteps, why_not
 from hgfast.train.groups import parameter_groups, set_modes
 from hgfast.train.parallel import World
-
-Batch = dict[str, Tensor]
 
 
 class TrainingStep:
     """Forward, loss, backward and Adam for batches of a :class:`hgfast.data.PoseDataset`.
+
+    On CUDA steps of full batches are captured as a CUDA graph after the first few of them, and replayed, where
+    ``config.cuda_graph`` does not say otherwise. Weights and statistics then stay in the memory that they are in.
 
     Args:
         config: precision, normalisation, targets, clipping, averaging.
         model: the network, on its device already.
         device: that device.
         world: the processes that train together.
+        say: receives a line about the graph, on CUDA, and one where CUDA refuses it.
 
     Attributes:
         averaged: the averaged weights, where the configuration asks for them.
     """
 
-    def __init__(self, config: Config, model: PoseNetwork, device: torch.device, world: World) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model: PoseNetwork,
+        device: torch.device,
+        world: World,
+        say: Callable[[str], Any] = lambda _: None,
+    ) -> None:
         self.config, self.device, self.bare, self.codec = config, device, model, make_codec(config)
         groups = parameter_groups(model, config.backbone_rate)
         self.model = world.wrap(model)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=config.lr, fused=True)
+        rates.put_on(self.optimizer, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
         self.averaged = AveragedModel(model, config.ema) if config.ema else None
+        self._graphed: GraphedSteps | None = None
+        reason = why_not(config, device, world)
+        if not reason:
+            self._graphed = GraphedSteps(self._run, self._is_full, device, say)
+            say(f"from step {WARM_UP + 1} on full batches run as one CUDA graph a step (cuda_graph=false: none)")
+        elif device.type == "cuda":
+            say(f"the steps run without a CUDA graph, launch by launch: {reason}")
 
     @property
     def evaluated(self) -> nn.Module:
@@ -64,8 +84,22 @@ class TrainingStep:
             rate: learning rate, of which each group of weights takes its share.
             number: of the step, from 0: how far the averaged weights are.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("share", 1.0)
+        rates.set_rate(self.optimizer, rate)
+        if self.averaged:
+            self.averaged.begin(number)
+        needed = [{name: batch[name] for name in ("image", "keypoints", "visible")} for batch in batches]
+        if self._graphed is None:
+            return self._run(needed)
+        return self._graphed(needed, self.optimizer, self._forget_capture)
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Take a state of :func:`hgfast.train.rates.state_of`; raises ValueError for one of other groups."""
+        if self._graphed is not None:
+            self._graphed.drop()
+        rates.load_state(self.optimizer, state)
+
+    def _run(self, batches: Sequence[Batch]) -> Tensor:
+        """Make a step whose rate and number are set: all that it launches may be captured."""
         self.optimizer.zero_grad(set_to_none=True)
         samples = sum(len(batch["image"]) for batch in batches)
         total = torch.zeros((), device=self.device)
@@ -75,8 +109,22 @@ class TrainingStep:
                 loss = self._loss(batch) * (len(batch["image"]) / samples)
                 self.scaler.scale(loss * self.config.loss_scale).backward()
             total += loss.detach()
-        self._update(number)
+        self._update()
         return total
+
+    def _is_full(self, batches: Sequence[Batch]) -> bool:
+        """Say whether batches are as in all steps of an epoch but its last one, which may have less."""
+        sizes = {len(batch["image"]) for batch in batches}
+        return len(batches) == self.config.accumulate and sizes == {self.config.batch_size}
+
+    def _forget_capture(self) -> None:
+        """Take a new scaler with the numbers of the old one, which has noted where the refused capture was."""
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.scaler.is_enabled())
+        if self.scaler.is_enabled():
+            scaler.load_state_dict(self.scaler.state_dict())
+        self.scaler = scaler
+        for name in ("grad_scale", "found_inf"):
+            vars(self.optimizer).pop(name, None)
 
     def _loss(self, batch: Batch) -> Tensor:
         config = self.config
@@ -87,7 +135,7 @@ class TrainingStep:
             stacks = self.model(network_input(images, config.mean, config.std))
         return self.codec.loss(stacks, keypoints, visible)
 
-    def _update(self, number: int) -> None:
+    def _update(self) -> None:
         if self.config.grad_clip:
             self.scaler.unscale_(self.optimizer)
             limit = self.config.grad_clip * self.config.loss_scale
@@ -95,7 +143,7 @@ class TrainingStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.averaged:
-            self.averaged.update(self.bare, number)
+            self.averaged.mix(self.bare)
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

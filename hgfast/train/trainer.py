@@ -86,7 +86,7 @@ class Trainer:
         )
         self.loader = make_loader(self.train_set, self.sampler, config.workers)
         self.model = build.place(self._new_model(), self.device)
-        self.step = TrainingStep(config, self.model, self.device, self.world)
+        self.step = TrainingStep(config, self.model, self.device, self.world, self.say)
         self._lock = hold(self.folder) if self.world.is_main else None  # until the training is done
         self._refuse_what_is_there(resume)
         self.position = state.Position()

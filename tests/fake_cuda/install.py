@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from hgfast import _kernel_table, _native, _switches
-from hgfast.constants import constant
+from hgfast import _kernel_table, _native, _switches, constants
 from hgfast.ops import _tickets
 from tests.fake_cuda import library, tensors
 from tests.fake_cuda.dispatch import Operators
@@ -158,6 +157,7 @@ def fake_cuda(devices: int = 2, verify: bool = False, tune: str = "0") -> Iterat
     with contextlib.ExitStack() as undo:
         for target, attributes in (
             (torch.cuda, _cuda(machine)),
+            (torch.cuda.graphs, {"graph_pool_handle": lambda: (0, 0)}),
             (torch._C, _raw(machine)),
             (torch.accelerator, _accelerator(machine)),
             (torch, {"autocast": Autocast, "tensor": _made, "Generator": Generator}),
@@ -182,7 +182,7 @@ def _forget() -> None:
     """What is kept of devices from call to call."""
     torch.cuda.graph.default_capture_stream = None
     _native._device_refusal.cache_clear()
-    constant.cache_clear()
+    constants.forget()
 
 
 def _set(target: Any, name: str, value: Any) -> Any:

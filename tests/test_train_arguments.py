@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ def test_a_row_of_the_log_holds_numbers_by_name(row: Any, tmp_path: Path) -> Non
     with pytest.raises(TypeError, match=r"RunLog: row"):
         log.append(row)
     assert not log.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("banana",), "device_type must be 'cpu' or 'cuda', got 'banana'"),
+        (("cpu", timedelta(seconds=-1)), "patience must be positive, got -1 day"),
+        (("cpu", timedelta()), "patience must be positive, got 0:00:00"),
+    ],
+)
+def test_what_processes_cannot_join_by(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=f"World.join: {message}"):
+        World.join(*arguments)
 
 
 def test_a_variable_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,10 +49,17 @@ class World:
             patience: how long a process waits for the others before it gives up; None: torch's 10 or 30 minutes.
 
         Raises:
-            TypeError, ValueError: no text, or a variable that is no number.
+            TypeError, ValueError: no name of a kind of device, no time or none that is positive, or a variable that is
+                no number.
         """
         _checks.instance("World.join", "device_type", device_type, str)
         _checks.instance("World.join", "patience", patience, timedelta, type(None))
+        try:
+            device_type = torch.device(device_type).type
+        except RuntimeError:
+            raise ValueError(f"World.join: device_type must be 'cpu' or 'cuda', got {device_type[:60]!r}") from None
+        if patience is not None and patience <= timedelta():
+            raise ValueError(f"World.join: patience must be positive, got {patience}")
         size = _variable("WORLD_SIZE", 1)
         if size == 1:
             return cls()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -112,6 +113,13 @@ def world(draw: Draw) -> Case:
         "local_rank": Arg(0, Int(0)),
     }
     return call(draw, World, arguments)
+
+
+@target("train.World.join", 40)
+def join(draw: Draw) -> Case:
+    patience = draw.one((None, timedelta(seconds=5)))
+    arguments = {"device_type": Arg("cpu", Choice()), "patience": Arg(patience, Instance(optional=True))}
+    return call(draw, World.join, arguments, lambda world: None if world == World() else f"{world}")
 
 
 @target("data.EpochSampler", 80)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import threading
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,23 @@ def test_an_interrupt_in_a_capture_ends_it(gpu: Machine, config: Config, monkeyp
     with pytest.raises(KeyboardInterrupt):
         losses_of(step, (2,))
     assert gpu.captures == [] and not step.optimizer.param_groups[0]["capturable"]
+
+
+def test_a_loader_pins_memory_during_a_capture(gpu: Machine, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    step = step_of(config, said)
+    run, pinned = step._loss, []
+
+    def loss(batch: Batch) -> Tensor:
+        if torch.cuda.is_current_stream_capturing():
+            thread = threading.Thread(target=lambda: pinned.append(torch.ones(3).pin_memory()))
+            thread.start()
+            thread.join()
+        return run(batch)
+
+    monkeypatch.setattr(step, "_loss", loss)
+    losses_of(step, (2,) * 4)
+    assert len(pinned) == 1 and len(said) == 1 and any("(graph)" in line for line in gpu.log)
 
 
 def test_files_are_the_same_and_go_on_either_way(gpu: Machine, config: Config, tmp_path: Path) -> None:

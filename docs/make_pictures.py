@@ -1,7 +1,11 @@
-"""Makes the pictures of docs/gallery.md from generated data; run with PYTHONPATH=. in the checkout."""
+"""Make the pictures of docs/gallery.md from generated data; run with PYTHONPATH=. in the checkout.
+
+With the folder of `hgfast demo` as its argument, what its network has found is one of them.
+"""
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -53,6 +57,9 @@ def main() -> None:
         table = coco_keypoints(annotations)
         beetles = load_coco(annotations, Path(place) / "images", table)
         save("beetles.jpg", draw(PoseDataset(beetles, table, (96, 72)), table, range(8)))
+    for folder in sys.argv[1:]:
+        found = cv2.imread(str(Path(folder) / "overlay.png"))
+        cv2.imwrite(str(PICTURES / "found.jpg"), found[: len(found) // 2], QUALITY)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,8 @@ def test_an_epoch_survives_a_failing_validation(config, tmp_path, monkeypatch): 
     assert _step(broken.last) == 4  # a whole epoch
     again = trainer_for(apply(config, {"ema": 0.5}), resume=True)
     steps = []
-    monkeypatch.setattr(again.step, "_update", lambda n, update=again.step._update: (steps.append(n), update(n)))
+    average = again.step.averaged
+    monkeypatch.setattr(average, "begin", lambda n, begin=average.begin: (steps.append(n), begin(n)))
     assert again.fit() == straight.metrics and steps[0] == 4  # the validation came first
     assert same_state(again.last, straight.last)
     logs = [_lines(trainer.folder / "log.csv") for trainer in (again, straight)]
